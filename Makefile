@@ -1,0 +1,83 @@
+# Targets are documented by the comment behind "##"; `make help` prints them.
+# Variables of the experiments: DATA EPOCHS RUN CONFIG ARGS, and SMOKE=1, RESUME=1.
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || echo python3)
+PIP_ARGS ?=
+VENV := .venv
+STAMP := $(VENV)/.installed
+RUN_PYTHON := $(VENV)/bin/python
+
+DATA ?=
+EPOCHS ?=
+RUN ?=
+CONFIG ?=
+MODEL ?=
+IMAGES ?=
+SMOKE ?=
+RESUME ?=
+ARGS ?=
+
+# Flags that every experiment takes, from the variables that are set.
+FLAGS = $(if $(CONFIG),--config "$(CONFIG)") $(if $(SMOKE),--smoke) $(if $(DATA),--data "$(DATA)") \
+	$(if $(EPOCHS),--epochs $(EPOCHS)) $(if $(RUN),--run "$(RUN)") $(if $(RESUME),--resume)
+FILE_FLAGS = $(if $(CONFIG),--config "$(CONFIG)") $(if $(MODEL),--model "$(MODEL)")
+
+.PHONY: help setup demo test test-slow lint bench clean \
+	unet-train unet-level-prune unet-int8 unet-predict evaluate-model
+
+help: ## print this list
+	@echo "make demo and make test need nothing else: they set everything up first."
+	@echo
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-20s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@echo
+	@echo "Variables: DATA=folder EPOCHS=n RUN=name CONFIG=file.yaml SMOKE=1 RESUME=1 ARGS='--any flag'"
+	@echo "           MODEL=file IMAGES=folder; PYTHON=python3.11 PIP_ARGS='--index-url ...' for set-up"
+	@echo "Flags of one experiment: make unet-train ARGS=--help"
+
+$(STAMP): requirements.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 13))' || \
+	{ echo "error: $(PYTHON) is missing or no Python 3.11 or 3.12 (the pins of requirements.txt" \
+	  "have no other). Fix: make setup PYTHON=/path/to/python3.11" >&2; exit 1; }
+	$(PYTHON) -m venv --clear $(VENV)
+	$(RUN_PYTHON) -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) -r requirements.txt
+	$(RUN_PYTHON) -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	$(RUN_PYTHON) -m pip check
+	@touch $@
+
+setup: $(STAMP) ## make .venv and install the pinned requirements (PIP_ARGS for another index)
+
+demo: $(STAMP) ## the main job on generated tiles, in minutes: train, prune, int8, one page
+	$(RUN_PYTHON) -m experiments.demo $(FLAGS) $(ARGS)
+
+unet-train: $(STAMP) ## train the U-Net on DATA (or generated tiles)
+	$(RUN_PYTHON) -m experiments.unet_train $(FLAGS) $(ARGS)
+
+unet-level-prune: $(STAMP) ## dense and level-pruned U-Net for the same epochs, and int8
+	$(RUN_PYTHON) -m experiments.unet_level_prune $(FLAGS) $(ARGS)
+
+unet-int8: $(STAMP) ## MODEL (or a new U-Net) in every LiteRT number format
+	$(RUN_PYTHON) -m experiments.unet_int8 $(FLAGS) $(if $(MODEL),--model "$(MODEL)") $(ARGS)
+
+unet-predict: $(STAMP) ## color masks for IMAGES of any size with MODEL (.keras or .tflite)
+	$(RUN_PYTHON) -m experiments.unet_predict $(FILE_FLAGS) $(if $(IMAGES),--images "$(IMAGES)") $(ARGS)
+
+evaluate-model: $(STAMP) ## cost of MODEL (.keras or .tflite), and its quality on DATA
+	$(RUN_PYTHON) -m experiments.evaluate_model $(FILE_FLAGS) $(if $(DATA),--data "$(DATA)") $(ARGS)
+
+test: $(STAMP) ## the fast tests
+	$(RUN_PYTHON) -m pytest -m "not slow" $(ARGS)
+
+test-slow: $(STAMP) ## real experiments, kills and sweeps
+	$(RUN_PYTHON) -m pytest -m slow $(ARGS)
+
+lint: $(STAMP) ## ruff (rules and format) and the import rules
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(RUN_PYTHON) -m pytest -q tests/test_imports.py
+
+bench: $(STAMP) ## ratios against peers, alternated in one run
+	$(RUN_PYTHON) -m benchmarks.level_pruner $(ARGS)
+
+clean: ## remove caches and build leftovers (runs and .venv stay)
+	rm -rf .pytest_cache .ruff_cache *.egg-info build
+	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +

@@ -1,0 +1,1 @@
+"""One file per make target: docstring, Config dataclass, `main(config)`."""

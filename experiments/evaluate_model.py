@@ -1,0 +1,155 @@
+"""make evaluate-model: what a model file costs and, on a data set, what it gives.
+
+MODEL is a `.keras` or `.tflite` file. With DATA it is scored on the test images of that data set;
+the card that the experiments write beside their models says how to scale and cut them.
+"""
+
+from experiments import startup  # noqa: F401  (first: TensorFlow without its messages)
+
+# isort: split
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+from rich.console import Console
+
+from experiments.cli import run_experiment
+from experiments.segmentation import CARD_NAME, ModelCard
+from tfcompress.compare import Comparison, compare
+from tfcompress.data.folder import Patches, load_segmentation
+from tfcompress.errors import ConfigError, DataError
+from tfcompress.evaluation.cost import count_cost
+from tfcompress.evaluation.latency import measure_latency
+from tfcompress.graph.layers import flavor_of
+from tfcompress.quantization.litert import LiteModel
+from tfcompress.reporting.run import to_json
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """Measure a model file."""
+
+    model: str = ""
+    """A .keras or .tflite file."""
+    data: str = ""
+    """Data set folder; empty measures cost alone."""
+    scaling: str | None = None
+    """Pixel scaling; default: what the model's card says, else minmax."""
+    val_share: float = 0.2
+    test_share: float = 0.2
+    color_tolerance: int = 0
+    threads: int = 1
+    layers: bool = False
+    """Also print the cost of each layer (Keras models)."""
+    json: str = ""
+    """Also write the numbers to this file."""
+
+
+def main(config: Config) -> Comparison:
+    """Print the table; the comparison behind it."""
+    console = Console()
+    model = load_model_file(config.model)
+    card = read_card(config.model)
+    data, classes = None, None
+    if config.data:
+        test, palette = test_patches(model, card, config)
+        data, classes = (test.images, test.labels), palette.names
+    result = compare(
+        model, data=data, names=[Path(config.model).name], classes=classes, threads=config.threads
+    )
+    console.print(str(result), highlight=False, soft_wrap=True)
+    if isinstance(model, LiteModel):
+        (slow,) = measure_latency([model], threads=config.threads, xnnpack=False, repeats=10)
+        console.print(f"  without XNNPACK: {slow}", highlight=False)
+        ops = ", ".join(model.float_ops) or "none: full integer"
+        console.print(f"  operators in floating point: {ops}", highlight=False)
+    elif config.layers:
+        console.print(str(count_cost(model)), highlight=False, soft_wrap=True)
+    if config.json:
+        Path(config.json).write_text(to_json(result.to_dict()), encoding="utf-8")
+        console.print(f"  numbers in {config.json}")
+    return result
+
+
+def load_model_file(path: str | Path) -> Any:
+    """A Keras model (either flavor, safe mode) or a `LiteModel`, by the file's suffix.
+
+    Raises:
+        ConfigError: No path, or an unknown suffix.
+        DataError: There is no such file, or it cannot be read.
+    """
+    if not str(path):
+        raise ConfigError("MODEL", "it is empty", "give MODEL=path/to/model.keras or .tflite")
+    path = Path(path)
+    if path.suffix not in (".keras", ".tflite"):
+        raise ConfigError(str(path), f"suffix {path.suffix!r} is unknown", "use .keras or .tflite")
+    if path.suffix == ".tflite":
+        return LiteModel.load(path)
+    if not path.is_file():
+        raise DataError(str(path), "there is no such file", "give the path of a .keras file")
+    try:
+        return keras.saving.load_model(path, safe_mode=True)
+    except Exception as error:
+        return _as_tf_keras(path, error)
+
+
+def _as_tf_keras(path: Path, first: Exception) -> Any:
+    """Files of the two flavors look alike; what Keras 3 refuses may be tf_keras'."""
+    import tf_keras
+
+    try:
+        return tf_keras.models.load_model(path, safe_mode=True)
+    except Exception as second:
+        problem = " ".join(str(first).split())[:300]
+        raise DataError(
+            str(path),
+            f"neither Keras 3 ({problem}) nor tf_keras ({' '.join(str(second).split())[:100]}) "
+            "can read it",
+            "save it with this environment's Keras; a model with a Lambda is refused for safety",
+        ) from None
+
+
+def read_card(path: str | Path) -> ModelCard | None:
+    """The card beside a model file, if there is one."""
+    card = Path(path).parent / CARD_NAME
+    return ModelCard(**json.loads(card.read_text(encoding="utf-8"))) if card.is_file() else None
+
+
+def input_shape_of(model: Any) -> tuple[int, int, int]:
+    """(height, width, channels) of the input of a segmentation model.
+
+    Raises:
+        DataError: The model takes something else than one image of fixed size.
+    """
+    if isinstance(model, LiteModel):
+        shapes = [port.shape[1:] for port in model.inputs]
+    else:
+        flavor_of(model)
+        shapes = [tuple(tensor.shape[1:]) for tensor in model.inputs]
+    if len(shapes) != 1 or len(shapes[0]) != 3 or None in shapes[0]:
+        raise DataError("MODEL", f"its inputs are {shapes}", "give a model of one fixed-size image")
+    return shapes[0]
+
+
+def test_patches(model: Any, card: ModelCard | None, config: Config) -> tuple[Patches, Any]:
+    """Test patches of the data set as the model takes them, and the classes."""
+    height, width, channels = input_shape_of(model)
+    if height != width:
+        raise DataError("MODEL", f"its input is {height}x{width}", "give a model of square input")
+    loaded = load_segmentation(
+        config.data,
+        patch=height,
+        scaling=config.scaling or (card.scaling if card else "minmax"),
+        palette=card.palette if card else None,
+        tolerance=config.color_tolerance,
+        channels=channels,
+        val_share=config.val_share,
+        test_share=config.test_share,
+    )
+    return loaded.test, loaded.palette
+
+
+if __name__ == "__main__":
+    run_experiment(Config, main)

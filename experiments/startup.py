@@ -1,0 +1,14 @@
+"""Import TensorFlow without its start-up messages. The first import of every experiment.
+
+This is the only file of the project that reads or sets environment variables.
+"""
+
+import os
+
+from tfcompress.quiet import quiet_stderr
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+with quiet_stderr():
+    import tensorflow as tf
+
+    tf.constant(0.0)  # starts the runtime, which has messages of its own

@@ -1,0 +1,318 @@
+"""make unet-level-prune: level-prune the U-Net while it trains, beside a dense one.
+
+A dense U-Net is trained for EPOCHS. A second one branches off after `dense_epochs`, with the same
+weights, optimizer and learning-rate schedule; from there its sparsity grows along a cubic schedule
+until `sparse_epoch`, and it trains on to the same number of epochs. Both are chosen on validation
+(the pruned one among epochs of full sparsity), converted to LiteRT, and measured as finished
+files on the test images. Several seeds give mean and spread.
+"""
+
+from experiments import startup  # noqa: F401  (first: TensorFlow without its messages)
+
+# isort: split
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import keras
+import numpy as np
+
+from experiments.cli import compared, run_experiment
+from experiments.segmentation import (
+    CARD_NAME,
+    SMOKE,
+    SegmentationConfig,
+    augmentation_of,
+    build_model,
+    card_of,
+    comparison_section,
+    compile_model,
+    load_data,
+    prediction_section,
+)
+from experiments.training import BRANCH, Training, train
+from experiments.unet_train import already_finished, finish, history_section
+from tfcompress.compare import Comparison, compare, predict
+from tfcompress.data.folder import SegmentationData
+from tfcompress.errors import ConfigError
+from tfcompress.evaluation.sparsity import count_zeros
+from tfcompress.graph.saving import save_plain
+from tfcompress.pruning.level import LevelPruner
+from tfcompress.pruning.prune_report import PruneReport
+from tfcompress.pruning.schedules import Polynomial
+from tfcompress.quantization.litert import LiteModel, to_litert
+from tfcompress.reporting.page import Section, write_page
+from tfcompress.reporting.plots import plot_layer_sparsity, save_figure
+from tfcompress.reporting.run import Run, environment, open_run
+from tfcompress.reporting.tables import Table
+
+NAMES = ("dense float32", "pruned float32", "pruned int8")
+MODELS = ("dense", "pruned", "pruned-int8")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config(SegmentationConfig):
+    """Train dense and pruned U-Nets side by side."""
+
+    epochs: int = 45
+    dense_epochs: int = 15
+    """Epochs before the pruned U-Net branches off and its sparsity starts to grow."""
+    sparse_epoch: int = 30
+    """Epoch after which the final sparsity is reached."""
+    sparsity: float = 0.8
+    granularity: str = "unstructured"
+    """'unstructured', a block such as '1x4', or a pattern such as '2:4'."""
+    scope: Literal["layer", "global"] = "layer"
+    mask_frequency: int = 20
+    """Training steps between two mask updates while sparsity grows."""
+    sparse_encoding: bool = True
+    """Store the zeros sparsely in the LiteRT file."""
+    seeds: tuple[int, ...] = (0,)
+    """One pair of U-Nets per seed; the report's pictures show the first."""
+
+    def __post_init__(self) -> None:
+        """Check what a wrong order of epochs would only show after hours."""
+        if not 0 < self.dense_epochs < self.sparse_epoch < self.epochs:
+            raise ConfigError(
+                "dense_epochs, sparse_epoch, epochs",
+                f"{self.dense_epochs}, {self.sparse_epoch} and {self.epochs} are not in order",
+                "let 0 < dense_epochs < sparse_epoch < epochs",
+            )
+        if not self.seeds:
+            raise ConfigError("seeds", "there is none", "give at least one")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The three finished models of one seed and what they predict on the test patches."""
+
+    dense: Any
+    pruned: Any
+    lite: tuple[LiteModel, LiteModel, LiteModel]
+    outputs: tuple[np.ndarray, ...]
+    comparison: Comparison
+
+
+def main(config: Config, experiment: str = "unet-level-prune") -> dict[str, Any]:
+    """Train, prune, convert, compare; the metrics."""
+    run = open_run(config.root, experiment, config.run, compared(config), config.resume)
+    if run.finished:
+        return already_finished(run)
+    data = load_data(config, run)
+    run.write_json(CARD_NAME, asdict(card_of(config, data)))
+    outcomes, histories = [], []
+    for seed in config.seeds:
+        if len(config.seeds) > 1:
+            run.print(f"seed {seed}", style="bold")
+        histories.append(_train_pair(config, run, data, seed))
+        outcomes.append(_measure(config, run, data, seed))
+    first = outcomes[0]
+    pruner = LevelPruner.hold(first.pruned)
+    _write_report(config, run, data, outcomes, histories[0], pruner.report())
+    run.print(pruner.report().table(), first.comparison.table(), first.comparison.class_table())
+    if len(outcomes) > 1:
+        run.print(seeds_table(config.seeds, [outcome.comparison for outcome in outcomes]))
+    per_seed = {
+        str(seed): outcome.comparison.to_dict()
+        for seed, outcome in zip(config.seeds, outcomes, strict=True)
+    }
+    more = {"pruning": pruner.report().to_dict(), "seeds": per_seed}
+    return finish(run, first.comparison, more)
+
+
+def _train_pair(
+    config: Config, run: Run, data: SegmentationData, seed: int
+) -> dict[str, list[dict[str, float]]]:
+    """Train and save the dense and the pruned U-Net of a seed; their histories."""
+    saved = run.read_json(f"seed{seed}-history.json")
+    if saved is not None:
+        run.print(f"seed {seed}: both U-Nets are trained already")
+        return saved
+    keras.utils.set_random_seed(seed)
+    dense = build_model(config, data)
+    compile_model(dense, config, data, config.epochs)
+    how = Training(
+        "dense",
+        f"dense-seed{seed}",
+        config.epochs,
+        config.batch,
+        seed,
+        keep_epoch=config.dense_epochs,
+    )
+    augmentation = augmentation_of(config)
+    histories = {"dense": train(dense, data, augmentation, how, run)}
+    save_plain(dense, _file(run, seed, "dense", ".keras"), training_state=False)
+
+    pruned = build_model(config, data)
+    compile_model(pruned, config, data, config.epochs)
+    pruned.optimizer.build(pruned.trainable_variables)
+    pruned.load_weights(run.path("checkpoints", how.folder, BRANCH))
+    pruner = LevelPruner(
+        pruned,
+        [{"sparsity": config.sparsity, "op_types": ["default"]}],
+        granularity=config.granularity,
+        scope=config.scope,
+        schedule=_schedule(config, data),
+    )
+    pruner.compress()
+    how = Training(
+        "pruned",
+        f"pruned-seed{seed}",
+        config.epochs,
+        config.batch,
+        seed,
+        first_epoch=config.dense_epochs,
+        choose_from=config.sparse_epoch + 1,
+    )
+    histories["pruned"] = train(pruned, data, augmentation, how, run, callbacks=[pruner.callback()])
+    pruner.save(_file(run, seed, "pruned", ".keras"), training_state=False)
+    run.write_json(f"seed{seed}-history.json", histories)
+    return histories
+
+
+def _schedule(config: Config, data: SegmentationData) -> Polynomial | None:
+    """Cubic growth in steps; a pattern such as 2:4 has one sparsity and is laid on at once."""
+    if ":" in config.granularity:
+        return None
+    steps = -(-len(data.train) // config.batch)
+    return Polynomial(
+        0, (config.sparse_epoch - config.dense_epochs) * steps, frequency=config.mask_frequency
+    )
+
+
+def _measure(config: Config, run: Run, data: SegmentationData, seed: int) -> Outcome:
+    """Load the saved U-Nets, convert them, and measure the finished files."""
+    dense = keras.saving.load_model(_file(run, seed, "dense", ".keras"))
+    pruned = keras.saving.load_model(_file(run, seed, "pruned", ".keras"))
+    sparse = config.sparse_encoding
+    with run.console.status("converting to LiteRT"):
+        converted = (
+            to_litert(dense, "float32"),
+            to_litert(pruned, "float32", sparse_encoding=sparse),
+            to_litert(pruned, "int8", data.train.images, sparse_encoding=sparse),
+        )
+    for model, name in zip(converted, MODELS, strict=True):
+        model.save(_file(run, seed, name, ".tflite"))
+    lite = tuple(LiteModel.load(_file(run, seed, name, ".tflite")) for name in MODELS)
+    with run.console.status("predicting the test patches with every file"):
+        outputs = tuple(model.predict(data.test.images) for model in lite)
+        comparison = compare(
+            *lite,
+            data=(data.test.images, data.test.labels),
+            names=NAMES,
+            classes=data.palette.names,
+            threads=config.threads,
+            predictions=outputs,
+        )
+    _check_keras_agrees(data, dense, outputs[0])
+    return Outcome(dense, pruned, lite, outputs, comparison)
+
+
+def _check_keras_agrees(data: SegmentationData, dense: Any, output: np.ndarray) -> None:
+    """The float LiteRT file must compute what the Keras file computes."""
+    difference = np.abs(predict(dense, data.test.images[:8]) - output[:8]).max()
+    if difference > 1e-3:
+        raise RuntimeError(f"the LiteRT file differs from its Keras model by {difference:.3g}")
+
+
+def _file(run: Run, seed: int, name: str, suffix: str) -> Any:
+    return run.path(f"{name}-seed{seed}{suffix}")
+
+
+def seeds_table(seeds: tuple[int, ...], comparisons: list[Comparison]) -> Table:
+    """Mean, spread and 95 % interval of the mean IoU over seeds, and of the differences."""
+    table = Table(("", *(f"seed {seed}" for seed in seeds), "mean", "spread", "95 % interval"))
+    table.title = f"Mean IoU on the test images over {len(seeds)} seeds"
+    values = np.array([[row.quality["mean_iou"] for row in c.rows] for c in comparisons])
+    lines = [(name, values[:, i]) for i, name in enumerate(NAMES)]
+    lines.append(("pruned float32 - dense float32", values[:, 1] - values[:, 0]))
+    lines.append(("pruned int8 - pruned float32", values[:, 2] - values[:, 1]))
+    for name, line in lines:
+        signed = "+" if " - " in name else ""
+        cells = [f"{value:{signed}.4f}" for value in line]
+        low, high = mean_interval(line)
+        table.add(
+            name,
+            *cells,
+            f"{line.mean():{signed}.4f}",
+            f"{line.std(ddof=1):.4f}",
+            f"{low:{signed}.4f} to {high:{signed}.4f}",
+        )
+    table.note("spread: standard deviation over seeds; interval: Student's t of the mean")
+    return table
+
+
+def mean_interval(values: np.ndarray, confidence: float = 0.95) -> tuple[float, float]:
+    """Student's t interval of a mean."""
+    from scipy import stats
+
+    half = stats.sem(values) * stats.t.ppf((1 + confidence) / 2, len(values) - 1)
+    return float(values.mean() - half), float(values.mean() + half)
+
+
+def _write_report(
+    config: Config,
+    run: Run,
+    data: SegmentationData,
+    outcomes: list[Outcome],
+    histories: dict[str, list[dict[str, float]]],
+    report: PruneReport,
+) -> None:
+    first = outcomes[0]
+    run.write_history([{"model": name, **row} for name, rows in histories.items() for row in rows])
+    zeros = [count_zeros(model) for model in (first.dense, first.pruned)]
+    figure = plot_layer_sparsity(
+        {
+            name: [(layer.name, layer.weights, layer.zeros) for layer in counted]
+            for name, counted in zip(("dense", "pruned"), zeros, strict=True)
+        }
+    )
+    rows = first.comparison.rows
+    comparison = comparison_section(
+        run,
+        first.comparison,
+        text=(
+            "Every number is read back from the finished LiteRT file: zeros are counted in its "
+            "weights, quality is that of its own predictions on images that neither training nor "
+            "model choice has seen.",
+            "Unstructured zeros make a file smaller, not faster: LiteRT's CPU kernels are dense. "
+            "The speed comes from int8.",
+        ),
+    )
+    sections = [comparison]
+    if len(outcomes) > 1:
+        table = seeds_table(config.seeds, [outcome.comparison for outcome in outcomes])
+        sections.append(Section("Seeds", tables=(table,)))
+    marks = {"branch": config.dense_epochs, f"{config.sparsity:.0%} zeros": config.sparse_epoch}
+    sections += [
+        history_section(run, histories, marks),
+        prediction_section(
+            run, data.test, dict(zip(NAMES, first.outputs, strict=True)), data.palette
+        ),
+        Section(
+            "Sparsity of each layer",
+            tables=(report.table(),),
+            pictures=(
+                (
+                    "Share of zeros of each layer",
+                    save_figure(figure, run.path("plots", "layer_sparsity.png")),
+                ),
+            ),
+        ),
+    ]
+    write_page(
+        run.path("report.html"),
+        "U-Net before and after compression",
+        f"{rows[1].sparsity:.0%} of the weights pruned: mean IoU {rows[0].quality['mean_iou']:.4f} "
+        f"dense, {rows[1].quality['mean_iou']:.4f} pruned, {rows[2].quality['mean_iou']:.4f} "
+        f"pruned and int8; the file after gzip shrinks "
+        f"{rows[0].gzip_bytes / rows[2].gzip_bytes:.1f}-fold.",
+        sections,
+        compared(config),
+        environment(),
+    )
+
+
+LEVEL_SMOKE = {**SMOKE, "dense_epochs": 1, "sparse_epoch": 3, "mask_frequency": 1}
+
+if __name__ == "__main__":
+    run_experiment(Config, main, LEVEL_SMOKE)

@@ -1,0 +1,98 @@
+"""make unet-predict: color masks for images of any size, from a .keras or .tflite file.
+
+MODEL is the file, IMAGES an image or a folder of images. Images are cut into overlapping tiles of
+the model's input size, predicted, and blended; masks are written as PNG in the colors of the
+model's classes, with an overlay beside each.
+"""
+
+from experiments import startup  # noqa: F401  (first: TensorFlow without its messages)
+
+# isort: split
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from rich.console import Console
+from rich.progress import track
+
+from experiments.cli import run_experiment
+from experiments.evaluate_model import input_shape_of, load_model_file, read_card
+from tfcompress.atomic import atomic_path
+from tfcompress.compare import predict
+from tfcompress.data.palette import Palette
+from tfcompress.data.patches import Scaling, predict_image, scale_image
+from tfcompress.data.scenes import image_files, read_image, with_channels
+from tfcompress.errors import ConfigError, DataError
+from tfcompress.reporting.tables import Table
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """Predict masks."""
+
+    model: str = ""
+    """A .keras or .tflite file."""
+    images: str = ""
+    """An image, or a folder of images."""
+    out: str = "runs/unet-predict"
+    """Folder of the masks."""
+    overlap: float = 0.25
+    """Share of a tile that its neighbor covers too."""
+    scaling: Scaling | None = None
+    """Pixel scaling; default: what the model's card says, else minmax."""
+
+    def __post_init__(self) -> None:
+        """Check what would fail after loading."""
+        if not 0 <= self.overlap < 1:
+            raise ConfigError("overlap", f"it is {self.overlap}", "use a number in [0, 1)")
+        if not self.images:
+            raise ConfigError("IMAGES", "it is empty", "give IMAGES=path/to/image_or_folder")
+
+
+def main(config: Config) -> Table:
+    """Write the masks; the table of class shares."""
+    console = Console()
+    paths = _image_paths(Path(config.images))
+    model = load_model_file(config.model)
+    patch, width, channels = input_shape_of(model)
+    if patch != width:
+        raise DataError("MODEL", f"its input is {patch}x{width}", "give a model of square input")
+    card = read_card(config.model)
+    scaling = config.scaling or (card.scaling if card else "minmax")
+    out = Path(config.out)
+    table, palette = None, card.palette if card else None
+    for path in track(paths, "predicting", console=console, transient=True):
+        raw = with_channels(read_image(path), channels)
+        probabilities = predict_image(
+            lambda pieces: predict(model, pieces), scale_image(raw, scaling), patch, config.overlap
+        )
+        palette = palette or Palette.numbered(probabilities.shape[-1])
+        table = table or Table(("image", "size", *palette.names), title="Share of each class")
+        labels = probabilities.argmax(axis=-1)
+        mask = palette.colors_of(labels)
+        overlay = (0.55 * with_channels(raw, 3) + 0.45 * mask).astype(np.uint8)
+        for kind, picture in (("mask", mask), ("overlay", overlay)):
+            with atomic_path(out / f"{path.stem}_{kind}.png") as temporary:
+                Image.fromarray(picture).save(temporary)
+        shares = np.bincount(labels.reshape(-1), minlength=len(palette)) / labels.size
+        size = f"{labels.shape[1]}x{labels.shape[0]}"
+        table.add(path.name, size, *(f"{share:.1%}" for share in shares))
+    console.print(table.to_rich())
+    console.print(f"{len(paths)} masks and overlays in {out}/", style="bold", highlight=False)
+    return table
+
+
+def _image_paths(images: Path) -> list[Path]:
+    if images.is_file():
+        return [images]
+    if not images.is_dir():
+        raise DataError(str(images), "there is no such file or folder", "give IMAGES=path")
+    paths = list(image_files(images).values())
+    if not paths:
+        raise DataError(str(images), "the folder holds no images", "give a folder of images")
+    return paths
+
+
+if __name__ == "__main__":
+    run_experiment(Config, main)

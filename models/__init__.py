@@ -1,0 +1,1 @@
+"""Model architectures of the experiments. Nothing here imports `tfcompress`."""

@@ -1,0 +1,154 @@
+"""The house rules: who may import whom, and what `import tfcompress` loads."""
+
+import ast
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+TOP = ("tfcompress", "bridges", "models", "experiments", "benchmarks")
+
+# Level of each module of tfcompress; a module imports its own level and those below.
+LEVELS = (
+    ("tfcompress.errors", 0),
+    ("tfcompress.atomic", 0),
+    ("tfcompress.quiet", 0),
+    ("tfcompress.data", 1),
+    ("tfcompress.losses", 1),
+    ("tfcompress.reporting", 1),
+    ("tfcompress.pruning.masks", 1),
+    ("tfcompress.pruning.schedules", 1),
+    ("tfcompress.pruning.scores", 1),
+    ("tfcompress.quantization.recipes", 1),
+    ("tfcompress.quantization.calibration", 1),
+    ("tfcompress.quantization.litert_file", 1),
+    ("tfcompress.quantization.qat", 3),
+    ("tfcompress.quantization.debug", 3),
+    ("tfcompress.quantization", 2),
+    ("tfcompress.graph", 2),
+    ("tfcompress.evaluation", 2),
+    ("tfcompress.pruning", 3),
+    ("tfcompress.factorization", 3),
+    ("tfcompress.distillation", 3),
+    ("tfcompress.tuning", 3),
+    ("tfcompress.compare", 4),
+    ("tfcompress.compress", 4),
+    ("tfcompress", 5),
+)
+TECHNIQUES = ("pruning", "factorization", "distillation", "tuning")
+NUMPY_ONLY = (
+    "tfcompress/pruning/masks.py",
+    "tfcompress/pruning/schedules.py",
+    "tfcompress/pruning/scores.py",
+    "tfcompress/evaluation/bootstrap.py",
+    "tfcompress/evaluation/parity.py",
+    "tfcompress/data/patches.py",
+    "tfcompress/data/palette.py",
+)
+
+
+def files():
+    return [path for top in TOP for path in sorted((ROOT / top).rglob("*.py"))]
+
+
+def module_of(path):
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def imports_of(path):
+    """Modules that a file imports, at its top or inside functions."""
+    found = []
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            found.append(node.module)
+            found += [f"{node.module}.{alias.name}" for alias in node.names]
+    return found
+
+
+def level_of(module):
+    return next(level for name, level in LEVELS if module == name or module.startswith(f"{name}."))
+
+
+def is_module(name):
+    stem = ROOT.joinpath(*name.split("."))
+    return stem.with_suffix(".py").is_file() or (stem / "__init__.py").is_file()
+
+
+@pytest.mark.parametrize("path", files(), ids=lambda path: str(path.relative_to(ROOT)))
+def test_imports_go_down(path):
+    module, top = module_of(path), path.relative_to(ROOT).parts[0]
+    for imported in imports_of(path):
+        other = imported.split(".")[0]
+        if other not in TOP or not is_module(imported):
+            continue
+        where = f"{module} imports {imported}"
+        if top in ("tfcompress", "models"):
+            assert other == top, where
+        if top == "bridges":
+            allowed = ("tfcompress.reporting", "tfcompress.evaluation", "models.yolov5", "bridges")
+            assert imported == "tfcompress" or imported.startswith(allowed), where
+        if top in ("experiments", "benchmarks"):
+            assert other in ("tfcompress", "bridges", "models", top), where
+        if top == other == "tfcompress":
+            assert level_of(imported) <= level_of(module), where
+            rooms = module.split(".")[1:2] + imported.split(".")[1:2]
+            if len(rooms) == 2 and all(room in TECHNIQUES for room in rooms):
+                assert rooms[0] == rooms[1], where
+
+
+@pytest.mark.parametrize("name", NUMPY_ONLY)
+def test_cores_know_no_framework(name):
+    roots = {imported.split(".")[0] for imported in imports_of(ROOT / name)}
+    assert not roots & {"tensorflow", "keras", "tf_keras", "torch"}
+
+
+def test_there_is_no_utils():
+    assert not [path for path in files() if path.stem in ("utils", "helpers", "misc")]
+
+
+def test_files_stay_small():
+    long = {str(p): n for p in files() if (n := len(p.read_text().splitlines())) > 400}
+    assert not long
+
+
+def run_python(code):
+    clean = {key: value for key, value in os.environ.items() if not key.startswith("TF_")}
+    result = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, env=clean, capture_output=True, text=True
+    )
+    assert result.returncode == 0, result.stderr
+    return result.stdout
+
+
+def test_import_loads_nothing_heavy_and_sets_nothing():
+    heavy = "('tensorflow_model_optimization', 'torch', 'onnx', 'nni', 'tensorflow', 'keras')"
+    code = (
+        "import os, sys; before = dict(os.environ); import tfcompress; "
+        f"print([name for name in {heavy} if name in sys.modules], dict(os.environ) == before)"
+    )
+    assert run_python(code).split() == ["[]", "True"]
+
+
+def test_every_public_name_loads_without_the_optional_stacks():
+    heavy = "('tensorflow_model_optimization', 'torch', 'onnx', 'nni', 'segmentation_models')"
+    code = (
+        "import os, sys; import tfcompress; "
+        "[getattr(tfcompress, name) for name in tfcompress.__all__]; "
+        f"print([name for name in {heavy} if name in sys.modules], "
+        "'TF_USE_LEGACY_KERAS' in os.environ)"
+    )
+    assert run_python(code).split() == ["[]", "False"]
+
+
+def test_unknown_public_name():
+    import tfcompress
+
+    with pytest.raises(AttributeError, match="no attribute 'LevelPrunner'"):
+        tfcompress.LevelPrunner  # noqa: B018

@@ -1,0 +1,318 @@
+"""Several models in one table: what each costs and what it gives.
+
+```python
+print(compare(dense, pruned, lite, data=(images, labels), names=["dense", "pruned", "int8"]))
+```
+
+Every number is read off the object at hand: zeros are counted in its weights or in the LiteRT
+bytes, sizes are those of files, quality is of its own predictions.
+"""
+
+from __future__ import annotations
+
+import gzip
+import math
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tfcompress.errors import ConfigError, DataError, LayerError
+from tfcompress.evaluation.bootstrap import Difference, paired_difference
+from tfcompress.evaluation.cost import count_cost
+from tfcompress.evaluation.latency import Latency, measure_latency
+from tfcompress.evaluation.litert_cost import count_litert_macs
+from tfcompress.evaluation.segmentation import (
+    accuracy,
+    confusion_matrices,
+    iou_per_class,
+    macro_f1,
+    mean_iou,
+)
+from tfcompress.evaluation.sparsity import total_zeros
+from tfcompress.graph.saving import save_plain
+from tfcompress.quantization.litert import LiteModel
+from tfcompress.reporting.tables import Table
+
+Metric = Callable[[np.ndarray], np.ndarray]
+
+# What is reported by kind of task, the objective first; each from a confusion matrix.
+METRICS: dict[str, dict[str, Metric]] = {
+    "segmentation": {"mean_iou": mean_iou, "accuracy": accuracy},
+    "classification": {"accuracy": accuracy, "macro_f1": macro_f1},
+}
+_TITLES = {"mean_iou": "mIoU", "accuracy": "accuracy", "macro_f1": "macro F1"}
+
+
+@dataclass(frozen=True)
+class ModelRow:
+    """One model of a comparison.
+
+    Attributes:
+        name: As given.
+        format: "Keras float32", "LiteRT int8", ...
+        weights: Kernel weights (dense size).
+        zeros: Of them zero.
+        macs: Multiply-accumulates of one sample; None if they cannot be counted.
+        size_bytes: Size of the file, without optimizer state.
+        gzip_bytes: Size of the file after gzip.
+        latency: Of batch 1, if measured.
+        quality: Metric values, empty without data.
+        differences: Metric of this model minus that of the first, with its interval.
+        iou: IoU of each class (segmentation only).
+    """
+
+    name: str
+    format: str
+    weights: int
+    zeros: int
+    macs: int | None
+    size_bytes: int
+    gzip_bytes: int
+    latency: Latency | None
+    quality: dict[str, float]
+    differences: dict[str, Difference]
+    iou: tuple[float, ...]
+
+    @property
+    def sparsity(self) -> float:
+        """Share of the kernel weights that are zero."""
+        return self.zeros / self.weights if self.weights else 0.0
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Several models side by side; the first is the baseline of the differences.
+
+    Attributes:
+        rows: One per model.
+        classes: Class names, for the per-class table.
+        samples: Number of samples behind the quality.
+    """
+
+    rows: tuple[ModelRow, ...]
+    classes: tuple[str, ...]
+    samples: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """The comparison for JSON."""
+        return {
+            "rows": [{**asdict(row), "sparsity": row.sparsity} for row in self.rows],
+            "classes": list(self.classes),
+            "samples": self.samples,
+        }
+
+    def table(self) -> Table:
+        """Cost and quality."""
+        metrics = list(self.rows[0].quality)
+        base = self.rows[0]
+        columns = ["model", "format", "zeros", "MACs", "file", "gzip"]
+        columns += ["latency", "speed"] if base.latency else []
+        columns += [_TITLES.get(metric, metric) for metric in metrics]
+        columns += [f"{_TITLES.get(metrics[0], metrics[0])} vs first"] if metrics else []
+        table = Table(columns, title="Comparison, measured on the finished artefacts")
+        for row in self.rows:
+            cells = [row.name, row.format, f"{row.sparsity:.1%}", _giga(row.macs)]
+            cells += [_bytes(row.size_bytes), _bytes(row.gzip_bytes)]
+            if base.latency and row.latency:
+                ratio = base.latency.median_ms / row.latency.median_ms
+                cells += [f"{row.latency.median_ms:.2f} ms", f"{ratio:.2f}x"]
+            cells += [f"{row.quality[metric]:.4f}" for metric in metrics]
+            if metrics:
+                cells.append(_signed(row.differences.get(metrics[0])))
+            table.add(*cells)
+        if base.latency:
+            runtimes = dict.fromkeys(
+                f"{row.latency.runtime}, {row.latency.threads} thread(s)"
+                for row in self.rows
+                if row.latency
+            )
+            table.note(f"latency: median of batch 1; {'; '.join(runtimes)}")
+        if metrics:
+            table.note(
+                f"quality on {self.samples} samples; brackets: 95 % paired bootstrap over samples"
+            )
+        return table
+
+    def class_table(self) -> Table:
+        """IoU of each class."""
+        table = Table(("model", *self.classes), title="IoU of each class")
+        for row in self.rows:
+            table.add(row.name, *("–" if math.isnan(v) else f"{v:.3f}" for v in row.iou))
+        return table
+
+    def __str__(self) -> str:
+        text = str(self.table())
+        return f"{text}\n\n{self.class_table()}" if any(row.iou for row in self.rows) else text
+
+
+def compare(
+    *models: Any,
+    data: Any = None,
+    names: Sequence[str] | None = None,
+    classes: Sequence[str] | None = None,
+    latency: bool = True,
+    threads: int = 1,
+    repeats: int = 30,
+    predictions: Sequence[np.ndarray] | None = None,
+) -> Comparison:
+    """Measure models against each other; the first is the baseline.
+
+    Args:
+        *models: Keras 3 or tf_keras models and `LiteModel`s, in any mix.
+        data: `(inputs, labels)` arrays, or a `tf.data.Dataset` of such batches. Labels are class
+            indices or one-hot; 255 does not count. None leaves quality out.
+        names: One per model.
+        classes: Class names.
+        latency: Whether to time them.
+        threads: LiteRT threads.
+        repeats: Timed runs of each.
+        predictions: Outputs of each model on the data if they are at hand already.
+
+    Raises:
+        ConfigError: No model, or names that do not match.
+        DataError: Data whose labels fit no prediction.
+    """
+    if not models:
+        raise ConfigError("compare", "there is no model", "pass at least one")
+    names = list(names) if names is not None else _default_names(models)
+    if len(names) != len(models):
+        raise ConfigError(
+            "names", f"{len(names)} names for {len(models)} models", "give one per model"
+        )
+    times: list[Any] = [None] * len(models)
+    if latency:
+        times = list(measure_latency(models, repeats=repeats, threads=threads))
+    confusions, metrics, samples = _quality(models, data, predictions)
+    rows = []
+    for i, model in enumerate(models):
+        zeros = total_zeros(model)
+        size, packed = _file_sizes(model)
+        counts = confusions[i] if confusions else None
+        rows.append(
+            ModelRow(
+                name=names[i],
+                format=_format_of(model),
+                weights=zeros.weights,
+                zeros=zeros.zeros,
+                macs=_macs_of(model),
+                size_bytes=size,
+                gzip_bytes=packed,
+                latency=times[i],
+                quality={}
+                if counts is None
+                else {name: float(metric(counts.sum(axis=0))) for name, metric in metrics.items()},
+                differences={}
+                if counts is None or i == 0
+                else {
+                    name: paired_difference(metric, counts, confusions[0])
+                    for name, metric in metrics.items()
+                },
+                iou=tuple(float(v) for v in iou_per_class(counts.sum(axis=0)))
+                if counts is not None and "mean_iou" in metrics
+                else (),
+            )
+        )
+    n_classes = confusions[0].shape[-1] if confusions else 0
+    labels = tuple(classes or (f"class {i}" for i in range(n_classes)))
+    if confusions and len(labels) != n_classes:
+        raise ConfigError("classes", f"{len(labels)} names for {n_classes} classes", "name each")
+    return Comparison(tuple(rows), labels, samples)
+
+
+def predict(model: Any, inputs: np.ndarray, batch: int = 16) -> np.ndarray:
+    """Outputs of a Keras model or a `LiteModel` on a batch of any size."""
+    if isinstance(model, LiteModel):
+        return model.predict(inputs)
+    return np.asarray(model.predict(inputs, batch_size=batch, verbose=0))
+
+
+def _quality(
+    models: Sequence[Any], data: Any, predictions: Sequence[np.ndarray] | None
+) -> tuple[list[np.ndarray], dict[str, Metric], int]:
+    """Confusion matrices per sample of each model, the metrics of the task, and the samples."""
+    if data is None:
+        return [], {}, 0
+    inputs, labels = _arrays(data)
+    outputs = predictions or [predict(model, inputs) for model in models]
+    n_classes = outputs[0].shape[-1]
+    if labels.shape == outputs[0].shape:
+        labels = labels.argmax(axis=-1)
+    elif labels.ndim == outputs[0].ndim and labels.shape[-1] == 1:
+        labels = labels[..., 0]
+    task = "classification" if outputs[0].ndim == 2 else "segmentation"
+    for output in outputs:
+        if output.shape != (*labels.shape, n_classes):
+            raise DataError(
+                "data",
+                f"labels of shape {labels.shape} fit no prediction of shape {output.shape}",
+                "give class indices of the predictions' size",
+            )
+    confusions = [confusion_matrices(labels, out.argmax(axis=-1), n_classes) for out in outputs]
+    return confusions, METRICS[task], len(labels)
+
+
+def _arrays(data: Any) -> tuple[np.ndarray, np.ndarray]:
+    if isinstance(data, tuple):
+        return np.asarray(data[0]), np.asarray(data[1])
+    batches = [(np.asarray(element[0]), np.asarray(element[1])) for element in data]
+    if not batches:
+        raise DataError("data", "it holds no batch", "give (inputs, labels) or a tf.data.Dataset")
+    return (
+        np.concatenate([inputs for inputs, _ in batches]),
+        np.concatenate([labels for _, labels in batches]),
+    )
+
+
+def _file_sizes(model: Any) -> tuple[int, int]:
+    """Bytes of the model's file, raw and after gzip."""
+    if isinstance(model, LiteModel):
+        return model.size_bytes, len(gzip.compress(model.content))
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model.keras"
+        save_plain(model, path, training_state=False)
+        content = path.read_bytes()
+    return len(content), len(gzip.compress(content))
+
+
+def _macs_of(model: Any) -> int | None:
+    if isinstance(model, LiteModel):
+        return count_litert_macs(model.file) // max(1, model.inputs[0].shape[0])
+    try:
+        cost = count_cost(model)
+    except LayerError:
+        return None
+    return None if cost.uncounted else cost.macs
+
+
+def _format_of(model: Any) -> str:
+    if isinstance(model, LiteModel):
+        return f"LiteRT {model.recipe or model.inputs[0].dtype}"
+    policy = getattr(model, "dtype_policy", None)
+    return f"Keras {policy.name if policy is not None else model.dtype}"
+
+
+def _default_names(models: Sequence[Any]) -> list[str]:
+    return [
+        f"{i + 1}: {'LiteRT' if isinstance(model, LiteModel) else model.name}"
+        for i, model in enumerate(models)
+    ]
+
+
+def _giga(macs: int | None) -> str:
+    if macs is None:
+        return "–"
+    return f"{macs / 1e9:.3f} G" if macs >= 1e9 else f"{macs / 1e6:.2f} M"
+
+
+def _bytes(size: int) -> str:
+    return f"{size / 1e6:.2f} MB" if size >= 1e6 else f"{size / 1e3:.1f} kB"
+
+
+def _signed(difference: Difference | None) -> str:
+    if difference is None:
+        return "–"
+    return f"{difference.value:+.4f} [{difference.low:+.4f}, {difference.high:+.4f}]"

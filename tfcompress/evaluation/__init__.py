@@ -1,0 +1,1 @@
+"""Measurements: what a model costs, and what it gives."""

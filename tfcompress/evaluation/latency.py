@@ -1,0 +1,138 @@
+"""Latency of one batch: warmed up, repeated, several models in turn so that drift hits all."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from tfcompress.quantization.litert import LiteModel
+
+
+@dataclass(frozen=True)
+class Latency:
+    """Time of one forward pass.
+
+    Attributes:
+        median_ms: Median over the repeats.
+        p90_ms: 90th percentile.
+        min_ms: The fastest.
+        repeats: Timed runs.
+        threads: Threads of the runtime.
+        batch: Samples per run.
+        runtime: "LiteRT XNNPACK", "LiteRT reference kernels" or "TensorFlow".
+    """
+
+    median_ms: float
+    p90_ms: float
+    min_ms: float
+    repeats: int
+    threads: int
+    batch: int
+    runtime: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """The numbers for JSON."""
+        return asdict(self)
+
+    def __str__(self) -> str:
+        return (
+            f"{self.median_ms:.2f} ms median, {self.p90_ms:.2f} ms p90 "
+            f"({self.runtime}, {self.threads} thread(s), batch {self.batch}, {self.repeats} runs)"
+        )
+
+
+def measure_latency(
+    models: Sequence[Any],
+    repeats: int = 30,
+    warmup: int = 5,
+    threads: int = 1,
+    xnnpack: bool = True,
+    seed: int = 0,
+) -> list[Latency]:
+    """Latency of each model on random input of batch 1 (a LiteRT file: of its own batch).
+
+    The models run in turn, round by round: a slow moment of the machine hits all of them.
+
+    Args:
+        models: Keras models with fixed input sizes, and `LiteModel`s.
+        repeats: Timed rounds.
+        warmup: Rounds before.
+        threads: Threads of the LiteRT interpreter. TensorFlow's pool is fixed when it starts;
+            what it has is reported.
+        xnnpack: Run LiteRT with the XNNPACK delegate (its default), or on its own kernels.
+        seed: Of the random input.
+    """
+    generator = np.random.default_rng(seed)
+    runs = [_runner(model, threads, xnnpack, generator) for model in models]
+    times = np.zeros((warmup + repeats, len(runs)))
+    for turn in range(warmup + repeats):
+        for i, (run, *_) in enumerate(runs):
+            start = time.perf_counter()
+            run()
+            times[turn, i] = 1000 * (time.perf_counter() - start)
+    timed = times[warmup:]
+    return [
+        Latency(
+            median_ms=float(np.median(timed[:, i])),
+            p90_ms=float(np.percentile(timed[:, i], 90)),
+            min_ms=float(timed[:, i].min()),
+            repeats=repeats,
+            threads=used_threads,
+            batch=batch,
+            runtime=runtime,
+        )
+        for i, (_, used_threads, batch, runtime) in enumerate(runs)
+    ]
+
+
+def _runner(
+    model: Any, threads: int, xnnpack: bool, generator: np.random.Generator
+) -> tuple[Callable[[], Any], int, int, str]:
+    """A function that runs the model once, its threads, batch and runtime."""
+    if isinstance(model, LiteModel):
+        return _litert_runner(model, threads, xnnpack, generator)
+    import tensorflow as tf
+
+    specs = [tf.TensorSpec((1, *t.shape[1:]), t.dtype) for t in model.inputs]
+    feed = [
+        tf.constant(generator.random(spec.shape), spec.dtype)
+        if spec.dtype.is_floating
+        else tf.zeros(spec.shape, spec.dtype)
+        for spec in specs
+    ]
+    forward = tf.function(
+        lambda *x: model(x[0] if len(x) == 1 else list(x), training=False), input_signature=specs
+    ).get_concrete_function()
+    pool = tf.config.threading.get_intra_op_parallelism_threads() or os.cpu_count() or 1
+
+    def run() -> None:
+        for output in tf.nest.flatten(forward(*feed)):
+            output.numpy()
+
+    return run, pool, 1, "TensorFlow"
+
+
+def _litert_runner(
+    model: LiteModel, threads: int, xnnpack: bool, generator: np.random.Generator
+) -> tuple[Callable[[], Any], int, int, str]:
+    from ai_edge_litert.interpreter import Interpreter, OpResolverType
+
+    kernels = OpResolverType.AUTO if xnnpack else OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
+    interpreter = Interpreter(
+        model_content=model.content, num_threads=threads, experimental_op_resolver_type=kernels
+    )
+    interpreter.allocate_tensors()
+    for detail, port in zip(
+        sorted(interpreter.get_input_details(), key=lambda d: d["name"]),
+        sorted(model.inputs, key=lambda p: p.key),
+        strict=True,
+    ):
+        shape = tuple(detail["shape"])
+        interpreter.set_tensor(detail["index"], port.quantize(generator.random(shape)))
+    runtime = "LiteRT XNNPACK" if xnnpack else "LiteRT reference kernels"
+    return interpreter.invoke, threads, int(model.inputs[0].shape[0]), runtime

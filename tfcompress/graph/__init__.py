@@ -1,0 +1,1 @@
+"""How Keras models are wired, in both flavors."""

@@ -1,0 +1,263 @@
+"""Dice, categorical focal and their sum as Keras losses.
+
+Equal to those of `segmentation_models` to 1e-6 (with `normalize_weights=False`), and beyond them:
+integer and one-hot labels are told apart and checked, class weights are checked and normalized,
+half-precision predictions are computed in float32, and a saved compiled model loads again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from tfcompress.errors import ConfigError, DataError
+
+
+def one_hot_labels(y_true: Any, y_pred: Any) -> Any:
+    """Labels as one-hot float32 of the shape of the predictions.
+
+    Args:
+        y_true: Class indices of shape `(..., )` or `(..., 1)`, of any integer or float type, or
+            one-hot (or soft) labels of shape `(..., classes)`.
+        y_pred: Predictions `(..., classes)`.
+
+    Raises:
+        DataError: The shapes fit neither way.
+    """
+    classes = y_pred.shape[-1]
+    true_rank, pred_rank = len(y_true.shape), len(y_pred.shape)
+    if true_rank == pred_rank and y_true.shape[-1] == classes:
+        return ops.cast(y_true, "float32")
+    if true_rank == pred_rank and y_true.shape[-1] == 1:
+        y_true = ops.squeeze(y_true, axis=-1)
+    elif true_rank != pred_rank - 1:
+        raise DataError(
+            "labels",
+            f"shape {tuple(y_true.shape)} fits predictions of shape {tuple(y_pred.shape)} "
+            "neither as class indices nor as one-hot",
+            f"give indices without the last axis, or one-hot labels of {classes} classes",
+        )
+    return ops.one_hot(ops.cast(y_true, "int32"), classes, dtype="float32")
+
+
+def normalized_class_weights(
+    class_weights: Sequence[float] | None, normalize: bool
+) -> tuple[float, ...] | None:
+    """Class weights as a tuple, scaled so that they sum to their number if asked.
+
+    Raises:
+        ConfigError: Weights that are not one row of non-negative numbers with a positive sum.
+    """
+    if class_weights is None:
+        return None
+    weights = np.asarray(class_weights, dtype=np.float64)
+    if weights.ndim != 1 or weights.size < 2:
+        raise ConfigError(
+            "class_weights",
+            f"their shape is {weights.shape}",
+            "give one number per class",
+        )
+    if not np.isfinite(weights).all() or (weights < 0).any() or weights.sum() <= 0:
+        raise ConfigError(
+            "class_weights",
+            f"{weights.tolist()} has a negative or non-finite weight, or sums to 0",
+            "give non-negative numbers of which at least one is positive",
+        )
+    if normalize:
+        weights = weights * (weights.size / weights.sum())
+    return tuple(weights.tolist())
+
+
+class _ClassWeighted(keras.losses.Loss):
+    """What the losses share: class weights, and probabilities from logits if need be."""
+
+    def __init__(
+        self,
+        class_weights: Sequence[float] | None,
+        normalize_weights: bool,
+        from_logits: bool,
+        name: str,
+        reduction: str | None,
+    ) -> None:
+        super().__init__(name=name, reduction=reduction)
+        self._weights = normalized_class_weights(class_weights, normalize_weights)
+        self.class_weights = None if class_weights is None else [float(w) for w in class_weights]
+        self.normalize_weights = normalize_weights
+        self.from_logits = from_logits
+
+    def _inputs(self, y_true: Any, y_pred: Any) -> tuple[Any, Any]:
+        """One-hot labels and float32 probabilities, both `(..., classes)`."""
+        y_pred = ops.cast(y_pred, "float32")
+        classes = y_pred.shape[-1]
+        if self._weights is not None and len(self._weights) != classes:
+            raise ConfigError(
+                f"{self.name} class_weights",
+                f"there are {len(self._weights)} weights, but the model has {classes} classes",
+                f"give {classes} numbers",
+            )
+        y_true = one_hot_labels(y_true, y_pred)
+        return y_true, ops.softmax(y_pred, axis=-1) if self.from_logits else y_pred
+
+    def _weigh(self, per_class: Any) -> Any:
+        if self._weights is None:
+            return per_class
+        return per_class * ops.convert_to_tensor(self._weights, dtype="float32")
+
+    def get_config(self) -> dict[str, Any]:
+        """Constructor arguments, for saving."""
+        return {
+            **super().get_config(),
+            "class_weights": self.class_weights,
+            "normalize_weights": self.normalize_weights,
+            "from_logits": self.from_logits,
+        }
+
+
+@keras.saving.register_keras_serializable(package="tfcompress")
+class DiceLoss(_ClassWeighted):
+    """`1 - mean_c w_c (2 TP_c + s) / (2 TP_c + FP_c + FN_c + s)`, over the whole batch.
+
+    Reference: Milletari, Navab, Ahmadi: "V-Net", 3DV 2016, section 3, in the form of
+    `segmentation_models.losses.DiceLoss`.
+
+    Args:
+        class_weights: One weight per class, in channel order; None weighs all alike.
+        smooth: The s above; it makes a class that is absent and not predicted score 1.
+        normalize_weights: Scale the weights to sum to the number of classes. Without it, weights
+            that sum to 1 floor the loss of a perfect prediction at `1 - 1 / classes`.
+        from_logits: The predictions are logits.
+        name: The loss's name.
+        reduction: Keras's; the loss is one number per batch.
+    """
+
+    def __init__(
+        self,
+        class_weights: Sequence[float] | None = None,
+        smooth: float = 1e-5,
+        normalize_weights: bool = True,
+        from_logits: bool = False,
+        name: str = "dice",
+        reduction: str | None = "sum_over_batch_size",
+    ) -> None:
+        super().__init__(class_weights, normalize_weights, from_logits, name, reduction)
+        self.smooth = smooth
+
+    def call(self, y_true: Any, y_pred: Any) -> Any:
+        """The loss of a batch, a scalar."""
+        y_true, y_pred = self._inputs(y_true, y_pred)
+        axes = tuple(range(len(y_pred.shape) - 1))
+        overlap = ops.sum(y_true * y_pred, axis=axes)
+        total = ops.sum(y_true, axis=axes) + ops.sum(y_pred, axis=axes)
+        return 1 - ops.mean(self._weigh((2 * overlap + self.smooth) / (total + self.smooth)))
+
+    def get_config(self) -> dict[str, Any]:
+        """Constructor arguments, for saving."""
+        return {**super().get_config(), "smooth": self.smooth}
+
+
+@keras.saving.register_keras_serializable(package="tfcompress")
+class CategoricalFocalLoss(_ClassWeighted):
+    """`-mean(w_c alpha y (1 - p)^gamma log p)` over all pixels and classes.
+
+    Reference: Lin, Goyal, Girshick, He, Dollar: "Focal Loss for Dense Object Detection", ICCV
+    2017, equation 5, in the form of `segmentation_models.losses.CategoricalFocalLoss`.
+
+    Args:
+        alpha: The overall factor.
+        gamma: The focus on hard pixels; 0 gives cross entropy.
+        class_weights: One weight per class, in channel order; None weighs all alike.
+        normalize_weights: Scale the weights to sum to the number of classes.
+        from_logits: The predictions are logits.
+        name: The loss's name.
+        reduction: Keras's; the loss is one number per batch.
+    """
+
+    def __init__(
+        self,
+        alpha: float = 0.25,
+        gamma: float = 2.0,
+        class_weights: Sequence[float] | None = None,
+        normalize_weights: bool = True,
+        from_logits: bool = False,
+        name: str = "categorical_focal",
+        reduction: str | None = "sum_over_batch_size",
+    ) -> None:
+        super().__init__(class_weights, normalize_weights, from_logits, name, reduction)
+        self.alpha = alpha
+        self.gamma = gamma
+
+    def call(self, y_true: Any, y_pred: Any) -> Any:
+        """The loss of a batch, a scalar."""
+        y_true, y_pred = self._inputs(y_true, y_pred)
+        epsilon = keras.config.epsilon()
+        y_pred = ops.clip(y_pred, epsilon, 1 - epsilon)
+        focus = self.alpha * ops.power(1 - y_pred, self.gamma)
+        return -ops.mean(self._weigh(y_true * focus * ops.log(y_pred)))
+
+    def get_config(self) -> dict[str, Any]:
+        """Constructor arguments, for saving."""
+        return {**super().get_config(), "alpha": self.alpha, "gamma": self.gamma}
+
+
+@keras.saving.register_keras_serializable(package="tfcompress")
+class DiceFocalLoss(_ClassWeighted):
+    """`dice_weight * Dice + focal_weight * focal`, the mix of the aerial-imagery project.
+
+    Args:
+        dice_weight: Factor of `DiceLoss`.
+        focal_weight: Factor of `CategoricalFocalLoss`.
+        class_weights: One weight per class for Dice; None weighs all alike.
+        weigh_focal: Use the class weights in the focal part too.
+        alpha: Of the focal part.
+        gamma: Of the focal part.
+        smooth: Of the Dice part.
+        normalize_weights: Scale the weights to sum to the number of classes.
+        from_logits: The predictions are logits.
+        name: The loss's name.
+        reduction: Keras's; the loss is one number per batch.
+    """
+
+    def __init__(
+        self,
+        dice_weight: float = 1.0,
+        focal_weight: float = 1.0,
+        class_weights: Sequence[float] | None = None,
+        weigh_focal: bool = False,
+        alpha: float = 0.25,
+        gamma: float = 2.0,
+        smooth: float = 1e-5,
+        normalize_weights: bool = True,
+        from_logits: bool = False,
+        name: str = "dice_focal",
+        reduction: str | None = "sum_over_batch_size",
+    ) -> None:
+        super().__init__(class_weights, normalize_weights, from_logits, name, reduction)
+        self.dice_weight = dice_weight
+        self.focal_weight = focal_weight
+        self.weigh_focal = weigh_focal
+        shared: dict[str, Any] = dict(normalize_weights=normalize_weights, from_logits=from_logits)
+        self._dice = DiceLoss(class_weights, smooth, **shared)
+        self._focal = CategoricalFocalLoss(
+            alpha, gamma, class_weights if weigh_focal else None, **shared
+        )
+
+    def call(self, y_true: Any, y_pred: Any) -> Any:
+        """The loss of a batch, a scalar."""
+        dice, focal = self._dice.call(y_true, y_pred), self._focal.call(y_true, y_pred)
+        return self.dice_weight * dice + self.focal_weight * focal
+
+    def get_config(self) -> dict[str, Any]:
+        """Constructor arguments, for saving."""
+        return {
+            **super().get_config(),
+            "dice_weight": self.dice_weight,
+            "focal_weight": self.focal_weight,
+            "weigh_focal": self.weigh_focal,
+            "alpha": self._focal.alpha,
+            "gamma": self._focal.gamma,
+            "smooth": self._dice.smooth,
+        }

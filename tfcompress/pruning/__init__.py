@@ -1,0 +1,1 @@
+"""Pruning: which weights matter, how many go, and masks that hold through any training."""

@@ -1,0 +1,176 @@
+"""Importance and a budget give keep-masks. NumPy in, NumPy out.
+
+A score has the shape of its weight; a mask is a boolean array of that shape, True where the weight
+stays. Scores for block and N:M patterns are arranged as `(..., inputs, outputs)`, the layout of
+Keras kernels; `level.py` moves the axes of layers that store them otherwise.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from tfcompress.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class Unstructured:
+    """Single weights."""
+
+    def __str__(self) -> str:
+        return "unstructured"
+
+
+@dataclass(frozen=True)
+class Block:
+    """Blocks of `rows` inputs x `columns` outputs stay or go together."""
+
+    rows: int
+    columns: int
+
+    def __str__(self) -> str:
+        return f"{self.rows}x{self.columns}"
+
+
+@dataclass(frozen=True)
+class NOfM:
+    """Of every `m` consecutive inputs of an output, `n` stay (2:4 is the GPU pattern)."""
+
+    n: int
+    m: int
+
+    @property
+    def sparsity(self) -> float:
+        """Share of weights that go."""
+        return 1 - self.n / self.m
+
+    def __str__(self) -> str:
+        return f"{self.n}:{self.m}"
+
+
+Granularity = Unstructured | Block | NOfM
+
+
+def parse_granularity(text: str | Granularity) -> Granularity:
+    """`"unstructured"`, a block as `"1x4"` (inputs x outputs), or a pattern as `"2:4"`.
+
+    Raises:
+        ConfigError: The text is none of these, or its numbers make no pattern.
+    """
+    if not isinstance(text, str):
+        return text
+    if text == "unstructured":
+        return Unstructured()
+    fix = "write 'unstructured', a block such as '1x4' (inputs x outputs), or '2:4'"
+    if match := re.fullmatch(r"(\d+)x(\d+)", text):
+        rows, columns = int(match[1]), int(match[2])
+        if rows >= 1 and columns >= 1 and rows * columns > 1:
+            return Block(rows, columns)
+    if match := re.fullmatch(r"(\d+):(\d+)", text):
+        n, m = int(match[1]), int(match[2])
+        if 1 <= n < m:
+            return NOfM(n, m)
+    raise ConfigError("granularity", f"{text!r} is not a pattern", fix)
+
+
+def n_to_prune(size: int, sparsity: float) -> int:
+    """Weights that a sparsity removes from `size`: rounded down, as NNI's LevelPruner does.
+
+    A hair is added first, because 0.29 * 100 is 28.999999999999996 in floating point.
+    """
+    return math.floor(size * sparsity + 1e-9 * size)
+
+
+def keep_largest(score: np.ndarray, n_prune: int) -> np.ndarray:
+    """Keep-mask that drops exactly the `n_prune` lowest scores, of ties the earlier index first.
+
+    Runs in linear time (selection, no sort).
+    """
+    if n_prune <= 0:
+        return np.ones(score.shape, bool)
+    flat = score.reshape(-1)
+    threshold = np.partition(flat, n_prune - 1)[n_prune - 1]
+    keep = flat > threshold
+    surplus = flat.size - np.count_nonzero(keep) - n_prune
+    if surplus:
+        keep[np.flatnonzero(flat == threshold)[-surplus:]] = True
+    return keep.reshape(score.shape)
+
+
+def keep_largest_blocks(score: np.ndarray, n_prune: int, block: Block) -> np.ndarray:
+    """Keep-mask of whole blocks, the lowest mean score first, at most `n_prune` weights dropped.
+
+    Args:
+        score: `(..., inputs, outputs)`. Blocks at an edge that the size does not divide are
+            smaller; their mean is over the weights they have.
+        n_prune: Upper bound of weights to drop.
+        block: Inputs x outputs of a block.
+    """
+    *lead, inputs, outputs = score.shape
+    rows, columns = math.ceil(inputs / block.rows), math.ceil(outputs / block.columns)
+    row_of = np.arange(inputs) // block.rows
+    column_of = np.arange(outputs) // block.columns
+    stacked = score.reshape(-1, inputs, outputs).astype(np.float64)
+    starts_r = np.arange(0, inputs, block.rows)
+    starts_c = np.arange(0, outputs, block.columns)
+    sums = np.add.reduceat(np.add.reduceat(stacked, starts_r, axis=1), starts_c, axis=2)
+    sizes = np.outer(np.bincount(row_of, minlength=rows), np.bincount(column_of, minlength=columns))
+    sizes = np.broadcast_to(sizes, sums.shape).reshape(-1)
+    order = np.argsort(sums.reshape(-1) / sizes, kind="stable")
+    dropped = order[np.cumsum(sizes[order]) <= n_prune]
+    keep = np.ones(sums.size, bool)
+    keep[dropped] = False
+    keep = keep.reshape(-1, rows, columns)[:, row_of][:, :, column_of]
+    return keep.reshape(*lead, inputs, outputs)
+
+
+def keep_n_of_m(score: np.ndarray, pattern: NOfM) -> np.ndarray:
+    """Keep-mask with the `n` largest of every `m` consecutive inputs, per output.
+
+    Args:
+        score: `(..., inputs, outputs)`, inputs a multiple of `m`.
+        pattern: The pattern; of ties the earlier index is kept.
+    """
+    moved = np.moveaxis(score, -2, -1)
+    groups = moved.reshape(-1, pattern.m)
+    order = np.argsort(-groups, axis=1, kind="stable")
+    keep = np.zeros(groups.shape, bool)
+    np.put_along_axis(keep, order[:, : pattern.n], True, axis=1)
+    return np.ascontiguousarray(np.moveaxis(keep.reshape(moved.shape), -1, -2))
+
+
+def mask_of(score: np.ndarray, sparsity: float, granularity: Granularity) -> np.ndarray:
+    """Keep-mask of one weight at one granularity.
+
+    Raises:
+        ConfigError: `score` holds NaN, which has no order.
+    """
+    _refuse_nan(score)
+    if isinstance(granularity, NOfM):
+        return keep_n_of_m(score, granularity)
+    n_prune = n_to_prune(score.size, sparsity)
+    if isinstance(granularity, Block):
+        return keep_largest_blocks(score, n_prune, granularity)
+    return keep_largest(score, n_prune)
+
+
+def masks_of_pool(scores: Sequence[np.ndarray], sparsity: float) -> list[np.ndarray]:
+    """Keep-masks of several weights that share one budget: one threshold over all of them."""
+    pooled = np.concatenate([score.reshape(-1) for score in scores])
+    _refuse_nan(pooled)
+    keep = keep_largest(pooled, n_to_prune(pooled.size, sparsity))
+    parts = np.split(keep, np.cumsum([score.size for score in scores])[:-1])
+    return [part.reshape(score.shape) for part, score in zip(parts, scores, strict=True)]
+
+
+def _refuse_nan(score: np.ndarray) -> None:
+    if score.size and np.isnan(score.max()):
+        raise ConfigError(
+            "weights",
+            f"{np.count_nonzero(np.isnan(score))} of {score.size} scores are NaN",
+            "prune a model whose weights are finite (did training diverge?)",
+        )

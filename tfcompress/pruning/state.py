@@ -1,0 +1,157 @@
+"""Pruner state that travels in a model's checkpoints.
+
+The state hangs on the model as an attribute. Keras writes it with the weights (`save_weights`,
+`ModelCheckpoint`, `BackupAndRestore`; for tf_keras also TensorFlow checkpoints), and reads it
+back, so that a resumed run goes on with the masks and the step it had. A model without a pruner
+ignores it.
+"""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from tfcompress.errors import LayerError
+from tfcompress.graph.layers import Flavor
+from tfcompress.graph.saving import STATE_PREFIX
+from tfcompress.pruning.constraint import MaskConstraint
+from tfcompress.pruning.selection import Key
+
+ATTRIBUTE = f"{STATE_PREFIX}pruning"
+
+
+class PruningState:
+    """Masks and step count of one model, in the two forms that Keras checkpoints understand.
+
+    Attributes:
+        constraints: The mask of each pruned weight.
+        step: Optimizer steps since `compress()`, as an int64 `tf.Variable`.
+    """
+
+    def __init__(
+        self, constraints: Mapping[Key, MaskConstraint], remask: Callable[[], None]
+    ) -> None:
+        self.constraints = dict(constraints)
+        self.step = tf.Variable(0, dtype=tf.int64, trainable=False, name="pruning_step")
+        self._remask = remask
+
+    def masks(self) -> dict[Key, np.ndarray]:
+        """The keep-masks as boolean arrays."""
+        return {key: _read(constraint.mask) for key, constraint in self.constraints.items()}
+
+    def to_store(self, store: Any) -> None:
+        """Write masks (one bit per weight) and step into an HDF5-like mapping."""
+        keys = [[*key, list(c.mask.shape)] for key, c in self.constraints.items()]
+        store["keys"] = np.frombuffer(json.dumps(keys).encode("utf-8"), np.uint8)
+        store["step"] = np.int64(self.step.numpy())
+        for i, mask in enumerate(self.masks().values()):
+            store[f"mask{i}"] = np.packbits(mask)
+
+    def from_store(self, store: Any) -> None:
+        """Read what `to_store` wrote; a checkpoint without masks keeps the present ones.
+
+        Raises:
+            LayerError: The checkpoint's masks belong to other weights.
+        """
+        if store is None or "keys" not in store.keys():  # noqa: SIM118 (an HDF5 store has no `in`)
+            warnings.warn(
+                "the loaded weights carry no pruning masks, so the masks that the model already "
+                "had were put on them; call compress() again for masks of the loaded weights",
+                stacklevel=2,
+            )
+            self._remask()
+            return
+        saved = json.loads(bytes(np.asarray(store["keys"])))
+        present = [[*key, list(c.mask.shape)] for key, c in self.constraints.items()]
+        # Automatic layer names count on within a process ("conv2d_7"), so order and shape decide.
+        if [shape for *_, shape in saved] != [shape for *_, shape in present]:
+            raise LayerError(
+                f"pruning masks in the checkpoint ({_differing(saved, present)})",
+                "they belong to other weights than this model's pruner selected",
+                "give LevelPruner the config_list that the checkpoint was made with",
+            )
+        for i, constraint in enumerate(self.constraints.values()):
+            shape = tuple(constraint.mask.shape)
+            bits = np.unpackbits(np.asarray(store[f"mask{i}"]), count=int(np.prod(shape)))
+            constraint.mask.assign(bits.astype(bool).reshape(shape))
+        self.step.assign(int(np.asarray(store["step"])))
+        self._remask()
+
+
+def attach(model: Any, flavor: Flavor, state: PruningState) -> None:
+    """Hang the state on a model where its checkpoints find it, in place of an earlier one."""
+    carrier = _keras_carrier(state) if flavor == "keras" else _tf_keras_carrier(state)
+    object.__setattr__(model, ATTRIBUTE, carrier)
+    if flavor == "tf_keras":
+        model._track_trackable(carrier, ATTRIBUTE, overwrite=True)
+
+
+def state_of(model: Any) -> PruningState | None:
+    """The pruning state that a model carries, if any."""
+    carrier = getattr(model, ATTRIBUTE, None)
+    return None if carrier is None else carrier.state()
+
+
+def _keras_carrier(state: PruningState) -> Any:
+    from keras.src.saving.keras_saveable import KerasSaveable
+
+    class PruningCarrier(KerasSaveable):
+        """Reached by Keras 3's walk over a model's attributes."""
+
+        def _obj_type(self) -> str:
+            return "Operation"
+
+        def state(self) -> PruningState:
+            return state
+
+        def save_own_variables(self, store: Any) -> None:
+            state.to_store(store)
+
+        def load_own_variables(self, store: Any) -> None:
+            state.from_store(store)
+
+    return PruningCarrier()
+
+
+def _tf_keras_carrier(state: PruningState) -> Any:
+    import tf_keras
+
+    class PruningCarrier(tf_keras.losses.Loss, tf.__internal__.tracking.AutoTrackable):
+        """A Loss, since tf_keras saves only its own kinds; trackable for TensorFlow checkpoints."""
+
+        def __init__(self) -> None:
+            super().__init__(name=ATTRIBUTE)
+            self.tracked_masks = [constraint.mask for constraint in state.constraints.values()]
+            self.tracked_step = state.step
+
+        def call(self, y_true: Any, y_pred: Any) -> Any:
+            raise NotImplementedError("it carries masks and computes no loss")
+
+        def state(self) -> PruningState:
+            return state
+
+        def save_own_variables(self, store: Any) -> None:
+            state.to_store(store)
+
+        def load_own_variables(self, store: Any) -> None:
+            state.from_store(store)
+
+    return PruningCarrier()
+
+
+def _read(mask: tf.Variable) -> np.ndarray:
+    """A mask's value, from the first device if it is mirrored."""
+    return np.asarray(mask.read_value() if hasattr(mask, "read_value") else mask)
+
+
+def _differing(saved: list, present: list) -> str:
+    """The first weight in which two lists of `[path, role, shape]` part."""
+    for ours, theirs in zip(present, saved, strict=False):
+        if ours[2] != theirs[2]:
+            return f"{'/'.join(theirs[:2])} of shape {theirs[2]}, here {ours[2]}"
+    return f"{len(saved)} weights, here {len(present)}"

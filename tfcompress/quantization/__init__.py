@@ -1,0 +1,1 @@
+"""LiteRT (TFLite) models: conversion, calibration, and reading what a file holds."""

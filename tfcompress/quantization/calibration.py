@@ -1,0 +1,154 @@
+"""Calibration data in whatever form the user has it, as checked single samples."""
+
+from __future__ import annotations
+
+import itertools
+import warnings
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from tfcompress.errors import DataError
+
+FEW_SAMPLES = 16
+
+
+class CalibrationWarning(UserWarning):
+    """The calibration data is usable but suspicious."""
+
+
+def calibration_samples(
+    calibration: Any,
+    names: Sequence[str],
+    shapes: Sequence[tuple[int | None, ...]],
+    at_most: int = 200,
+) -> list[list[np.ndarray]]:
+    """Single samples (each input with a batch axis of 1), checked against the model's inputs.
+
+    Args:
+        calibration: An array `(N, ...)` for a model with one input; a list of arrays, or a dict
+            by input name, for several; or an iterable (a `tf.data.Dataset`, batched or not) of
+            inputs or of `(inputs, labels)` tuples. Labels are passed over.
+        names: Names of the model's inputs.
+        shapes: Their shapes without the batch axis; None where any size fits.
+        at_most: Samples to use. From an array they are taken at even distances.
+
+    Warns:
+        CalibrationWarning: Fewer than 16 samples, or samples that are constant.
+
+    Raises:
+        DataError: No sample, a wrong shape, or values that are not finite.
+    """
+    samples = list(itertools.islice(_samples(calibration, names, shapes, at_most), at_most))
+    if not samples:
+        raise DataError(
+            "calibration",
+            "it holds no sample",
+            "give arrays or a tf.data set with 100 or so",
+        )
+    for i, sample in enumerate(samples):
+        for name, value in zip(names, sample, strict=True):
+            if not np.isfinite(value).all():
+                raise DataError(
+                    f"calibration sample {i}",
+                    f"input {name!r} has values that are not finite",
+                    "remove the sample: ranges cannot be measured on NaN or infinity",
+                )
+    _warn_if_suspicious(samples, names)
+    return samples
+
+
+def _samples(
+    calibration: Any,
+    names: Sequence[str],
+    shapes: Sequence[tuple[int | None, ...]],
+    at_most: int,
+) -> Iterator[list[np.ndarray]]:
+    arrays = _as_arrays(calibration, names)
+    if arrays is not None:
+        _check_shapes(arrays, names, shapes)
+        count = len(arrays[0])
+        for i in np.linspace(0, count - 1, min(count, at_most)).round().astype(int):
+            yield [np.asarray(array[i : i + 1], np.float32) for array in arrays]
+        return
+    if not isinstance(calibration, Iterable):
+        raise DataError(
+            "calibration",
+            f"it is a {type(calibration).__name__}",
+            "give an array, a list or dict of arrays, or a tf.data.Dataset",
+        )
+    for element in calibration:
+        inputs = element[0] if isinstance(element, tuple) else element
+        parts = _as_arrays(inputs, names) or [np.asarray(inputs)]
+        if len(parts[0].shape) == len(shapes[0]):
+            parts = [part[None] for part in parts]
+        _check_shapes(parts, names, shapes)
+        for i in range(len(parts[0])):
+            yield [np.asarray(part[i : i + 1], np.float32) for part in parts]
+
+
+def _as_arrays(value: Any, names: Sequence[str]) -> list[np.ndarray] | None:
+    """One array per input, if `value` is arrays at all."""
+    if isinstance(value, Mapping):
+        missing = [name for name in names if name not in value]
+        if missing:
+            raise DataError(
+                "calibration",
+                f"input {missing[0]!r} is missing",
+                f"give {', '.join(names)}",
+            )
+        return [np.asarray(value[name]) for name in names]
+    if isinstance(value, (list, tuple)):
+        if len(value) != len(names):
+            raise DataError(
+                "calibration",
+                f"it has {len(value)} arrays for {len(names)} inputs",
+                "give one array per input; join a list of samples with np.stack",
+            )
+        return [np.asarray(part) for part in value]
+    if isinstance(value, np.ndarray) or (hasattr(value, "numpy") and hasattr(value, "shape")):
+        if len(names) != 1:
+            raise DataError(
+                "calibration",
+                f"one array for {len(names)} inputs",
+                "give a list of arrays",
+            )
+        return [np.asarray(value)]
+    return None
+
+
+def _check_shapes(
+    arrays: Sequence[np.ndarray],
+    names: Sequence[str],
+    shapes: Sequence[tuple[int | None, ...]],
+) -> None:
+    for array, name, shape in zip(arrays, names, shapes, strict=True):
+        given = array.shape[1:]
+        fits = len(given) == len(shape) and all(
+            want is None or have == want for have, want in zip(given, shape, strict=True)
+        )
+        if not fits:
+            raise DataError(
+                "calibration",
+                f"samples of input {name!r} have shape {given}, but the model takes {shape}",
+                "preprocess calibration data exactly as training data",
+            )
+
+
+def _warn_if_suspicious(samples: Sequence[Sequence[np.ndarray]], names: Sequence[str]) -> None:
+    if len(samples) < FEW_SAMPLES:
+        warnings.warn(
+            f"only {len(samples)} calibration samples: ranges may be cut short on other data; "
+            "give 100 or more",
+            CalibrationWarning,
+            stacklevel=4,
+        )
+    for i, name in enumerate(names):
+        if all(np.ptp(sample[i]) == 0 for sample in samples):
+            warnings.warn(
+                f"every calibration sample of input {name!r} is constant: the measured ranges "
+                "mean nothing; give real data",
+                CalibrationWarning,
+                stacklevel=4,
+            )

@@ -1,0 +1,198 @@
+"""Plots as PNG files, on matplotlib's object interface (no global figure, no display)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+
+from tfcompress.atomic import atomic_path
+
+COLORS = ("#2f6fb0", "#d1495b", "#3a8f5c", "#b8862b", "#7a5195", "#5c6b73")
+
+History = Sequence[Mapping[str, float]]
+
+
+def save_figure(figure: Figure, path: str | Path) -> Path:
+    """Write a figure as PNG, atomically."""
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, dpi=110, bbox_inches="tight", facecolor="white")
+    return Path(path)
+
+
+def plot_history(
+    histories: Mapping[str, History], metric: str, title: str, marks: Mapping[str, float] = {}
+) -> Figure:
+    """A metric against the epoch, training dashed and validation solid, one color per model.
+
+    Args:
+        histories: Rows with "epoch", the metric and "val_" + metric, by model name.
+        metric: Key of the rows.
+        title: Name of the metric.
+        marks: Vertical lines: label to epoch.
+    """
+    figure, axes = _figure(6.4, 4.0)
+    for color, (name, rows) in zip(COLORS, histories.items(), strict=False):
+        epochs = [row["epoch"] for row in rows]
+        for prefix, style, what in (("", "--", "training"), ("val_", "-", "validation")):
+            key = prefix + metric
+            if any(key in row for row in rows):
+                values = [row.get(key, np.nan) for row in rows]
+                axes.plot(epochs, values, style, color=color, label=f"{name}, {what}", lw=1.6)
+    for label, epoch in marks.items():
+        axes.axvline(epoch, color="#999999", lw=0.9, ls=":")
+        axes.annotate(
+            label,
+            (epoch, 0.98),
+            xycoords=("data", "axes fraction"),
+            rotation=90,
+            va="top",
+            ha="right",
+            fontsize=8,
+            color="#666666",
+        )
+    axes.set_xlabel("epoch")
+    axes.set_ylabel(title)
+    axes.set_title(f"{title} against epoch", loc="left")
+    _legend(axes)
+    return figure
+
+
+def plot_precision_recall(
+    curves: Mapping[str, Sequence[Mapping[str, Any]]],
+    classes: Sequence[str],
+    colors: Sequence[tuple[int, int, int]],
+) -> Figure:
+    """Precision against recall of each class, one panel per model.
+
+    Args:
+        curves: Per model, one curve per class as `precision_recall` gives them.
+        classes: Class names.
+        colors: Class colors, 0..255.
+    """
+    figure = Figure(figsize=(4.0 * len(curves), 4.2), layout="constrained")
+    panels = np.atleast_1d(figure.subplots(1, len(curves), sharey=True))
+    for axes, (name, per_class) in zip(panels, curves.items(), strict=True):
+        for label, curve, color in zip(classes, per_class, colors, strict=True):
+            if not curve:
+                continue
+            text = f"{label} (AP {curve['average_precision']:.2f})"
+            line_color = tuple(0.85 * channel / 255 for channel in color)
+            axes.plot(curve["recall"], curve["precision"], color=line_color, label=text, lw=1.6)
+        axes.set(xlim=(0, 1.01), ylim=(0, 1.01), xlabel="recall")
+        axes.set_title(name, loc="left")
+        axes.grid(alpha=0.25)
+        axes.legend(fontsize=7, frameon=False, loc="lower left")
+    panels[0].set_ylabel("precision")
+    return figure
+
+
+def plot_segmentations(
+    images: np.ndarray,
+    labels: np.ndarray,
+    predicted: Mapping[str, np.ndarray],
+    classes: Sequence[str],
+    colors: Sequence[tuple[int, int, int]],
+) -> Figure:
+    """Rows of image, label and each model's prediction.
+
+    Args:
+        images: `(N, H, W, 1 or 3)`; stretched to their own range for display.
+        labels: `(N, H, W)`; what is no class stays white.
+        predicted: Per model `(N, H, W)` class indices.
+        classes: Class names.
+        colors: Class colors, 0..255.
+    """
+    palette = np.full((256, 3), 255, np.uint8)
+    palette[: len(colors)] = colors
+    columns = {"image": None, "label": labels, **predicted}
+    figure = Figure(figsize=(2.1 * len(columns), 2.15 * len(images) + 0.5), layout="constrained")
+    grid = figure.subplots(len(images), len(columns), squeeze=False)
+    for row, image in zip(range(len(images)), images, strict=True):
+        for axes, (name, values) in zip(grid[row], columns.items(), strict=True):
+            if values is None:
+                span = max(float(np.ptp(image)), 1e-9)
+                shown = (image - image.min()) / span
+                axes.imshow(shown[..., 0] if shown.shape[-1] == 1 else shown, cmap="gray")
+            else:
+                axes.imshow(palette[values[row]], interpolation="nearest")
+            axes.set(xticks=[], yticks=[])
+            if row == 0:
+                axes.set_title(name, fontsize=9)
+    figure.legend(
+        handles=[
+            Patch(facecolor=tuple(c / 255 for c in color), edgecolor="#999999", label=name)
+            for name, color in zip(classes, colors, strict=True)
+        ],
+        loc="outside lower center",
+        ncols=min(6, len(classes)),
+        fontsize=8,
+        frameon=False,
+    )
+    return figure
+
+
+def plot_layer_sparsity(layers: Mapping[str, Sequence[tuple[str, int, int]]]) -> Figure:
+    """Share of zeros of each layer, and its number of weights, one dot color per model.
+
+    Args:
+        layers: Per model `(layer, weights, zeros)` in order; all models have the same layers.
+    """
+    names = [name for name, *_ in next(iter(layers.values()))]
+    height = max(3.0, 0.22 * len(names) + 1.2)
+    figure = Figure(figsize=(8.4, height), layout="constrained")
+    left, right = figure.subplots(1, 2, sharey=True, width_ratios=(3, 2))
+    places = np.arange(len(names))
+    for color, marker, (model, rows) in zip(COLORS, "osD^vP", layers.items(), strict=False):
+        shares = [zeros / weights for _, weights, zeros in rows]
+        left.plot(shares, places, marker, color=color, label=model, ms=5, alpha=0.85)
+    weights = [count for _, count, _ in next(iter(layers.values()))]
+    right.barh(places, weights, color="#c9d3db", height=0.7)
+    right.set_xscale("log")
+    right.set_xlabel("weights")
+    left.set(yticks=places, yticklabels=names, xlim=(-0.02, 1.02), xlabel="share of zeros")
+    left.invert_yaxis()
+    left.tick_params(axis="y", labelsize=7)
+    left.grid(alpha=0.25)
+    left.legend(fontsize=8, frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3)
+    return figure
+
+
+def plot_tradeoff(points: Sequence[tuple[str, float, float]], x_title: str, y_title: str) -> Figure:
+    """One labeled dot per model: what it costs against what it gives.
+
+    Args:
+        points: `(name, cost, quality)`.
+        x_title: Name of the cost, on a logarithmic axis.
+        y_title: Name of the quality.
+    """
+    figure, axes = _figure(5.2, 3.6)
+    for color, (name, cost, quality) in zip(COLORS, points, strict=False):
+        axes.plot(cost, quality, "o", color=color, ms=8)
+        axes.annotate(name, (cost, quality), xytext=(7, 5), textcoords="offset points", fontsize=8)
+    axes.set_xscale("log")
+    axes.margins(x=0.35, y=0.3)
+    axes.set_xlabel(x_title)
+    axes.set_ylabel(y_title)
+    axes.set_title(f"{y_title} against {x_title}", loc="left")
+    return figure
+
+
+def _figure(width: float, height: float) -> tuple[Figure, Axes]:
+    figure = Figure(figsize=(width, height), layout="constrained")
+    axes = figure.subplots()
+    axes.grid(alpha=0.25)
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure, axes
+
+
+def _legend(axes: Axes) -> None:
+    handles = [h for h in axes.get_legend_handles_labels()[0] if isinstance(h, Line2D)]
+    if handles:
+        axes.legend(handles=handles, fontsize=8, frameon=False)

@@ -1,0 +1,221 @@
+"""A run is a folder: configuration, log, history, metrics, models, plots and a page.
+
+`runs/<experiment>/<name>/` holds `config.json`, `environment.json`, `status.json`, `log.txt`,
+`history.csv`, `metrics.json`, `plots/*.png`, `report.html`, and the models. Everything is written
+atomically; a killed run keeps what it had and goes on with `resume`.
+"""
+
+from __future__ import annotations
+
+import csv
+import fcntl
+import importlib.metadata
+import io
+import json
+import os
+import platform
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+
+from tfcompress.atomic import write_text
+from tfcompress.errors import RunError
+from tfcompress.reporting.tables import Table
+
+_VERSIONS = ("tensorflow", "keras", "tf_keras", "ai-edge-litert", "numpy", "tfcompress")
+
+
+class Run:
+    """An open run folder. Made by `open_run`, which checks whether it may be used.
+
+    Attributes:
+        folder: The folder.
+        finished: Whether the run was finished before it was opened.
+        console: Where to print; `print` goes to the log too.
+    """
+
+    def __init__(self, folder: Path, finished: bool, lock: io.TextIOBase | None) -> None:
+        self.folder = folder
+        self.finished = finished
+        self.console = Console(soft_wrap=False, width=None if sys.stdout.isatty() else 160)
+        self._lock = lock
+        self._started = time.monotonic()
+
+    def path(self, *parts: str) -> Path:
+        """A path inside the folder."""
+        return self.folder.joinpath(*parts)
+
+    def print(self, *lines: Any, style: str | None = None) -> None:
+        """Print to the terminal and to `log.txt`, with the seconds since the start there."""
+        for line in lines:
+            self.console.print(
+                line.to_rich() if isinstance(line, Table) else line, style=style, highlight=False
+            )
+            if isinstance(line, Table):
+                for note in line.notes:
+                    self.console.print(f"  {note}", style="dim", highlight=False, markup=False)
+        self.log(*lines)
+
+    def log(self, *lines: Any) -> None:
+        """Append to `log.txt` alone."""
+        elapsed = time.monotonic() - self._started
+        with self.path("log.txt").open("a", encoding="utf-8") as log:
+            for line in lines:
+                log.write(f"[{elapsed:8.1f} s] {line}\n")
+
+    def write_json(self, name: str, content: Any) -> None:
+        """Write a JSON file into the folder."""
+        write_text(self.path(name), to_json(content))
+
+    def read_json(self, name: str) -> Any:
+        """Read a JSON file of the folder, or None if it is not there."""
+        path = self.path(name)
+        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+
+    def write_history(self, rows: Sequence[Mapping[str, Any]], name: str = "history.csv") -> None:
+        """Write one row per epoch, the union of the keys as columns."""
+        columns = list(dict.fromkeys(key for row in rows for key in row))
+        text = io.StringIO()
+        writer = csv.DictWriter(text, columns, restval="")
+        writer.writeheader()
+        writer.writerows(rows)
+        write_text(self.path(name), text.getvalue())
+
+    def finish(self, metrics: Mapping[str, Any]) -> None:
+        """Write `metrics.json` and mark the run as finished."""
+        self.write_json("metrics.json", metrics)
+        self.write_json("status.json", {"state": "finished"})
+        self.finished = True
+        self.close()
+
+    def close(self) -> None:
+        """Let another process open the folder."""
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
+
+
+def open_run(
+    root: str | os.PathLike[str],
+    experiment: str,
+    name: str,
+    config: Mapping[str, Any],
+    resume: bool = False,
+) -> Run:
+    """Open `root/experiment/name`, making it if it is new.
+
+    Args:
+        root: Folder of all runs.
+        experiment: Name of the experiment.
+        name: Name of the run.
+        config: Everything that decides the result; compared with what the folder was made with.
+        resume: Go on with an unfinished run.
+
+    Returns:
+        The run; `finished` says that there is nothing to do.
+
+    Raises:
+        RunError: The folder belongs to another configuration, is unfinished and `resume` is off,
+            or is in use by another process.
+    """
+    folder = Path(root) / experiment / name
+    wanted = json.loads(to_json(config))
+    existing = _read(folder / "config.json")
+    state = (_read(folder / "status.json") or {}).get("state")
+    if existing is None and folder.is_dir() and any(folder.iterdir()):
+        raise RunError(
+            str(folder), "it holds files that are no run", "choose another RUN, or clear the folder"
+        )
+    if existing is not None and existing != wanted:
+        raise RunError(
+            str(folder),
+            f"it was made with another configuration ({_differing(existing, wanted)})",
+            "choose another RUN, or delete the folder",
+        )
+    if existing is not None and state != "finished" and not resume:
+        raise RunError(
+            str(folder), "it is unfinished", "go on with RESUME=1 (--resume), or delete the folder"
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = _locked(folder)
+    run = Run(folder, finished=existing is not None and state == "finished", lock=lock)
+    if existing is None:
+        run.write_json("config.json", wanted)
+    if not run.finished:
+        run.write_json("environment.json", environment())
+        run.write_json("status.json", {"state": "running"})
+    return run
+
+
+def environment() -> dict[str, Any]:
+    """Versions and machine that a result depends on."""
+    versions = {}
+    for package in _VERSIONS:
+        try:
+            versions[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return {
+        "python": platform.python_version(),
+        "platform": f"{platform.system()} {platform.machine()}",
+        "processor": _processor(),
+        "cpus": os.cpu_count(),
+        "packages": versions,
+    }
+
+
+def to_json(content: Any) -> str:
+    """JSON text of plain data, NumPy values included; NaN becomes null."""
+    return json.dumps(_plain(content), indent=2) + "\n"
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if isinstance(value, np.ndarray):
+        return _plain(value.tolist())
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, float) and not np.isfinite(value):
+        return None
+    return str(value) if isinstance(value, Path) else value
+
+
+def _read(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+
+
+def _differing(existing: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
+    keys = [key for key in {**existing, **wanted} if existing.get(key) != wanted.get(key)]
+    shown = [f"{key}: {existing.get(key)!r}, now {wanted.get(key)!r}" for key in keys[:3]]
+    return "; ".join(shown) + (" ..." if len(keys) > 3 else "")
+
+
+def _locked(folder: Path) -> io.TextIOBase:
+    lock = (folder / ".lock").open("w")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        lock.close()
+        raise RunError(
+            str(folder), "another process is working in it", "wait for it, or choose another RUN"
+        ) from None
+    return lock
+
+
+def _processor() -> str:
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as file:
+            names = [
+                line.split(":", 1)[1].strip() for line in file if line.startswith("model name")
+            ]
+        return names[0] if names else platform.processor()
+    except OSError:
+        return platform.processor()
