@@ -113,11 +113,11 @@ def own_weights(layer: Any) -> list[tuple[str, Any]]:
     below = {
         id(variable)
         for child in layer._flatten_layers(include_self=False, recursive=False)
-        for variable in child.weights
+        for variable in _weights(child)
     }
     used: dict[str, int] = {}
     pairs = []
-    for variable in layer.weights:
+    for variable in _weights(layer):
         if id(variable) in below:
             continue
         role = variable.name.rsplit("/", 1)[-1].split(":")[0]
@@ -144,3 +144,11 @@ def kernels(placed: PlacedLayer) -> list[tuple[str, Any]]:
         and "float" in str(variable.dtype)
         and (variable.trainable or not placed.layer.trainable)
     ]
+
+
+def _weights(layer: Any) -> list[Any]:
+    """A layer's weights; an unbuilt tf_keras model raises instead of having none."""
+    try:
+        return layer.weights
+    except ValueError:
+        return []

@@ -1,0 +1,497 @@
+"""The contract of LevelPruner: masks hold through whatever trains the model, in both flavors."""
+
+import warnings
+
+import numpy as np
+import pytest
+
+from tfcompress.errors import CompressionError, ConfigError, LayerError
+from tfcompress.pruning.level import LevelPruner
+from tfcompress.pruning.schedules import Constant, Polynomial, agp
+from tfcompress.quantization.litert import to_litert
+
+DEFAULT = [{"sparsity": 0.8, "op_types": ["default"]}]
+# 216, 8, 8192 and 48 weights, each rounded down at 0.8.
+EXPECTED_ZEROS = 172 + 6 + 6553 + 38
+
+
+def zeros(model):
+    names = ("conv", "hidden", "head")
+    kernels = [np.asarray(model.get_layer(name).kernel) for name in names]
+    kernels.append(np.asarray(model.get_layer("slopes").alpha))
+    return sum(kernel.size - np.count_nonzero(kernel) for kernel in kernels)
+
+
+def fit(model, images, **arguments):
+    return model.fit(*images, batch_size=8, verbose=0, **arguments)
+
+
+def compiled(model, optimizer="adam", **arguments):
+    model.compile(optimizer, "sparse_categorical_crossentropy", **arguments)
+    return model
+
+
+OPTIMIZERS = {
+    "adam": lambda o: o.Adam(1e-2),
+    "momentum": lambda o: o.SGD(0.05, momentum=0.9, nesterov=True),
+    "weight_decay": lambda o: o.AdamW(1e-2, weight_decay=0.05),
+    "ftrl": lambda o: o.Ftrl(0.05),
+    "ema": lambda o: o.Adam(1e-2, use_ema=True, ema_momentum=0.9),
+    "ema_overwrite": lambda o: o.RMSprop(1e-3, use_ema=True, ema_overwrite_frequency=3),
+}
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_fit_in_graph_mode_holds_exactly(tiny_model, library, images, name):
+    pruner = LevelPruner(tiny_model, DEFAULT)
+    model, masks = pruner.compress()
+    assert model is tiny_model
+    before = np.asarray(model.get_layer("hidden").kernel)
+    compiled(model, OPTIMIZERS[name](library.optimizers))
+    fit(model, images, epochs=2)
+    after = np.asarray(model.get_layer("hidden").kernel)
+    if name == "ftrl":  # it makes zeros of its own besides
+        assert zeros(model) >= EXPECTED_ZEROS
+    else:
+        assert zeros(model) == EXPECTED_ZEROS
+    assert not after[~masks[("hidden", "kernel")]].any()
+    assert not np.array_equal(before, after)
+    assert pruner.report().leaked == 0
+
+
+@pytest.mark.parametrize("arguments", [{"steps_per_execution": 4}, {"jit_compile": True}])
+def test_ways_to_compile(tiny_model, images, arguments):
+    LevelPruner(tiny_model, DEFAULT).compress()
+    fit(compiled(tiny_model, **arguments), images, epochs=2)
+    assert zeros(tiny_model) == EXPECTED_ZEROS
+
+
+@pytest.mark.parametrize("ema", [False, True])
+def test_mixed_precision(library, images, ema):
+    library.mixed_precision.set_global_policy("mixed_float16")
+    try:
+        layers = library.layers
+        inputs = library.Input((8, 8, 3))
+        x = layers.Conv2D(8, 3, activation="relu", name="conv")(inputs)
+        x = layers.Flatten()(x)
+        outputs = layers.Dense(3, activation="softmax", dtype="float32", name="head")(x)
+        model = library.Model(inputs, outputs)
+    finally:
+        library.mixed_precision.set_global_policy("float32")
+    pruner = LevelPruner(model, DEFAULT)
+    pruner.compress()
+    optimizer = library.optimizers.Adam(1e-2, use_ema=ema)
+    if library.__name__ == "keras":
+        optimizer = library.optimizers.LossScaleOptimizer(optimizer)
+    else:
+        optimizer = library.mixed_precision.LossScaleOptimizer(optimizer)
+    fit(compiled(model, optimizer), images, epochs=2)
+    report = pruner.report()
+    assert report.zeros == 172 + 691  # of 216 and of 864 weights
+    assert report.leaked == 0
+
+
+def test_gradient_accumulation(tiny_model, library, images):
+    if library.__name__ == "tf_keras":
+        pytest.skip("tf_keras has no gradient accumulation")
+    LevelPruner(tiny_model, DEFAULT).compress()
+    optimizer = library.optimizers.Adam(1e-2, gradient_accumulation_steps=3)
+    fit(compiled(tiny_model, optimizer), images, epochs=2)
+    assert zeros(tiny_model) == EXPECTED_ZEROS
+
+
+@pytest.mark.parametrize("ema", [False, True])
+@pytest.mark.parametrize("graph", [False, True])
+def test_custom_loop(tiny_model, library, images, graph, ema):
+    import tensorflow as tf
+
+    LevelPruner(tiny_model, DEFAULT).compress()
+    optimizer = library.optimizers.Adam(1e-2, use_ema=ema)
+    loss = library.losses.SparseCategoricalCrossentropy()
+
+    def step(x, y):
+        with tf.GradientTape() as tape:
+            value = loss(y, tiny_model(x, training=True))
+        variables = tiny_model.trainable_variables
+        optimizer.apply_gradients(zip(tape.gradient(value, variables), variables, strict=True))
+
+    step = tf.function(step) if graph else step
+    for start in range(0, 64, 16):
+        step(tf.constant(images[0][start : start + 16]), tf.constant(images[1][start : start + 16]))
+        assert zeros(tiny_model) == EXPECTED_ZEROS
+    optimizer.finalize_variable_values(tiny_model.trainable_variables)
+    assert zeros(tiny_model) == EXPECTED_ZEROS
+
+
+def test_moving_average_forgets_a_weight_that_is_pruned_later(tiny_model, library, images):
+    pruner = LevelPruner(tiny_model, DEFAULT, schedule=Polynomial(2, 20, frequency=2))
+    pruner.compress()
+    compiled(tiny_model, library.optimizers.Adam(1e-2, use_ema=True, ema_momentum=0.99))
+    fit(tiny_model, images, epochs=3, callbacks=[pruner.callback()])
+    assert zeros(tiny_model) == EXPECTED_ZEROS
+
+
+def test_compress_after_fit_traces_anew(tiny_model, images):
+    fit(compiled(tiny_model), images)
+    LevelPruner(tiny_model, DEFAULT).compress()
+    fit(tiny_model, images)
+    assert zeros(tiny_model) == EXPECTED_ZEROS
+
+
+def test_distribution_strategy(library, images):
+    import tensorflow as tf
+
+    if len(tf.config.list_physical_devices("CPU")) < 1:
+        pytest.skip("no CPU device")
+    try:
+        tf.config.set_logical_device_configuration(
+            tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2
+        )
+    except RuntimeError:
+        if len(tf.config.list_logical_devices("CPU")) < 2:
+            pytest.skip("TensorFlow started with one device; run this test file alone")
+    with tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]).scope():
+        model = library.Sequential(
+            [
+                library.Input((8, 8, 3)),
+                library.layers.Flatten(),
+                library.layers.Dense(16, name="hidden"),
+                library.layers.Dense(3, activation="softmax"),
+            ]
+        )
+        pruner = LevelPruner(model, DEFAULT)
+        pruner.compress()
+        compiled(model)
+    fit(model, images, epochs=2)
+    assert pruner.report().leaked == 0
+    assert pruner.report().zeros == 2457 + 38  # of 3072 and of 48 weights
+
+
+def test_existing_constraint_still_acts(library, images):
+    inputs = library.Input((8, 8, 3))
+    x = library.layers.Conv2D(
+        8, 3, name="conv", kernel_constraint=library.constraints.MaxNorm(0.2, axis=(0, 1, 2))
+    )(inputs)
+    outputs = library.layers.Dense(3, activation="softmax")(library.layers.Flatten()(x))
+    model = library.Model(inputs, outputs)
+    pruner = LevelPruner(model, [{"sparsity": 0.5, "op_types": ["Conv2D"]}])
+    pruner.compress()
+    fit(compiled(model, library.optimizers.SGD(1.0)), images, epochs=2)
+    kernel = np.asarray(model.get_layer("conv").kernel)
+    assert np.sqrt(np.square(kernel).sum(axis=(0, 1, 2))).max() <= 0.2 + 1e-5
+    assert kernel.size - np.count_nonzero(kernel) == 108
+
+
+def test_sequential_nested_and_subclassed_models(library, images):
+    layers = library.layers
+
+    class Head(library.Model):
+        def __init__(self):
+            super().__init__()
+            self.blocks = {"a": [layers.Dense(8, activation="relu")]}
+            self.last = layers.Dense(3, activation="softmax")
+
+        def call(self, x):
+            return self.last(self.blocks["a"][0](x))
+
+    body = library.Sequential(
+        [library.Input((8, 8, 3)), layers.Conv2D(4, 3, name="c"), layers.Flatten()], name="body"
+    )
+    model = library.Sequential([body, Head()])
+    model(images[0][:1])
+    pruner = LevelPruner(model, DEFAULT)
+    pruner.compress()
+    fit(compiled(model), images, epochs=2)
+    report = pruner.report()
+    assert [row.weights for row in report.rows] == [108, 1152, 24]
+    assert report.zeros == 86 + 921 + 19
+    assert report.leaked == 0
+
+
+def test_polynomial_schedule_moves_masks_without_a_new_trace(tiny_model, images):
+    pruner = LevelPruner(tiny_model, DEFAULT, schedule=Polynomial(0, 16, frequency=1))
+    _, masks = pruner.compress()
+    assert all(mask.all() for mask in masks.values())
+    compiled(tiny_model)
+    fit(tiny_model, images, callbacks=[pruner.callback()])
+    assert pruner.step == 8
+    expected = sum(int(n * 0.8 * (1 - 0.5**3)) for n in (216, 8, 8192, 48))
+    assert zeros(tiny_model) == expected
+    function = tiny_model.train_function
+    history = fit(tiny_model, images, callbacks=[pruner.callback()])
+    assert zeros(tiny_model) == EXPECTED_ZEROS
+    assert tiny_model.train_function is function
+    assert history.history["sparsity"] == pytest.approx([EXPECTED_ZEROS / 8464])
+
+
+def test_schedule_counts_steps_per_execution(tiny_model, images):
+    pruner = LevelPruner(tiny_model, DEFAULT, schedule=Polynomial(0, 16, frequency=4))
+    pruner.compress()
+    fit(
+        compiled(tiny_model, steps_per_execution=4),
+        images,
+        epochs=2,
+        callbacks=[pruner.callback()],
+    )
+    assert pruner.step == 16
+    assert zeros(tiny_model) == EXPECTED_ZEROS
+
+
+def test_agp_by_epochs(tiny_model, images):
+    pruner = LevelPruner(tiny_model, DEFAULT, schedule=agp(end_epoch=2))
+    pruner.compress()
+    compiled(tiny_model)
+    history = fit(tiny_model, images, epochs=3, callbacks=[pruner.callback()]).history
+    shares = [sum(int(n * s) for n in (216, 8, 8192, 48)) / 8464 for s in (0, 0.7, 0.8)]
+    assert history["sparsity"] == pytest.approx(shares)
+
+
+def test_schedule_in_a_custom_loop(tiny_model):
+    pruner = LevelPruner(tiny_model, DEFAULT, schedule=Polynomial(2, 4, frequency=1))
+    pruner.compress()
+    assert [pruner.advance() for _ in range(6)] == [False, True, True, True, False, False]
+    assert zeros(tiny_model) == EXPECTED_ZEROS
+
+
+def test_freeze_release_recompute(tiny_model, images):
+    pruner = LevelPruner(tiny_model, DEFAULT)
+    pruner.compress()
+    compiled(tiny_model)
+    pruner.release()
+    fit(tiny_model, images, epochs=2)
+    assert zeros(tiny_model) < 100
+    pruner.recompute()
+    assert zeros(tiny_model) == EXPECTED_ZEROS
+    fit(tiny_model, images)
+    assert zeros(tiny_model) == EXPECTED_ZEROS
+
+    growing = LevelPruner(tiny_model, DEFAULT, schedule=Constant(5))
+    growing.compress()
+    growing.freeze()
+    growing.advance(100)
+    assert all(mask.all() for mask in growing.masks.values())
+
+
+def test_global_scope_shares_the_budget(tiny_model):
+    tiny_model.get_layer("hidden").kernel.assign(
+        0.001 * np.asarray(tiny_model.get_layer("hidden").kernel)
+    )
+    pruner = LevelPruner(tiny_model, DEFAULT, scope="global")
+    pruner.compress()
+    by_layer = {row.path: row.sparsity for row in pruner.report().rows}
+    assert by_layer["hidden"] > 0.82
+    assert by_layer["conv"] < 0.05
+    assert pruner.report().zeros == int(8464 * 0.8)
+
+
+@pytest.mark.parametrize(
+    ("granularity", "sparsity", "unit"), [("1x4", 0.75, (1, 4)), ("4x2", 0.5, (4, 2))]
+)
+def test_blocks_hold(tiny_model, images, granularity, sparsity, unit):
+    config_list = [{"sparsity": sparsity, "op_names": ["hidden"]}]
+    pruner = LevelPruner(tiny_model, config_list, granularity=granularity)
+    pruner.compress()
+    fit(compiled(tiny_model), images)
+    kernel = np.asarray(tiny_model.get_layer("hidden").kernel)
+    rows, columns = unit
+    blocks = (kernel == 0).reshape(512 // rows, rows, 16 // columns, columns)
+    assert np.isin(blocks.sum(axis=(1, 3)), (0, rows * columns)).all()
+    assert pruner.report().sparsity == sparsity
+
+
+def test_two_of_four_is_exact_and_says_what_it_leaves(library, images):
+    layers = library.layers
+    inputs = library.Input((8, 8, 3))
+    x = layers.Conv2D(8, 3, name="three_channels")(inputs)
+    x = layers.Conv2DTranspose(4, 2, name="up")(x)
+    x = layers.Flatten()(x)
+    model = library.Model(inputs, layers.Dense(3, activation="softmax", name="head")(x))
+    config_list = [{"sparsity": 0.5, "op_types": ["default"]}]
+    pruner = LevelPruner(model, config_list, granularity="2:4")
+    pruner.compress()
+    fit(compiled(model), images)
+    head = np.asarray(model.get_layer("head").kernel)
+    np.testing.assert_array_equal((head.reshape(-1, 4, 3) == 0).sum(axis=1), 2)
+    up = np.asarray(model.get_layer("up").kernel)  # (2, 2, outputs, inputs)
+    np.testing.assert_array_equal((up.reshape(2, 2, 4, 2, 4) == 0).sum(axis=-1), 2)
+    report = pruner.report()
+    assert report.sparsity == 0.5
+    assert ("three_channels", "kernel has 3 inputs, no multiple of 4") in report.skipped
+
+
+def test_random_score_is_the_control(tiny_model):
+    pruner = LevelPruner(tiny_model, DEFAULT, score="random", seed=3)
+    _, masks = pruner.compress()
+    kept = np.abs(np.asarray(tiny_model.get_layer("hidden").kernel))[masks[("hidden", "kernel")]]
+    assert np.median(kept) < 0.08  # a magnitude mask would keep the top fifth, all above 0.08
+    assert zeros(tiny_model) == EXPECTED_ZEROS
+
+
+def test_saved_file_is_plain_and_hold_keeps_its_zeros(tiny_model, library, images, tmp_path):
+    pruner = LevelPruner(tiny_model, DEFAULT)
+    pruner.compress()
+    fit(compiled(tiny_model), images)
+    pruner.save(tmp_path / "pruned.keras")
+    fit(tiny_model, images)
+    assert zeros(tiny_model) == EXPECTED_ZEROS, "saving must not take the masks off"
+
+    loaded = library.models.load_model(tmp_path / "pruned.keras")
+    assert zeros(loaded) == EXPECTED_ZEROS
+    assert not [name for name in vars(loaded) if "tfcompress" in name]
+    held = LevelPruner.hold(loaded)
+    fit(loaded, images, epochs=2)
+    assert zeros(loaded) == EXPECTED_ZEROS
+    assert held.report().leaked == 0
+
+
+def test_without_hold_a_copy_loses_its_zeros(tiny_model, library, images):
+    """What the documentation says cannot hold, and the mend."""
+    pruner = LevelPruner(tiny_model, DEFAULT)
+    pruner.compress()
+    clone = library.models.clone_model(tiny_model)
+    clone.set_weights(tiny_model.get_weights())
+    fit(compiled(clone), images)
+    assert zeros(clone) < EXPECTED_ZEROS / 2
+    clone.set_weights(tiny_model.get_weights())
+    LevelPruner.hold(clone)
+    fit(clone, images)
+    assert zeros(clone) == EXPECTED_ZEROS
+
+
+def test_report_shows_a_leak_and_hold_mends_it(tiny_model):
+    pruner = LevelPruner(tiny_model, DEFAULT)
+    pruner.compress()
+    kernel = tiny_model.get_layer("hidden").kernel
+    kernel.assign(np.ones_like(np.asarray(kernel)))
+    assert pruner.report().leaked == 6553
+    assert "6,553 leaked: call LevelPruner.hold(model)" in str(pruner.report())
+    with pytest.raises(LayerError, match="6553 pruned weights are no longer zero"):
+        pruner.save("never.keras")
+    LevelPruner.hold(tiny_model)
+    assert pruner.report().leaked == 0
+
+
+def test_full_disk_leaves_the_previous_file(tiny_model, library, tmp_path, monkeypatch):
+    pruner = LevelPruner(tiny_model, DEFAULT)
+    pruner.compress()
+    pruner.save(tmp_path / "m.keras")
+    before = (tmp_path / "m.keras").read_bytes()
+
+    def no_space(path, *args, **kwargs):
+        path.write_bytes(b"half of a file")
+        with open("/dev/full", "wb", buffering=0) as full:
+            full.write(b"x")
+
+    monkeypatch.setattr(tiny_model, "save", no_space)
+    with pytest.raises(OSError, match="No space left"):
+        pruner.save(tmp_path / "m.keras")
+    assert (tmp_path / "m.keras").read_bytes() == before
+    assert [path.name for path in tmp_path.iterdir()] == ["m.keras"]
+    assert pruner.masks, "the pruner must survive a failed save"
+
+
+def test_pruned_model_converts_to_litert(tiny_model, images):
+    LevelPruner(tiny_model, DEFAULT).compress()
+    lite = to_litert(tiny_model, "int8", images[0])
+    by_size = {tensor.size: tensor.zeros for _, tensor in lite.file.weights()}
+    assert by_size[8192] >= 6553
+    assert by_size[216] >= 172
+
+
+def test_sparsity_zero_for_some_layers(tiny_model):
+    config_list = [
+        {"sparsity": 0.8, "op_types": ["Dense"]},
+        {"sparsity": 0.0, "op_names": ["head"]},
+    ]
+    pruner = LevelPruner(tiny_model, config_list)
+    _, masks = pruner.compress()
+    assert masks[("head", "kernel")].all()
+    assert zeros(tiny_model) == 6553
+
+
+def test_report_prints_and_goes_to_json(tiny_model):
+    import json
+
+    pruner = LevelPruner(tiny_model, DEFAULT)
+    pruner.compress()
+    report = pruner.report()
+    text = str(report)
+    assert "hidden" in text
+    assert "80.0%" in text
+    assert "skipped (BatchNormalization matches no entry): norm" in text
+    assert json.loads(json.dumps(report.to_dict()))["zeros"] == EXPECTED_ZEROS
+    assert report.model_weights == tiny_model.count_params()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"scope": "model"}, "'model' is unknown"),
+        ({"score": "l7"}, "'l7' is unknown"),
+        ({"granularity": "two of four"}, "is not a pattern"),
+        ({"granularity": "1x4", "scope": "global"}, "'global' cannot share 1x4 patterns"),
+        ({"granularity": "2:4"}, r"sparsity is 0\.8, but 2:4 means 0\.5"),
+    ],
+)
+def test_bad_arguments(tiny_model, arguments, message):
+    with pytest.raises(ConfigError, match=message):
+        LevelPruner(tiny_model, DEFAULT, **arguments)
+
+
+def test_a_pattern_cannot_grow(tiny_model):
+    with pytest.raises(ConfigError, match="cannot grow"):
+        LevelPruner(
+            tiny_model,
+            [{"sparsity": 0.5, "op_types": ["Dense"]}],
+            granularity="2:4",
+            schedule=Polynomial(0, 10),
+        )
+
+
+def test_nothing_to_prune(library):
+    inputs = library.Input((8, 8, 3))
+    model = library.Model(inputs, library.layers.BatchNormalization(name="norm")(inputs))
+    with pytest.raises(LayerError, match="nothing would be pruned: norm: BatchNormalization"):
+        LevelPruner(model, [{"sparsity": 0.8}])
+
+
+def test_targets_that_round_down_to_nothing(library):
+    inputs = library.Input((2,))
+    model = library.Model(inputs, library.layers.Dense(2)(inputs))
+    pruner = LevelPruner(model, [{"sparsity": 0.2}])
+    with pytest.raises(LayerError, match="every target rounds down to zero weights"):
+        pruner.compress()
+
+
+def test_nan_weights(tiny_model):
+    kernel = tiny_model.get_layer("head").kernel
+    kernel.assign(np.full(kernel.shape, np.nan))
+    with pytest.raises(CompressionError, match="scores are NaN"):
+        LevelPruner(tiny_model, DEFAULT).compress()
+
+
+def test_hold_on_a_dense_model(tiny_model):
+    with pytest.raises(LayerError, match="no prunable weight holds a zero"):
+        LevelPruner.hold(tiny_model)
+
+
+def test_not_a_model():
+    with pytest.raises(LayerError, match="neither a Keras 3 nor a tf_keras model"):
+        LevelPruner("model.keras", DEFAULT)
+
+
+def test_masks_before_compress(tiny_model):
+    with pytest.raises(LayerError, match="call compress"):
+        LevelPruner(tiny_model, DEFAULT).masks  # noqa: B018
+
+
+def test_loading_dense_weights_puts_the_masks_on_them(tiny_model, library, images, tmp_path):
+    path = str(tmp_path / "dense.weights.h5")
+    tiny_model.save_weights(path)
+    pruner = LevelPruner(tiny_model, DEFAULT)
+    pruner.compress()
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        tiny_model.load_weights(path)
+    assert any("carry no pruning masks" in str(w.message) for w in caught)
+    assert zeros(tiny_model) == EXPECTED_ZEROS
