@@ -22,8 +22,8 @@ class Config(unet_level_prune.Config):
     patch: int = 96
     stride: int | None = 80
     epochs: int = 26
-    dense_epochs: int = 10
-    sparse_epoch: int = 18
+    dense_epochs: int = 6
+    sparse_epoch: int = 16
     batch: int = 4
 
 

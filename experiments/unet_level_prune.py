@@ -61,7 +61,8 @@ class Config(SegmentationConfig):
     sparsity: float = 0.8
     granularity: str = "unstructured"
     """'unstructured', a block such as '1x4', or a pattern such as '2:4'."""
-    scope: Literal["layer", "global"] = "layer"
+    scope: Literal["layer", "global"] = "global"
+    """One target per layer, or one for all: small layers then keep more, large ones less."""
     mask_frequency: int = 20
     """Training steps between two mask updates while sparsity grows."""
     sparse_encoding: bool = True

@@ -10,6 +10,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tfcompress.quiet import quiet_stderr
+
+with quiet_stderr():
+    import tensorflow as tf
+
+    # Two devices, for the tests of distribution strategies; everything else uses the first.
+    tf.config.set_logical_device_configuration(
+        tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2
+    )
+    tf.constant(0.0)
+
 FLAVORS = ("keras", "tf_keras")
 
 

@@ -4,12 +4,12 @@ One multiply-accumulate (MAC) is one fused multiply-add of a convolution, matrix
 By the field's convention, element-wise work (activations, additions, pooling, and normalization,
 which folds into a neighboring convolution) counts nothing.
 
-The model is traced, not run; each TensorFlow operation that does MACs is charged to the innermost
-layer whose `call` made it. So custom layers, subclassed models and `keras.ops` are counted like
-built-in layers. What cannot be counted (a loop, a shape that is not static) is listed in
-`uncounted` and never taken as zero. To teach it an operation, put a function `op -> macs` into
-`OPERATIONS`; for a layer whose work hides in a loop, `(layer, inputs, output) -> macs` into
-`LAYERS`.
+The model is traced, not run. A layer in `LAYERS` is counted by its formula. Everywhere else each
+TensorFlow operation that does MACs is charged to the innermost layer whose `call` made it, so that
+custom layers, subclassed models and `keras.ops` count like built-in layers. What cannot be counted
+(a loop, a shape that is not static) is listed in `uncounted` and never taken as zero. To teach it
+an operation, put a function `op -> macs` into `OPERATIONS`; for a layer,
+`(layer, inputs, output) -> macs` into `LAYERS`.
 """
 
 from __future__ import annotations
@@ -89,6 +89,18 @@ _LOOPS = ("While", "StatelessWhile", "If", "StatelessIf", "XlaCallModule")
 _CALLS = ("PartitionedCall", "StatefulPartitionedCall")
 
 
+def convolution_layer(layer: Any, inputs: Sequence[Shape], output: Shape) -> int:
+    """As `convolution`; TensorFlow computes a dilated one on padded pieces, which would count."""
+    *window, per_group, _ = layer.kernel.shape
+    return math.prod(output) * math.prod(window) * per_group
+
+
+def depthwise_layer(layer: Any, inputs: Sequence[Shape], output: Shape) -> int:
+    """As `depthwise_convolution`."""
+    kernel = getattr(layer, "depthwise_kernel", None)  # tf_keras' name; Keras 3 says kernel
+    return math.prod(output) * math.prod((layer.kernel if kernel is None else kernel).shape[:-2])
+
+
 def recurrent(layer: Any, inputs: Sequence[Shape], output: Shape) -> int:
     """Kernel and recurrent kernel, once per time step."""
     cell = layer.cell
@@ -96,9 +108,9 @@ def recurrent(layer: Any, inputs: Sequence[Shape], output: Shape) -> int:
 
 
 LAYERS: dict[str, Callable[[Any, Sequence[Shape], Shape], int]] = {
-    "SimpleRNN": recurrent,
-    "LSTM": recurrent,
-    "GRU": recurrent,
+    **dict.fromkeys(("Conv1D", "Conv2D", "Conv3D"), convolution_layer),
+    **dict.fromkeys(("DepthwiseConv1D", "DepthwiseConv2D"), depthwise_layer),
+    **dict.fromkeys(("SimpleRNN", "LSTM", "GRU"), recurrent),
 }
 
 
@@ -275,7 +287,7 @@ def _watched(layers: Sequence[Any], notes: dict[int, _Note], tf: Any) -> Iterato
     def watch(layer: Any) -> None:
         inner = layer.call
         rule = LAYERS.get(type(layer).__name__)
-        below = [] if rule is None else [id(below.layer) for below in walk_layers(layer)]
+        below = [] if rule is None else [id(p.layer) for p in walk_layers(layer) if p.path != "."]
 
         @functools.wraps(inner)
         def call(*args: Any, **kwargs: Any) -> Any:
@@ -293,7 +305,10 @@ def _watched(layers: Sequence[Any], notes: dict[int, _Note], tf: Any) -> Iterato
             if rule is None:
                 _charge(note, [op for op in made if op.name not in taken])
             else:
-                note.macs += rule(layer, _shapes_in(args), note.output)
+                try:
+                    note.macs += rule(layer, _shapes_in(args), note.output)
+                except TypeError:
+                    note.reasons.append("its shape is not static")
                 for child in below:  # a loop's cell is in the rule already
                     notes[child] = _Note()
             return output
@@ -336,13 +351,5 @@ def _count_operation(op: Any) -> tuple[int, str]:
     if op.type not in _CALLS:
         return 0, ""
     body = op.graph._get_function(op.get_attr("f").name).graph.get_operations()
-    heavy = [inner for inner in body if inner.type in OPERATIONS]
-    if len(heavy) == 1 and len(op.inputs) == len(heavy[0].inputs):
-        # A function around one operation (a compiled grouped convolution): the call itself has
-        # the static shapes that its body, traced for any batch, has not.
-        try:
-            return int(OPERATIONS[heavy[0].type](op)), ""
-        except (TypeError, ValueError):
-            pass
     counted = [_count_operation(inner) for inner in body]
     return sum(macs for macs, _ in counted), next((why for _, why in counted if why), "")
