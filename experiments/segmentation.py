@@ -159,17 +159,24 @@ def card_of(config: SegmentationConfig, data: SegmentationData) -> ModelCard:
 
 
 def build_model(config: SegmentationConfig, data: SegmentationData) -> Any:
-    """The U-Net of a config, uncompiled."""
+    """The U-Net of a config, uncompiled.
+
+    Raises:
+        ConfigError: Fields that make no U-Net.
+    """
     dropout = config.dropout[0] if len(config.dropout) == 1 else config.dropout
-    return multi_unet_model(
-        n_classes=len(data.palette),
-        height=config.patch,
-        width=config.patch,
-        channels=data.train.images.shape[-1],
-        filters=config.filters,
-        dropout=dropout,
-        batch_norm=config.batch_norm,
-    )
+    try:
+        return multi_unet_model(
+            n_classes=len(data.palette),
+            height=config.patch,
+            width=config.patch,
+            channels=data.train.images.shape[-1],
+            filters=config.filters,
+            dropout=dropout,
+            batch_norm=config.batch_norm,
+        )
+    except ValueError as error:
+        raise ConfigError("U-Net", str(error), "change patch, filters or dropout") from None
 
 
 def compile_model(

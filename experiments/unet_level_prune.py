@@ -99,6 +99,7 @@ def main(config: Config, experiment: str = "unet-level-prune") -> dict[str, Any]
     if run.finished:
         return already_finished(run)
     data = load_data(config, run)
+    _pruner(config, build_model(config, data), data)  # a bad setting shows before any training
     run.write_json(CARD_NAME, asdict(card_of(config, data)))
     outcomes, histories = [], []
     for seed in config.seeds:
@@ -147,13 +148,7 @@ def _train_pair(
     compile_model(pruned, config, data, config.epochs)
     pruned.optimizer.build(pruned.trainable_variables)
     pruned.load_weights(run.path("checkpoints", how.folder, BRANCH))
-    pruner = LevelPruner(
-        pruned,
-        [{"sparsity": config.sparsity, "op_types": ["default"]}],
-        granularity=config.granularity,
-        scope=config.scope,
-        schedule=_schedule(config, data),
-    )
+    pruner = _pruner(config, pruned, data)
     pruner.compress()
     how = Training(
         "pruned",
@@ -170,13 +165,19 @@ def _train_pair(
     return histories
 
 
-def _schedule(config: Config, data: SegmentationData) -> Polynomial | None:
-    """Cubic growth in steps; a pattern such as 2:4 has one sparsity and is laid on at once."""
-    if ":" in config.granularity:
-        return None
-    steps = -(-len(data.train) // config.batch)
-    return Polynomial(
-        0, (config.sparse_epoch - config.dense_epochs) * steps, frequency=config.mask_frequency
+def _pruner(config: Config, model: Any, data: SegmentationData) -> LevelPruner:
+    """The pruner of a config: cubic growth in steps; a pattern such as 2:4 comes at once."""
+    schedule = None
+    if ":" not in config.granularity:
+        steps = -(-len(data.train) // config.batch)
+        growing = (config.sparse_epoch - config.dense_epochs) * steps
+        schedule = Polynomial(0, growing, frequency=config.mask_frequency)
+    return LevelPruner(
+        model,
+        [{"sparsity": config.sparsity, "op_types": ["default"]}],
+        granularity=config.granularity,
+        scope=config.scope,
+        schedule=schedule,
     )
 
 

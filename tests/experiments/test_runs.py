@@ -1,0 +1,198 @@
+"""Every experiment as a user starts it: a process of its own, on generated data."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+from PIL import Image
+
+from tfcompress.quantization.litert import LiteModel
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def start(module, *arguments):
+    return subprocess.Popen(
+        [sys.executable, "-m", f"experiments.{module}", *map(str, arguments)],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def run(module, *arguments, code=0):
+    process = start(module, *arguments)
+    output = process.communicate()[0]
+    assert process.returncode == code, output
+    return output
+
+
+def check_level_prune_run(folder):
+    metrics = json.loads((folder / "metrics.json").read_text())
+    dense, pruned, int8 = metrics["comparison"]["rows"]
+    assert dense["sparsity"] < 0.01
+    assert pruned["sparsity"] == pytest.approx(0.8, abs=0.005)
+    assert int8["sparsity"] >= pruned["sparsity"] - 0.005
+    assert json.loads((folder / "status.json").read_text()) == {"state": "finished"}
+    page = (folder / "report.html").read_text()
+    assert page.count("data:image/png;base64,") == 7
+    for name in ("mean_iou", "loss", "predictions", "precision_recall", "layer_sparsity"):
+        assert Image.open(folder / "plots" / f"{name}.png").size[0] > 300
+    lite = LiteModel.load(folder / "pruned-int8-seed0.tflite")
+    counted = [(tensor.size, tensor.zeros) for _, tensor in lite.file.weights()]
+    sizes, zeros = map(sum, zip(*counted, strict=True))
+    assert zeros / sizes == pytest.approx(int8["sparsity"])
+    return metrics
+
+
+@pytest.mark.slow
+def test_demo_and_what_follows_it(tmp_path):
+    output = run("demo", "--smoke", "--root", tmp_path)
+    folder = tmp_path / "demo" / "default"
+    check_level_prune_run(folder)
+    assert "Comparison, measured on the finished artefacts" in output
+    assert "E0000" not in output, "TensorFlow's messages must stay away"
+    assert "Warning" not in output.replace("CalibrationWarning", "")
+
+    before = (folder / "metrics.json").stat().st_mtime_ns
+    assert "nothing to do" in run("demo", "--smoke", "--root", tmp_path)
+    assert (folder / "metrics.json").stat().st_mtime_ns == before
+    clash = run("demo", "--smoke", "--root", tmp_path, "--epochs", "5", code=2)
+    assert "another configuration (epochs: 4, now 5)" in clash
+    again = run("demo", "--config", folder / "config.json", "--root", tmp_path, "--run", "default")
+    assert "nothing to do" in again
+
+    images = folder / "generated_tiles" / "Tile 1" / "images"
+    for model in ("dense-seed0.keras", "pruned-int8-seed0.tflite"):
+        out = tmp_path / "masks" / model
+        text = run("unet_predict", "--model", folder / model, "--images", images, "--out", out)
+        assert "1 masks and overlays" in text
+        mask = np.asarray(Image.open(out / "image_part_001_mask.png"))
+        assert mask.shape == (128, 128, 3)
+        colors = {tuple(color) for color in mask.reshape(-1, 3).tolist()}
+        assert colors <= {
+            (0x3C, 0x10, 0x98),
+            (0x84, 0x29, 0xF6),
+            (0x6E, 0xC1, 0xE4),
+            (0xFE, 0xDD, 0x3A),
+            (0xE2, 0xA9, 0x29),
+            (0x9B, 0x9B, 0x9B),
+        }
+        tiles = folder / "generated_tiles"
+        text = run("evaluate_model", "--model", folder / model, "--data", tiles, "--layers")
+        assert "mIoU" in text
+
+
+@pytest.mark.slow
+def test_unet_train_and_int8_of_its_model(tmp_path):
+    run("unet_train", "--smoke", "--root", tmp_path)
+    folder = tmp_path / "unet-train" / "default"
+    history = (folder / "history.csv").read_text().splitlines()
+    assert len(history) == 1 + 4
+    page = (folder / "report.html").read_text()
+    assert "Multi-class U-Net" in page
+    output = run(
+        "unet_int8", "--smoke", "--root", tmp_path, "--model", folder / "model.keras",
+        "--data", folder / "generated_tiles",
+    )  # fmt: skip
+    rows = json.loads((tmp_path / "unet-int8" / "default" / "metrics.json").read_text())
+    formats = [row["name"] for row in rows["comparison"]["rows"]]
+    assert formats == ["float32", "float16", "dynamic_int8", "int8", "int16x8"]
+    assert "many times slower than float32" in output
+
+
+@pytest.mark.slow
+def test_two_seeds_and_a_pattern(tmp_path):
+    output = run("unet_level_prune", "--smoke", "--root", tmp_path, "--seeds", "0", "1")
+    assert "Mean IoU on the test images over 2 seeds" in output
+    run(
+        "unet_level_prune", "--smoke", "--root", tmp_path, "--run", "pattern",
+        "--granularity", "2:4", "--sparsity", "0.5", "--scope", "layer",
+    )  # fmt: skip
+    metrics = json.loads((tmp_path / "unet-level-prune/pattern/metrics.json").read_text())
+    assert metrics["pruning"]["sparsity"] == 0.5
+
+
+# What the folder shows at the moment of the kill.
+MOMENTS = {
+    "training": lambda f: (f / "checkpoints/dense-seed0/epoch-0002").is_dir(),
+    "pruning": lambda f: (f / "checkpoints/pruned-seed0/epoch-0004").is_dir(),
+    "export": lambda f: (f / "dense-seed0.tflite").is_file(),
+    "report": lambda f: (f / "plots").is_dir(),
+}
+
+
+def masks_in(folder):
+    newest = max(folder.glob("checkpoints/pruned-seed0/epoch-*"))
+    with h5py.File(newest / "state.weights.h5") as file:
+        store = file["_tfcompress_pruning/vars"]
+        return {name: np.array(store[name]) for name in store if name.startswith("mask")}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_killed_and_resumed(tmp_path, moment):
+    arguments = ("--smoke", "--root", tmp_path, "--epochs", "6", "--sparse-epoch", "4")
+    folder = tmp_path / "unet-level-prune" / "default"
+    process = start("unet_level_prune", *arguments)
+    deadline = time.monotonic() + 300
+    while not MOMENTS[moment](folder):
+        assert process.poll() is None, process.communicate()[0]
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    before = masks_in(folder) if moment == "pruning" else {}
+
+    assert "it is unfinished" in run("unet_level_prune", *arguments, code=2)
+    output = run("unet_level_prune", *arguments, "--resume")
+    check_level_prune_run(folder)
+    rows = (folder / "history.csv").read_text().splitlines()[1:]
+    assert len(rows) == 6 + 5
+    if moment == "training":
+        assert "dense: going on after epoch" in output
+    if moment == "pruning":
+        assert "pruned: going on after epoch" in output
+        for name, mask in masks_in(folder).items():
+            assert not (mask & ~before[name]).any(), "a pruned weight came back"
+    if moment in ("export", "report"):
+        assert "both U-Nets are trained already" in output
+    assert not list(folder.rglob("*.tmp"))
+
+
+BAD = {
+    "no data": (["--data", "missing"], "missing: there is no such folder"),
+    "empty folder": (["--data", "empty"], "neither 'Tile N' folders nor images/ and masks/"),
+    "patch": (["--patch", "4096"], "a patch of 4096x4096 is larger than the image"),
+    "levels": (["--patch", "100"], "use multiples of 16"),
+    "epochs": (["--epochs", "3", "--sparse-epoch", "5"], "let 0 < dense_epochs < sparse_epoch"),
+    "granularity": (["--granularity", "5:4"], "'5:4' is not a pattern"),
+    "sparsity": (["--sparsity", "1.5"], r"must be in [0, 1)"),
+    "one class": (["--classes", "Road", "#000000"], "give at least two"),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", BAD)
+def test_bad_input_is_one_clear_error(tmp_path, name):
+    arguments, message = BAD[name]
+    (tmp_path / "empty").mkdir()
+    arguments = [str(tmp_path / a) if a in ("missing", "empty") else a for a in arguments]
+    output = run(
+        "unet_level_prune", "--root", tmp_path / "runs", "--tiles", "3", "--images-per-tile", "1",
+        *arguments, code=2,
+    )  # fmt: skip
+    errors = [line for line in output.splitlines() if line.startswith("error: ")]
+    assert len(errors) == 1
+    assert message in output.replace("\n", " ")
+    assert "Fix: " in output or "use multiples of 16" in output
+    assert "Traceback" not in output
+    assert not list((tmp_path / "runs").rglob("*.keras"))

@@ -1,0 +1,98 @@
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from tfcompress.errors import RunError
+from tfcompress.reporting.run import environment, open_run, to_json
+from tfcompress.reporting.tables import Table
+
+CONFIG = {"epochs": 3, "filters": (8, 16)}
+
+
+def test_a_new_run_writes_what_it_is(tmp_path):
+    run = open_run(tmp_path, "unet-train", "first", CONFIG)
+    assert run.folder == tmp_path / "unet-train" / "first"
+    assert run.read_json("config.json") == {"epochs": 3, "filters": [8, 16]}
+    assert "tensorflow" in run.read_json("environment.json")["packages"]
+    assert run.read_json("status.json") == {"state": "running"}
+    assert run.read_json("nothing.json") is None
+    run.close()
+
+
+def test_a_finished_run_of_the_same_configuration(tmp_path):
+    open_run(tmp_path, "e", "r", CONFIG).finish({"mean_iou": 0.5})
+    run = open_run(tmp_path, "e", "r", CONFIG)
+    assert run.finished
+    assert run.read_json("metrics.json") == {"mean_iou": 0.5}
+    run.close()
+
+
+def test_another_configuration_names_the_difference(tmp_path):
+    open_run(tmp_path, "e", "r", CONFIG).finish({})
+    with pytest.raises(RunError, match="another configuration.*epochs: 3, now 4.*another RUN"):
+        open_run(tmp_path, "e", "r", {**CONFIG, "epochs": 4})
+
+
+def test_an_unfinished_run_asks_for_resume(tmp_path):
+    open_run(tmp_path, "e", "r", CONFIG).close()
+    with pytest.raises(RunError, match="it is unfinished.*RESUME=1"):
+        open_run(tmp_path, "e", "r", CONFIG)
+    run = open_run(tmp_path, "e", "r", CONFIG, resume=True)
+    assert not run.finished
+    run.close()
+
+
+def test_a_folder_of_something_else_is_left_alone(tmp_path):
+    (tmp_path / "e" / "r").mkdir(parents=True)
+    (tmp_path / "e" / "r" / "thesis.doc").write_text("years of work")
+    with pytest.raises(RunError, match="files that are no run"):
+        open_run(tmp_path, "e", "r", CONFIG)
+    assert [path.name for path in (tmp_path / "e" / "r").iterdir()] == ["thesis.doc"]
+
+
+def test_two_processes_do_not_share_a_run(tmp_path):
+    run = open_run(tmp_path, "e", "r", CONFIG)
+    code = (
+        "from tfcompress.reporting.run import open_run;"
+        f"open_run({str(tmp_path)!r}, 'e', 'r', {CONFIG!r}, resume=True)"
+    )
+    other = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert "another process is working in it" in other.stderr
+    run.close()
+    again = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert again.returncode == 0, again.stderr
+
+
+def test_log_holds_what_was_printed(tmp_path, capsys):
+    run = open_run(tmp_path, "e", "r", CONFIG)
+    table = Table(("a", "b"))
+    table.add("x", "1")
+    table.note("below")
+    run.print("hello [1]", table)
+    printed, log = capsys.readouterr().out, run.path("log.txt").read_text()
+    for text in ("hello [1]", "below", "x"):
+        assert text in printed
+        assert text in log
+    run.close()
+
+
+def test_history_has_every_column(tmp_path):
+    run = open_run(tmp_path, "e", "r", CONFIG)
+    run.write_history([{"epoch": 1, "loss": 0.5}, {"epoch": 2, "loss": 0.4, "sparsity": 0.8}])
+    lines = run.path("history.csv").read_text().splitlines()
+    assert lines == ["epoch,loss,sparsity", "1,0.5,", "2,0.4,0.8"]
+    run.close()
+
+
+def test_json_of_numpy_and_nan():
+    content = {"a": np.float32(0.5), "b": np.array([1, 2]), "c": float("nan"), "d": (1, None)}
+    assert json.loads(to_json(content)) == {"a": 0.5, "b": [1, 2], "c": None, "d": [1, None]}
+
+
+def test_environment_names_machine_and_versions():
+    found = environment()
+    assert found["cpus"] >= 1
+    assert found["packages"]["keras"]

@@ -1,0 +1,34 @@
+import pytest
+
+from tfcompress.reporting.tables import Table
+
+
+def test_columns_of_numbers_are_aligned_right():
+    table = Table(("layer", "weights", "zeros", "note"))
+    table.add("conv", "1,234", "80.0%", "ok")
+    table.add("head", "9", "-1.5%", "")
+    table.total("total", "1,243", "", "")
+    assert [table.numeric(i) for i in range(4)] == [False, True, True, False]
+    lines = str(table).splitlines()
+    assert lines[0].split() == ["layer", "weights", "zeros", "note"]
+    assert lines[2].index("1,234") + 5 == lines[3].index("9") + 1
+
+
+@pytest.mark.parametrize("cell", ["3.80x", "12.0 MB", "7 ms", "+0.01 [-0.02, +0.03]", "<1", "–"])
+def test_numbers_with_units(cell):
+    table = Table(("a", "b"))
+    table.add("x", cell)
+    assert table.numeric(1)
+
+
+def test_notes_and_title_are_printed():
+    table = Table(("a",), title="Costs")
+    table.add("x")
+    table.note("a note [with brackets]")
+    assert str(table).splitlines()[0] == "Costs"
+    assert "a note [with brackets]" in str(table)
+
+
+def test_wrong_number_of_cells():
+    with pytest.raises(ValueError, match="2 cells for 1 columns"):
+        Table(("a",)).add("x", "y")
