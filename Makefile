@@ -20,7 +20,8 @@ ARGS ?=
 # Flags that every experiment takes, from the variables that are set.
 FLAGS = $(if $(CONFIG),--config "$(CONFIG)") $(if $(SMOKE),--smoke) $(if $(DATA),--data "$(DATA)") \
 	$(if $(EPOCHS),--epochs $(EPOCHS)) $(if $(RUN),--run "$(RUN)") $(if $(RESUME),--resume)
-FILE_FLAGS = $(if $(CONFIG),--config "$(CONFIG)") $(if $(MODEL),--model "$(MODEL)")
+FILE_FLAGS = $(if $(CONFIG),--config "$(CONFIG)") $(if $(SMOKE),--smoke) \
+	$(if $(MODEL),--model "$(MODEL)")
 
 .PHONY: help setup demo test test-slow lint bench clean \
 	unet-train unet-level-prune unet-int8 unet-predict evaluate-model
@@ -59,7 +60,8 @@ unet-int8: $(STAMP) ## MODEL (or a new U-Net) in every LiteRT number format
 	$(RUN_PYTHON) -m experiments.unet_int8 $(FLAGS) $(if $(MODEL),--model "$(MODEL)") $(ARGS)
 
 unet-predict: $(STAMP) ## color masks for IMAGES of any size with MODEL (.keras or .tflite)
-	$(RUN_PYTHON) -m experiments.unet_predict $(FILE_FLAGS) $(if $(IMAGES),--images "$(IMAGES)") $(ARGS)
+	$(RUN_PYTHON) -m experiments.unet_predict $(FILE_FLAGS) $(if $(IMAGES),--images "$(IMAGES)") \
+	$(if $(RUN),--run "$(RUN)") $(ARGS)
 
 evaluate-model: $(STAMP) ## cost of MODEL (.keras or .tflite), and its quality on DATA
 	$(RUN_PYTHON) -m experiments.evaluate_model $(FILE_FLAGS) $(if $(DATA),--data "$(DATA)") $(ARGS)

@@ -8,7 +8,7 @@ from experiments import startup  # noqa: F401  (first: TensorFlow without its me
 
 # isort: split
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,8 @@ from rich.console import Console
 
 from experiments.cli import run_experiment
 from experiments.segmentation import CARD_NAME, ModelCard
+from experiments.smoke_model import SMOKE_MODEL, make_smoke_model
+from tfcompress.atomic import write_text
 from tfcompress.compare import Comparison, compare
 from tfcompress.data.folder import Patches, load_segmentation
 from tfcompress.errors import ConfigError, DataError
@@ -45,11 +47,16 @@ class Config:
     """Also print the cost of each layer (Keras models)."""
     json: str = ""
     """Also write the numbers to this file."""
+    root: str = "runs"
+    """Folder of all runs, for the model of --smoke."""
 
 
 def main(config: Config) -> Comparison:
     """Print the table; the comparison behind it."""
     console = Console()
+    if config.model == SMOKE_MODEL:
+        model_file, tiles = make_smoke_model(config.root)
+        config = replace(config, model=str(model_file), data=str(tiles))
     model = load_model_file(config.model)
     card = read_card(config.model)
     data, classes = None, None
@@ -68,7 +75,7 @@ def main(config: Config) -> Comparison:
     elif config.layers:
         console.print(str(count_cost(model)), highlight=False, soft_wrap=True)
     if config.json:
-        Path(config.json).write_text(to_json(result.to_dict()), encoding="utf-8")
+        write_text(config.json, to_json(result.to_dict()))
         console.print(f"  numbers in {config.json}")
     return result
 
@@ -152,4 +159,4 @@ def test_patches(model: Any, card: ModelCard | None, config: Config) -> tuple[Pa
 
 
 if __name__ == "__main__":
-    run_experiment(Config, main)
+    run_experiment(Config, main, {"model": SMOKE_MODEL})

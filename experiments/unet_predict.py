@@ -8,7 +8,7 @@ model's classes, with an overlay beside each.
 from experiments import startup  # noqa: F401  (first: TensorFlow without its messages)
 
 # isort: split
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +18,7 @@ from rich.progress import track
 
 from experiments.cli import run_experiment
 from experiments.evaluate_model import input_shape_of, load_model_file, read_card
+from experiments.smoke_model import SMOKE_MODEL, make_smoke_model
 from tfcompress.atomic import atomic_path
 from tfcompress.compare import predict
 from tfcompress.data.palette import Palette
@@ -35,8 +36,10 @@ class Config:
     """A .keras or .tflite file."""
     images: str = ""
     """An image, or a folder of images."""
-    out: str = "runs/unet-predict"
-    """Folder of the masks."""
+    root: str = "runs"
+    """Folder of all runs; masks go to `root/unet-predict/run/`."""
+    run: str = "default"
+    """Name of the run."""
     overlap: float = 0.25
     """Share of a tile that its neighbor covers too."""
     scaling: Scaling | None = None
@@ -46,13 +49,17 @@ class Config:
         """Check what would fail after loading."""
         if not 0 <= self.overlap < 1:
             raise ConfigError("overlap", f"it is {self.overlap}", "use a number in [0, 1)")
-        if not self.images:
+        if not self.images and self.model != SMOKE_MODEL:
             raise ConfigError("IMAGES", "it is empty", "give IMAGES=path/to/image_or_folder")
 
 
 def main(config: Config) -> Table:
     """Write the masks; the table of class shares."""
     console = Console()
+    if config.model == SMOKE_MODEL:
+        model_file, tiles = make_smoke_model(config.root)
+        images = tiles / "Tile 1" / "images"
+        config = replace(config, model=str(model_file), images=str(images))
     paths = _image_paths(Path(config.images))
     model = load_model_file(config.model)
     patch, width, channels = input_shape_of(model)
@@ -60,7 +67,7 @@ def main(config: Config) -> Table:
         raise DataError("MODEL", f"its input is {patch}x{width}", "give a model of square input")
     card = read_card(config.model)
     scaling = config.scaling or (card.scaling if card else "minmax")
-    out = Path(config.out)
+    out = Path(config.root) / "unet-predict" / config.run
     table, palette = None, card.palette if card else None
     for path in track(paths, "predicting", console=console, transient=True):
         raw = with_channels(read_image(path), channels)
@@ -95,4 +102,4 @@ def _image_paths(images: Path) -> list[Path]:
 
 
 if __name__ == "__main__":
-    run_experiment(Config, main)
+    run_experiment(Config, main, {"model": SMOKE_MODEL})

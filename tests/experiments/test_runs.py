@@ -72,8 +72,11 @@ def test_demo_and_what_follows_it(tmp_path):
 
     images = folder / "generated_tiles" / "Tile 1" / "images"
     for model in ("dense-seed0.keras", "pruned-int8-seed0.tflite"):
-        out = tmp_path / "masks" / model
-        text = run("unet_predict", "--model", folder / model, "--images", images, "--out", out)
+        out = tmp_path / "unet-predict" / model
+        text = run(
+            "unet_predict", "--model", folder / model, "--images", images, "--root", tmp_path,
+            "--run", model,
+        )  # fmt: skip
         assert "1 masks and overlays" in text
         mask = np.asarray(Image.open(out / "image_part_001_mask.png"))
         assert mask.shape == (128, 128, 3)
@@ -107,6 +110,12 @@ def test_unet_train_and_int8_of_its_model(tmp_path):
     formats = [row["name"] for row in rows["comparison"]["rows"]]
     assert formats == ["float32", "float16", "dynamic_int8", "int8", "int16x8"]
     assert "many times slower than float32" in output
+
+
+@pytest.mark.slow
+def test_smoke_of_experiments_that_start_from_a_file(tmp_path):
+    assert "1 masks and overlays" in run("unet_predict", "--smoke", "--root", tmp_path)
+    assert "mIoU" in run("evaluate_model", "--smoke", "--root", tmp_path)
 
 
 @pytest.mark.slow

@@ -362,6 +362,23 @@ def test_report_shows_a_leak_and_hold_mends_it(tiny_model):
     assert pruner.report().leaked == 0
 
 
+def test_hold_mends_a_step_that_was_traced_before(library, images):
+    """An outer model was trained, then an inner one is pruned: the outer trace has no masks."""
+    inner = library.Sequential(
+        [library.Input((8, 8, 3)), library.layers.Flatten(), library.layers.Dense(8)], name="inner"
+    )
+    outer = library.Sequential([inner, library.layers.Dense(3, activation="softmax", name="out")])
+    fit(compiled(outer), images)
+    pruner = LevelPruner(inner, DEFAULT)
+    pruner.compress()
+    fit(outer, images)
+    assert pruner.report().leaked > 500
+    LevelPruner.hold(outer)
+    fit(outer, images)
+    assert pruner.report().leaked == 0
+    assert pruner.report().zeros == 1228  # of 1536
+
+
 def test_full_disk_leaves_the_previous_file(tiny_model, library, tmp_path, monkeypatch):
     pruner = LevelPruner(tiny_model, DEFAULT)
     pruner.compress()

@@ -37,12 +37,25 @@ def test_another_configuration_names_the_difference(tmp_path):
 
 
 def test_an_unfinished_run_asks_for_resume(tmp_path):
-    open_run(tmp_path, "e", "r", CONFIG).close()
+    run = open_run(tmp_path, "e", "r", CONFIG)
+    run.path("checkpoints").mkdir()
+    run.close()
     with pytest.raises(RunError, match="it is unfinished.*RESUME=1"):
         open_run(tmp_path, "e", "r", CONFIG)
     run = open_run(tmp_path, "e", "r", CONFIG, resume=True)
     assert not run.finished
     run.close()
+
+
+def test_a_run_that_ended_before_any_work_is_no_obstacle(tmp_path):
+    run = open_run(tmp_path, "e", "r", CONFIG)
+    run.print("wrong folder")
+    run.path("generated_tiles").mkdir()
+    run.close()
+    again = open_run(tmp_path, "e", "r", {**CONFIG, "epochs": 4})
+    assert again.read_json("config.json")["epochs"] == 4
+    assert not again.path("generated_tiles").exists()
+    again.close()
 
 
 def test_a_folder_of_something_else_is_left_alone(tmp_path):

@@ -38,6 +38,11 @@ class MaskConstraint:
             )
         self.inner = inner
 
+    @property
+    def keep(self) -> np.ndarray:
+        """The mask as an array (of the first device, if it is mirrored)."""
+        return np.asarray(self.mask.read_value())
+
     def __call__(self, weight: Any) -> tf.Tensor:
         """The weight after an optimizer step, constrained and masked."""
         if self.inner is not None:

@@ -92,9 +92,10 @@ class LevelPruner:
     ) -> LevelPruner:
         """Keep the zeros that a model has: put masks on again after a reload, a clone or a leak.
 
-        A model that carries masks gets them applied anew. Any other gets masks of its present
-        zeros, in every prunable weight that has some (a weight that is all zero, such as a fresh
-        PReLU, is left free).
+        A weight that carries a mask gets it applied anew. Any other gets a mask of its present
+        zeros if it has some (a weight that is all zero, such as a fresh PReLU, is left free). The
+        next `fit` of this model is traced anew, so calling it on an outer model mends a train step
+        that was traced before an inner model was pruned.
 
         Args:
             model: A built model.
@@ -106,13 +107,12 @@ class LevelPruner:
         """
         entries = selection.parse_config_list(config_list or [{"sparsity": 0.5}])
         chosen = selection.select(model, entries)
-        earlier = state.state_of(model)
         keep: dict[Key, np.ndarray] = {}
         targets: list[Target] = []
         skipped = list(chosen.skipped)
-        known = {} if earlier is None else earlier.masks()
         for target in chosen.targets:
-            value = known.get(target.key, np.asarray(target.variable) != 0)
+            present = constraint.mask_of_variable(target.variable)
+            value = np.asarray(target.variable) != 0 if present is None else present.keep
             if value.all() or not value.any():
                 reason = "has no zero" if value.all() else "is all zero"
                 skipped.append((target.key[0], f"{target.key[1]} {reason}"))
@@ -139,7 +139,9 @@ class LevelPruner:
             tuple(skipped),
             None,
         )
+        earlier = state.state_of(model)
         pruner._install(keep, step=0 if earlier is None else int(earlier.step.numpy()))
+        model.train_function = None
         return pruner
 
     def compress(self) -> tuple[Any, dict[Key, np.ndarray]]:

@@ -42,7 +42,7 @@ class PruningState:
 
     def masks(self) -> dict[Key, np.ndarray]:
         """The keep-masks as boolean arrays."""
-        return {key: _read(constraint.mask) for key, constraint in self.constraints.items()}
+        return {key: constraint.keep for key, constraint in self.constraints.items()}
 
     def to_store(self, store: Any) -> None:
         """Write masks (one bit per weight) and step into an HDF5-like mapping."""
@@ -142,11 +142,6 @@ def _tf_keras_carrier(state: PruningState) -> Any:
             state.from_store(store)
 
     return PruningCarrier()
-
-
-def _read(mask: tf.Variable) -> np.ndarray:
-    """A mask's value, from the first device if it is mirrored."""
-    return np.asarray(mask.read_value() if hasattr(mask, "read_value") else mask)
 
 
 def _differing(saved: list, present: list) -> str:

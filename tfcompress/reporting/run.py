@@ -14,6 +14,7 @@ import io
 import json
 import os
 import platform
+import shutil
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -27,6 +28,16 @@ from tfcompress.atomic import write_text
 from tfcompress.errors import RunError
 from tfcompress.reporting.tables import Table
 
+# What a run writes before it starts to work.
+_BEFORE_WORK = {
+    "config.json",
+    "environment.json",
+    "status.json",
+    "log.txt",
+    ".lock",
+    "model_card.json",
+    "generated_tiles",
+}
 _VERSIONS = ("tensorflow", "keras", "tf_keras", "ai-edge-litert", "numpy", "tfcompress")
 
 
@@ -126,30 +137,48 @@ def open_run(
     folder = Path(root) / experiment / name
     wanted = json.loads(to_json(config))
     existing = _read(folder / "config.json")
-    state = (_read(folder / "status.json") or {}).get("state")
     if existing is None and folder.is_dir() and any(folder.iterdir()):
         raise RunError(
             str(folder), "it holds files that are no run", "choose another RUN, or clear the folder"
         )
-    if existing is not None and existing != wanted:
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = _locked(folder)
+    try:
+        finished = _may_be_used(folder, existing, wanted, resume)
+    except RunError:
+        lock.close()
+        raise
+    run = Run(folder, finished, lock)
+    if not finished:
+        run.write_json("config.json", wanted)
+        run.write_json("environment.json", environment())
+        run.write_json("status.json", {"state": "running"})
+    return run
+
+
+def _may_be_used(
+    folder: Path, existing: Mapping[str, Any] | None, wanted: Mapping[str, Any], resume: bool
+) -> bool:
+    """Whether the run is finished; raises where it may not be touched."""
+    if existing is None:
+        return False
+    finished = (_read(folder / "status.json") or {}).get("state") == "finished"
+    if not finished and {path.name for path in folder.iterdir()} <= _BEFORE_WORK:
+        # It ended on bad input before any work: nothing to go on with, nothing to lose.
+        if existing != wanted:
+            shutil.rmtree(folder / "generated_tiles", ignore_errors=True)
+        return False
+    if existing != wanted:
         raise RunError(
             str(folder),
             f"it was made with another configuration ({_differing(existing, wanted)})",
             "choose another RUN, or delete the folder",
         )
-    if existing is not None and state != "finished" and not resume:
+    if not finished and not resume:
         raise RunError(
             str(folder), "it is unfinished", "go on with RESUME=1 (--resume), or delete the folder"
         )
-    folder.mkdir(parents=True, exist_ok=True)
-    lock = _locked(folder)
-    run = Run(folder, finished=existing is not None and state == "finished", lock=lock)
-    if existing is None:
-        run.write_json("config.json", wanted)
-    if not run.finished:
-        run.write_json("environment.json", environment())
-        run.write_json("status.json", {"state": "running"})
-    return run
+    return finished
 
 
 def environment() -> dict[str, Any]:
