@@ -7,7 +7,7 @@
    or less).
 """
 
-from experiments import startup  # noqa: F401  (first: TensorFlow without its messages)
+from tfcompress import startup  # noqa: F401  (first: TensorFlow without its messages)
 
 # isort: split
 import gc
@@ -22,7 +22,7 @@ from rich.console import Console
 
 from benchmarks.alternate import Ratio, ratio, time_in_turn
 from benchmarks.peers import load_tfmot
-from experiments.cli import run_experiment
+from tfcompress.cli import run_experiment
 from models.unet import multi_unet_model
 from tfcompress.pruning.level import LevelPruner
 from tfcompress.pruning.schedules import Constant

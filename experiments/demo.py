@@ -5,14 +5,14 @@ int8, and writes a page that compares the finished files. Expect a mean IoU abov
 three, and a file about twelve times smaller.
 """
 
-from experiments import startup  # noqa: F401  (first: TensorFlow without its messages)
+from tfcompress import startup  # noqa: F401  (first: TensorFlow without its messages)
 
 # isort: split
 from dataclasses import dataclass
 from typing import Any
 
 from experiments import unet_level_prune
-from experiments.cli import run_experiment
+from tfcompress.cli import run_experiment
 
 
 @dataclass(frozen=True, kw_only=True)

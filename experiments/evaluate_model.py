@@ -4,7 +4,7 @@ MODEL is a `.keras` or `.tflite` file. With DATA it is scored on the test images
 the card that the experiments write beside their models says how to scale and cut them.
 """
 
-from experiments import startup  # noqa: F401  (first: TensorFlow without its messages)
+from tfcompress import startup  # noqa: F401  (first: TensorFlow without its messages)
 
 # isort: split
 import json
@@ -15,7 +15,7 @@ from typing import Any
 import keras
 from rich.console import Console
 
-from experiments.cli import run_experiment
+from tfcompress.cli import run_experiment
 from experiments.segmentation import CARD_NAME, ModelCard
 from experiments.smoke_model import SMOKE_MODEL, make_smoke_model
 from tfcompress.atomic import write_text

@@ -4,7 +4,7 @@ MODEL is a `.keras` file of `unet-train` or `unet-level-prune`; without it a U-N
 Ranges are calibrated on training patches. Every row is measured on the saved file.
 """
 
-from experiments import startup  # noqa: F401  (first: TensorFlow without its messages)
+from tfcompress import startup  # noqa: F401  (first: TensorFlow without its messages)
 
 # isort: split
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from experiments.cli import compared, run_experiment
+from tfcompress.cli import compared, run_experiment
 from experiments.evaluate_model import input_shape_of, load_model_file, read_card
 from experiments.segmentation import (
     CARD_NAME,

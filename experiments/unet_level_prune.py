@@ -7,7 +7,7 @@ until `sparse_epoch`, and it trains on to the same number of epochs. Both are ch
 files on the test images. Several seeds give mean and spread.
 """
 
-from experiments import startup  # noqa: F401  (first: TensorFlow without its messages)
+from tfcompress import startup  # noqa: F401  (first: TensorFlow without its messages)
 
 # isort: split
 from dataclasses import asdict, dataclass
@@ -16,7 +16,7 @@ from typing import Any, Literal
 import keras
 import numpy as np
 
-from experiments.cli import compared, run_experiment
+from tfcompress.cli import compared, run_experiment
 from experiments.segmentation import (
     CARD_NAME,
     SMOKE,

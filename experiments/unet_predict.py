@@ -5,7 +5,7 @@ the model's input size, predicted, and blended; masks are written as PNG in the 
 model's classes, with an overlay beside each.
 """
 
-from experiments import startup  # noqa: F401  (first: TensorFlow without its messages)
+from tfcompress import startup  # noqa: F401  (first: TensorFlow without its messages)
 
 # isort: split
 from dataclasses import dataclass, replace
@@ -16,7 +16,7 @@ from PIL import Image
 from rich.console import Console
 from rich.progress import track
 
-from experiments.cli import run_experiment
+from tfcompress.cli import run_experiment
 from experiments.evaluate_model import input_shape_of, load_model_file, read_card
 from experiments.smoke_model import SMOKE_MODEL, make_smoke_model
 from tfcompress.atomic import atomic_path

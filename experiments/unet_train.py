@@ -4,7 +4,7 @@ Without DATA it draws aerial tiles. On two cores an epoch of 320 patches of 128x
 seconds. The model is chosen by mean IoU on validation, the report is made on the test images.
 """
 
-from experiments import startup  # noqa: F401  (first: TensorFlow without its messages)
+from tfcompress import startup  # noqa: F401  (first: TensorFlow without its messages)
 
 # isort: split
 from dataclasses import asdict, dataclass
@@ -12,7 +12,7 @@ from typing import Any
 
 import keras
 
-from experiments.cli import compared, run_experiment
+from tfcompress.cli import compared, run_experiment
 from experiments.segmentation import (
     CARD_NAME,
     SMOKE,

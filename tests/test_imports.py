@@ -16,6 +16,8 @@ LEVELS = (
     ("tfcompress.errors", 0),
     ("tfcompress.atomic", 0),
     ("tfcompress.quiet", 0),
+    ("tfcompress.startup", 0),
+    ("tfcompress.cli", 1),
     ("tfcompress.data", 1),
     ("tfcompress.losses", 1),
     ("tfcompress.reporting", 1),
@@ -116,6 +118,12 @@ def test_there_is_no_utils():
 def test_files_stay_small():
     long = {str(p): n for p in files() if (n := len(p.read_text().splitlines())) > 400}
     assert not long
+
+
+def test_the_library_never_imports_the_start_up():
+    users = [p for p in files() if "tfcompress.startup" in imports_of(p)]
+    assert users
+    assert all(path.relative_to(ROOT).parts[0] in ("experiments", "benchmarks") for path in users)
 
 
 def run_python(code):

@@ -8,11 +8,25 @@ from typing import Any
 __version__ = "0.1.0"
 
 _PUBLIC = {
+    "CategoricalFocalLoss": "tfcompress.losses",
+    "Comparison": "tfcompress.compare",
     "CompressionError": "tfcompress.errors",
-    "LevelPruner": "tfcompress.pruning.level",
-    "Polynomial": "tfcompress.pruning.schedules",
     "Constant": "tfcompress.pruning.schedules",
+    "DiceFocalLoss": "tfcompress.losses",
+    "DiceLoss": "tfcompress.losses",
+    "LevelPruner": "tfcompress.pruning.level",
+    "LiteModel": "tfcompress.quantization.litert",
+    "Polynomial": "tfcompress.pruning.schedules",
     "agp": "tfcompress.pruning.schedules",
+    "compare": "tfcompress.compare",
+    "compare_outputs": "tfcompress.evaluation.parity",
+    "count_cost": "tfcompress.evaluation.cost",
+    "count_zeros": "tfcompress.evaluation.sparsity",
+    "jacard_coef": "tfcompress.evaluation.segmentation",
+    "load_segmentation": "tfcompress.data.folder",
+    "measure_latency": "tfcompress.evaluation.latency",
+    "segmentation_metrics": "tfcompress.evaluation.segmentation",
+    "to_litert": "tfcompress.quantization.litert",
 }
 
 __all__ = sorted(_PUBLIC)

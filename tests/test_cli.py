@@ -4,7 +4,7 @@ from typing import Literal
 
 import pytest
 
-from experiments.cli import compared, parse, run_experiment
+from tfcompress.cli import compared, parse, run_experiment
 from tfcompress.errors import ConfigError, DataError
 
 

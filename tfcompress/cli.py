@@ -1,4 +1,4 @@
-"""Command lines of the experiments: a Config dataclass becomes flags, a YAML file fills fields.
+"""Command lines: a Config dataclass becomes flags, a YAML file fills fields.
 
 Precedence, weakest first: the dataclass's defaults, `--config file.yaml` (a run's `config.json`
 works too), `--smoke`, flags.

@@ -1,6 +1,6 @@
-"""Import TensorFlow without its start-up messages. The first import of every experiment.
+"""Import TensorFlow without its start-up messages. The first import of every program.
 
-This is the only file of the project that reads or sets environment variables.
+Nothing in the library imports this; it is the only file that sets environment variables.
 """
 
 import os
