@@ -22,8 +22,8 @@ from rich.console import Console
 
 from benchmarks.alternate import Ratio, ratio, time_in_turn
 from benchmarks.peers import load_tfmot
-from tfcompress.cli import run_experiment
 from models.unet import multi_unet_model
+from tfcompress.cli import run_experiment
 from tfcompress.pruning.level import LevelPruner
 from tfcompress.pruning.schedules import Constant
 from tfcompress.reporting.tables import Table

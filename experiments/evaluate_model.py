@@ -15,10 +15,10 @@ from typing import Any
 import keras
 from rich.console import Console
 
-from tfcompress.cli import run_experiment
 from experiments.segmentation import CARD_NAME, ModelCard
 from experiments.smoke_model import SMOKE_MODEL, make_smoke_model
 from tfcompress.atomic import write_text
+from tfcompress.cli import run_experiment
 from tfcompress.compare import Comparison, compare
 from tfcompress.data.folder import Patches, load_segmentation
 from tfcompress.errors import ConfigError, DataError

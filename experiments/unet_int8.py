@@ -14,7 +14,6 @@ from typing import Any
 import keras
 import numpy as np
 
-from tfcompress.cli import compared, run_experiment
 from experiments.evaluate_model import input_shape_of, load_model_file, read_card
 from experiments.segmentation import (
     CARD_NAME,
@@ -26,6 +25,7 @@ from experiments.segmentation import (
     prediction_section,
 )
 from experiments.unet_train import already_finished, finish, train_unet
+from tfcompress.cli import compared, run_experiment
 from tfcompress.compare import compare, predict
 from tfcompress.data.folder import SegmentationData
 from tfcompress.errors import ConfigError

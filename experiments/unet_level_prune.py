@@ -16,7 +16,6 @@ from typing import Any, Literal
 import keras
 import numpy as np
 
-from tfcompress.cli import compared, run_experiment
 from experiments.segmentation import (
     CARD_NAME,
     SMOKE,
@@ -31,6 +30,7 @@ from experiments.segmentation import (
 )
 from experiments.training import BRANCH, Training, train
 from experiments.unet_train import already_finished, finish, history_section
+from tfcompress.cli import compared, run_experiment
 from tfcompress.compare import Comparison, compare, predict
 from tfcompress.data.folder import SegmentationData
 from tfcompress.errors import ConfigError

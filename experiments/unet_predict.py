@@ -16,10 +16,10 @@ from PIL import Image
 from rich.console import Console
 from rich.progress import track
 
-from tfcompress.cli import run_experiment
 from experiments.evaluate_model import input_shape_of, load_model_file, read_card
 from experiments.smoke_model import SMOKE_MODEL, make_smoke_model
 from tfcompress.atomic import atomic_path
+from tfcompress.cli import run_experiment
 from tfcompress.compare import predict
 from tfcompress.data.palette import Palette
 from tfcompress.data.patches import Scaling, predict_image, scale_image

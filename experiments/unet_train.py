@@ -12,7 +12,6 @@ from typing import Any
 
 import keras
 
-from tfcompress.cli import compared, run_experiment
 from experiments.segmentation import (
     CARD_NAME,
     SMOKE,
@@ -26,6 +25,7 @@ from experiments.segmentation import (
     prediction_section,
 )
 from experiments.training import Training, train
+from tfcompress.cli import compared, run_experiment
 from tfcompress.compare import Comparison, compare, predict
 from tfcompress.data.folder import SegmentationData
 from tfcompress.evaluation.cost import count_cost
