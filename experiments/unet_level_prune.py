@@ -53,10 +53,10 @@ MODELS = ("dense", "pruned", "pruned-int8")
 class Config(SegmentationConfig):
     """Train dense and pruned U-Nets side by side."""
 
-    epochs: int = 45
-    dense_epochs: int = 15
+    epochs: int = 40
+    dense_epochs: int = 10
     """Epochs before the pruned U-Net branches off and its sparsity starts to grow."""
-    sparse_epoch: int = 30
+    sparse_epoch: int = 25
     """Epoch after which the final sparsity is reached."""
     sparsity: float = 0.8
     granularity: str = "unstructured"
