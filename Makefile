@@ -39,7 +39,7 @@ $(STAMP): requirements.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 13))' || \
 	{ echo "error: $(PYTHON) is missing or no Python 3.11 or 3.12 (the pins of requirements.txt" \
 	  "have no other). Fix: make setup PYTHON=/path/to/python3.11" >&2; exit 1; }
-	$(PYTHON) -m venv --clear $(VENV)
+	test -x $(RUN_PYTHON) || $(PYTHON) -m venv $(VENV)
 	$(RUN_PYTHON) -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) -r requirements.txt
 	$(RUN_PYTHON) -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	$(RUN_PYTHON) -m pip check

@@ -36,9 +36,9 @@ class Config:
     """Sizes of the benchmark."""
 
     patch: int = 64
-    patches: int = 160
+    patches: int = 80
     batch: int = 8
-    rounds: int = 15
+    rounds: int = 40
     compress_rounds: int = 5
     networks: tuple[str, ...] = ("ResNet50", "VGG16")
 

@@ -7,6 +7,7 @@ from tfcompress.pruning.masks import (
     NOfM,
     Unstructured,
     keep_largest,
+    kth_smallest,
     mask_of,
     masks_of_pool,
     n_to_prune,
@@ -42,6 +43,22 @@ def test_equals_a_full_sort():
     expected = np.ones(score.size, bool)
     expected[order[:777]] = False
     np.testing.assert_array_equal(keep_largest(score, 777).reshape(-1), expected)
+
+
+@pytest.mark.parametrize("k", [0, 1, 49_999, 100_000, 159_998, 199_999])
+@pytest.mark.parametrize("kind", ["normal", "sorted", "ties", "constant", "periodic", "outliers"])
+def test_selection_from_a_sample_is_exact(kind, k):
+    """Orders and ties that make a sample unlike the whole must not change the result."""
+    generator = np.random.default_rng(0)
+    values = {
+        "normal": np.abs(generator.normal(size=200_000)),
+        "sorted": np.sort(generator.random(200_000)),
+        "ties": generator.integers(0, 3, 200_000).astype(float),
+        "constant": np.ones(200_000),
+        "periodic": np.tile(np.r_[0.0, np.ones(19)], 10_000),  # the sample sees only zeros
+        "outliers": np.r_[np.zeros(199_990), np.arange(10.0)],
+    }[kind]
+    assert kth_smallest(values, k) == np.sort(values)[k]
 
 
 def test_block_by_hand():

@@ -41,7 +41,7 @@ class MaskConstraint:
     @property
     def keep(self) -> np.ndarray:
         """The mask as an array (of the first device, if it is mirrored)."""
-        return np.asarray(self.mask.read_value())
+        return read(self.mask)
 
     def __call__(self, weight: Any) -> tf.Tensor:
         """The weight after an optimizer step, constrained and masked."""
@@ -51,9 +51,21 @@ class MaskConstraint:
 
     def apply(self, tensor: Any) -> tf.Tensor:
         """`tensor` (a weight, or its moving average) with zeros where the mask is False."""
-        tensor = tf.convert_to_tensor(tensor)
-        # Selecting, unlike multiplying, also clears a masked NaN or infinity.
-        return tf.where(self.mask, tensor, tf.zeros_like(tensor))
+        return masked(tf.convert_to_tensor(tensor), self.mask)
+
+
+def masked(tensor: tf.Tensor, mask: Any) -> tf.Tensor:
+    """Zeros where the mask is False, also in place of a NaN or infinity."""
+    return tf.math.multiply_no_nan(tensor, tf.cast(mask, tensor.dtype))
+
+
+def read(variable: Any) -> np.ndarray:
+    """A variable's value as a read-only array, without a copy where it lies in host memory."""
+    value = _native(variable).read_value()
+    try:
+        return np.asarray(memoryview(value))
+    except (TypeError, BufferError, ValueError):  # mirrored, bfloat16, on a GPU
+        return np.asarray(value)
 
 
 def mask_of_variable(variable: Any) -> MaskConstraint | None:
@@ -64,6 +76,10 @@ def mask_of_variable(variable: Any) -> MaskConstraint | None:
 
 def install(variable: Any, keep: np.ndarray) -> tuple[MaskConstraint, bool]:
     """Put `keep` on a variable and zero what it drops.
+
+    Args:
+        variable: A Keras variable.
+        keep: Boolean array of its shape.
 
     Returns:
         The constraint, and whether it is new (a new one needs a new trace of the train step).
@@ -148,7 +164,7 @@ def _mask_averages_tf_keras(optimizer: Any, variables: Any) -> None:
         average = optimizer._model_variables_moving_average[index]
         optimizer._distribution_strategy.extended.update(
             average,
-            lambda value, mask: value.assign(tf.where(mask, value, tf.zeros_like(value))),
+            lambda value, mask: value.assign(masked(tf.convert_to_tensor(value), mask)),
             args=(constraint.mask,),
             group=False,
         )

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Literal
 
 import numpy as np
@@ -264,29 +265,31 @@ class LevelPruner:
 
     def _compute(self, step: int | None) -> dict[Key, np.ndarray]:
         """Masks from the present weights; `step` None means the final sparsity."""
-        generator = np.random.default_rng(self.seed)
-        score = SCORES[self.score]
-        scores = {t.key: score(np.asarray(t.variable), generator) for t in self._targets}
-        if self.scope == "global":
-            return self._compute_pools(scores, step)
-        keep = {}
-        for target in self._targets:
-            arranged = _arrange(scores.pop(target.key), target, self.granularity)
-            mask = masks.mask_of(arranged, self._sparsity(target, step), self.granularity)
-            keep[target.key] = _arrange(mask, target, self.granularity)
-        return keep
-
-    def _compute_pools(
-        self, scores: Mapping[Key, np.ndarray], step: int | None
-    ) -> dict[Key, np.ndarray]:
+        keys = [target.key for target in self._targets]
+        with ThreadPoolExecutor() as pool:  # NumPy works outside the interpreter lock
+            scores = list(pool.map(self._score, range(len(keys))))
+            if self.scope == "layer":
+                sparsities = [self._sparsity(target, step) for target in self._targets]
+                return dict(
+                    zip(keys, pool.map(self._mask, self._targets, scores, sparsities), strict=True)
+                )
         keep: dict[Key, np.ndarray] = {}
         for entry in sorted({target.entry for target in self._targets}):
-            pool = [target for target in self._targets if target.entry == entry]
-            pooled = masks.masks_of_pool(
-                [scores[target.key] for target in pool], self._sparsity(pool[0], step)
-            )
-            keep.update(zip((target.key for target in pool), pooled, strict=True))
+            chosen = [i for i, target in enumerate(self._targets) if target.entry == entry]
+            sparsity = self._sparsity(self._targets[chosen[0]], step)
+            pooled = masks.masks_of_pool([scores[i] for i in chosen], sparsity)
+            keep.update(zip((keys[i] for i in chosen), pooled, strict=True))
         return keep
+
+    def _score(self, index: int) -> np.ndarray:
+        generator = np.random.default_rng([self.seed, index])
+        return SCORES[self.score](constraint.read(self._targets[index].variable), generator)
+
+    def _mask(self, target: Target, score: np.ndarray, sparsity: float) -> np.ndarray:
+        arranged = _arrange(score, target, self.granularity)
+        return _arrange(
+            masks.mask_of(arranged, sparsity, self.granularity), target, self.granularity
+        )
 
     def _sparsity(self, target: Target, step: int | None) -> float:
         if self.schedule is None or step is None:
@@ -296,8 +299,12 @@ class LevelPruner:
     def _follow(self, before: int, after: int) -> bool:
         if self.schedule is None or not self.schedule.due(before, after):
             return False
-        self._install(self._compute(step=after))
-        return True
+        keep, present = self._compute(step=after), self._required_state().constraints
+        changed = {key for key in keep if not np.array_equal(keep[key], present[key].keep)}
+        for target in self._targets:
+            if target.key in changed:
+                constraint.install(target.variable, keep[target.key])
+        return bool(changed)
 
     def _install(self, keep: Mapping[Key, np.ndarray], step: int | None = None) -> None:
         constraints, any_new = {}, False
