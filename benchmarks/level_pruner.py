@@ -36,7 +36,7 @@ class Config:
     """Sizes of the benchmark."""
 
     patch: int = 64
-    patches: int = 80
+    patches: int = 160
     batch: int = 8
     rounds: int = 40
     compress_rounds: int = 5

@@ -26,6 +26,7 @@ from tfcompress.errors import ConfigError, LayerError
 from tfcompress.graph.layers import flavor_of, own_weights, walk_layers
 from tfcompress.graph.saving import save_plain
 from tfcompress.pruning import constraint, masks, selection, state
+from tfcompress.pruning.layout import arrange, check_pattern, drop_unfit
 from tfcompress.pruning.prune_report import PruneReport, WeightRow
 from tfcompress.pruning.schedules import Schedule
 from tfcompress.pruning.scores import SCORES
@@ -73,9 +74,13 @@ class LevelPruner:
         self.score = score
         self.seed = seed
         entries = selection.parse_config_list(config_list)
-        _check_arguments(self.granularity, scope, schedule, score, entries)
+        if scope not in ("layer", "global"):
+            raise ConfigError("scope", f"{scope!r} is unknown", "use 'layer' or 'global'")
+        if score not in SCORES:
+            raise ConfigError("score", f"{score!r} is unknown", f"use one of {', '.join(SCORES)}")
+        check_pattern(self.granularity, scope, schedule, entries)
         chosen = selection.select(model, entries)
-        self._targets, self._skipped = _drop_unfit(chosen, self.granularity)
+        self._targets, self._skipped = drop_unfit(chosen, self.granularity)
         if not self._targets or all(target.sparsity == 0 for target in self._targets):
             raise LayerError(
                 f"model {model.name!r}",
@@ -178,6 +183,13 @@ class LevelPruner:
     def step(self) -> int:
         """Optimizer steps that the schedule has seen."""
         return int(self._required_state().step.numpy())
+
+    @property
+    def sparsity(self) -> float:
+        """Share of the selected weights that are zero now."""
+        values = [constraint.read(target.variable) for target in self._targets]
+        sizes = sum(value.size for value in values)
+        return 1 - sum(int(np.count_nonzero(value)) for value in values) / sizes
 
     def advance(self, steps: int = 1) -> bool:
         """Tell a step schedule that the optimizer has done `steps` more; True if masks changed."""
@@ -286,8 +298,8 @@ class LevelPruner:
         return SCORES[self.score](constraint.read(self._targets[index].variable), generator)
 
     def _mask(self, target: Target, score: np.ndarray, sparsity: float) -> np.ndarray:
-        arranged = _arrange(score, target, self.granularity)
-        return _arrange(
+        arranged = arrange(score, target, self.granularity)
+        return arrange(
             masks.mask_of(arranged, sparsity, self.granularity), target, self.granularity
         )
 
@@ -332,67 +344,6 @@ class LevelPruner:
                 "call compress() first",
             )
         return self._state
-
-
-def _check_arguments(
-    granularity: masks.Granularity,
-    scope: str,
-    schedule: Schedule | None,
-    score: str,
-    entries: Sequence[selection.Entry],
-) -> None:
-    if scope not in ("layer", "global"):
-        raise ConfigError("scope", f"{scope!r} is unknown", "use 'layer' or 'global'")
-    if score not in SCORES:
-        raise ConfigError("score", f"{score!r} is unknown", f"use one of {', '.join(SCORES)}")
-    if scope == "global" and not isinstance(granularity, masks.Unstructured):
-        raise ConfigError(
-            "scope",
-            f"'global' cannot share {granularity} patterns",
-            "use scope='layer'",
-        )
-    if not isinstance(granularity, masks.NOfM):
-        return
-    if schedule is not None and schedule.at(schedule.begin, 1.0) != 1.0:
-        raise ConfigError(
-            "schedule",
-            f"a {granularity} pattern has one sparsity and cannot grow",
-            "use a Constant schedule, or none",
-        )
-    for i, entry in enumerate(entries):
-        if not entry.exclude and abs(entry.sparsity - granularity.sparsity) > 1e-9:
-            raise ConfigError(
-                f"config_list[{i}]",
-                f"sparsity is {entry.sparsity}, but {granularity} means {granularity.sparsity}",
-                f"write 'sparsity': {granularity.sparsity}",
-            )
-
-
-def _drop_unfit(
-    chosen: selection.Selection, granularity: masks.Granularity
-) -> tuple[tuple[Target, ...], tuple[tuple[str, str], ...]]:
-    """Take out the weights that a block or N:M pattern cannot be laid over, with the reason."""
-    if isinstance(granularity, masks.Unstructured):
-        return chosen.targets, chosen.skipped
-    fit, skipped = [], list(chosen.skipped)
-    for target in chosen.targets:
-        path, role = target.key
-        if target.axes is None:
-            skipped.append((path, f"{role} has no input and output axes for {granularity}"))
-            continue
-        inputs = target.variable.shape[target.axes[0]]
-        if isinstance(granularity, masks.NOfM) and inputs % granularity.m:
-            skipped.append((path, f"{role} has {inputs} inputs, no multiple of {granularity.m}"))
-            continue
-        fit.append(target)
-    return tuple(fit), tuple(skipped)
-
-
-def _arrange(array: np.ndarray, target: Target, granularity: masks.Granularity) -> np.ndarray:
-    """Swap a kernel's axes to (..., inputs, outputs), or a mask's back; the same swap."""
-    if isinstance(granularity, masks.Unstructured) or target.axes == (-2, -1):
-        return array
-    return np.swapaxes(array, -1, -2)
 
 
 def _all_weights(model: Any) -> int:

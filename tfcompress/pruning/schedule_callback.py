@@ -31,6 +31,6 @@ def make_callback(pruner: LevelPruner) -> Any:
 
         def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
             if logs is not None:
-                logs["sparsity"] = pruner.report().sparsity
+                logs["sparsity"] = pruner.sparsity
 
     return PruningSchedule()
