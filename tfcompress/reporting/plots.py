@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
+from matplotlib.ticker import FuncFormatter
 
 from tfcompress.atomic import atomic_path
 
@@ -176,12 +177,23 @@ def plot_tradeoff(points: Sequence[tuple[str, float, float]], x_title: str, y_ti
     for color, (name, cost, quality) in zip(COLORS, points, strict=False):
         axes.plot(cost, quality, "o", color=color, ms=8)
         axes.annotate(name, (cost, quality), xytext=(7, 5), textcoords="offset points", fontsize=8)
+    costs, qualities = [cost for _, cost, _ in points], [quality for *_, quality in points]
     axes.set_xscale("log")
-    axes.margins(x=0.35, y=0.3)
+    axes.set_xlim(min(costs) / 1.5, max(costs) * 2.5)
+    for axis in (axes.xaxis.set_major_formatter, axes.xaxis.set_minor_formatter):
+        axis(FuncFormatter(_leading_digits))
+    center, half = np.mean(qualities), max(0.02, 0.8 * np.ptp(qualities))
+    axes.set_ylim(center - half, center + half)  # a difference of 0.001 shall not look large
     axes.set_xlabel(x_title)
     axes.set_ylabel(y_title)
     axes.set_title(f"{y_title} against {x_title}", loc="left")
     return figure
+
+
+def _leading_digits(value: float, position: int) -> str:
+    """1, 2 and 5 of each decade on a logarithmic axis."""
+    digit = f"{value:.0e}"[0]
+    return f"{value:g}" if digit in "125" else ""
 
 
 def _figure(width: float, height: float) -> tuple[Figure, Axes]:
