@@ -52,7 +52,7 @@ class Config(SegmentationConfig):
     """Store zeros sparsely where the format can."""
     seed: int = 0
 
-    def __post_init__(self) -> None:
+    def check(self) -> None:
         """Check the recipes before any training."""
         for name in self.recipes:
             recipe_named(name)

@@ -70,7 +70,7 @@ class Config(SegmentationConfig):
     seeds: tuple[int, ...] = (0,)
     """One pair of U-Nets per seed; the report's pictures show the first."""
 
-    def __post_init__(self) -> None:
+    def check(self) -> None:
         """Check what a wrong order of epochs would only show after hours."""
         if not 0 < self.dense_epochs < self.sparse_epoch < self.epochs:
             raise ConfigError(

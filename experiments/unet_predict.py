@@ -45,7 +45,7 @@ class Config:
     scaling: Scaling | None = None
     """Pixel scaling; default: what the model's card says, else minmax."""
 
-    def __post_init__(self) -> None:
+    def check(self) -> None:
         """Check what would fail after loading."""
         if not 0 <= self.overlap < 1:
             raise ConfigError("overlap", f"it is {self.overlap}", "use a number in [0, 1)")

@@ -2,7 +2,7 @@ import errno
 
 import pytest
 
-from tfcompress.atomic import atomic_path, write_bytes, write_text
+from tfcompress.atomic import atomic_path, remove_leftovers, write_bytes, write_text
 
 
 def test_writes_and_leaves_nothing_behind(tmp_path):
@@ -52,3 +52,11 @@ def test_errno_of_full_disk_is_what_we_simulate():
     with pytest.raises(OSError) as caught, open("/dev/full", "wb", buffering=0) as full:
         full.write(b"x")
     assert caught.value.errno == errno.ENOSPC
+
+
+def test_leftovers_of_a_killed_writer_go(tmp_path):
+    (tmp_path / "plots" / ".iou.png.x1.tmp").mkdir(parents=True)
+    (tmp_path / "plots" / ".iou.png.x1.tmp" / "iou.png").write_text("half")
+    write_text(tmp_path / "kept.txt", "whole")
+    remove_leftovers(tmp_path)
+    assert sorted(p.name for p in tmp_path.rglob("*")) == ["kept.txt", "plots"]

@@ -112,3 +112,21 @@ def test_full_disk_is_one_line(capsys):
         run_experiment(Config, main, argv=[])
     assert exit_.value.code == 1
     assert "No space left on device" in capsys.readouterr().err
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckedConfig:
+    """Its default is not valid: a file has to be named."""
+
+    file: str = ""
+
+    def check(self) -> None:
+        """The file is named."""
+        if not self.file:
+            raise ConfigError("file", "it is empty", "name a file")
+
+
+def test_a_complete_config_is_checked_not_its_default():
+    assert parse(CheckedConfig, ["--file", "x"], {}).file == "x"
+    with pytest.raises(ConfigError, match="it is empty. Fix: name a file"):
+        parse(CheckedConfig, [], {})

@@ -50,6 +50,12 @@ def write_text(destination: str | os.PathLike[str], content: str) -> None:
     write_bytes(destination, content.encode("utf-8"))
 
 
+def remove_leftovers(folder: str | os.PathLike[str]) -> None:
+    """Remove what killed writers left below a folder that nobody else is writing to."""
+    for workspace in list(Path(folder).rglob(".*.tmp")):
+        shutil.rmtree(workspace, ignore_errors=True)
+
+
 def _flush_to_disk(path: Path) -> None:
     with path.open("rb") as file:
         os.fsync(file.fileno())

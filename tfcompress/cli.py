@@ -56,10 +56,11 @@ def run_experiment(
 
 
 def parse(config_class: type, argv: Sequence[str], smoke: Mapping[str, Any]) -> Any:
-    """A config from arguments.
+    """A config from arguments; its `check()`, if it has one, is called when it is complete.
 
     Raises:
-        ConfigError: The YAML file is missing, broken, or has a key or value that does not fit.
+        ConfigError: The YAML file is missing, broken, or has a key or value that does not fit;
+            or what `check()` raised.
     """
     early = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     early.add_argument("--config", default=None)
@@ -76,7 +77,10 @@ def parse(config_class: type, argv: Sequence[str], smoke: Mapping[str, Any]) -> 
         "--config FILE takes any of these fields from a YAML or JSON file; --smoke makes the run "
         "small enough for a minute."
     )
-    return tyro.cli(config_class, default=default, args=rest, description=description)
+    config = tyro.cli(config_class, default=default, args=rest, description=description)
+    if hasattr(config, "check"):
+        config.check()
+    return config
 
 
 def read_config_file(config_class: type, path: str | Path) -> dict[str, Any]:

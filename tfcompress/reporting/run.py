@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
-from tfcompress.atomic import write_text
+from tfcompress.atomic import remove_leftovers, write_text
 from tfcompress.errors import RunError
 from tfcompress.reporting.tables import Table
 
@@ -150,6 +150,7 @@ def open_run(
         raise
     run = Run(folder, finished, lock)
     if not finished:
+        remove_leftovers(folder)
         run.write_json("config.json", wanted)
         run.write_json("environment.json", environment())
         run.write_json("status.json", {"state": "running"})
