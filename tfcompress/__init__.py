@@ -9,6 +9,8 @@ __version__ = "0.1.0"
 
 _PUBLIC = {
     "CategoricalFocalLoss": "tfcompress.losses",
+    "ChannelConfig": "tfcompress.pruning.channel_config",
+    "ChannelPlan": "tfcompress.pruning.channel_plan",
     "Comparison": "tfcompress.compare",
     "CompressionError": "tfcompress.errors",
     "Constant": "tfcompress.pruning.schedules",
@@ -22,10 +24,17 @@ _PUBLIC = {
     "compare_outputs": "tfcompress.evaluation.parity",
     "count_cost": "tfcompress.evaluation.cost",
     "count_zeros": "tfcompress.evaluation.sparsity",
+    "find_groups": "tfcompress.pruning.channel_groups",
     "jacard_coef": "tfcompress.evaluation.segmentation",
     "load_segmentation": "tfcompress.data.folder",
     "measure_latency": "tfcompress.evaluation.latency",
+    "plan_channels": "tfcompress.pruning.channels",
+    "prune_in_rounds": "tfcompress.pruning.channel_rounds",
+    "rebuild": "tfcompress.graph.rebuild",
     "segmentation_metrics": "tfcompress.evaluation.segmentation",
+    "sensitivity": "tfcompress.pruning.sensitivity",
+    "shrink": "tfcompress.pruning.channels",
+    "slim": "tfcompress.pruning.slim",
     "to_litert": "tfcompress.quantization.litert",
 }
 

@@ -212,7 +212,7 @@ def select(model: Any, entries: Sequence[Entry]) -> Selection:
             "it has no weights yet",
             "build it first: model.build(input_shape), or call it once on a batch",
         )
-    _check_against(placed_layers, entries)
+    check_entries(placed_layers, entries)
     targets: list[Target] = []
     skipped: list[tuple[str, str]] = []
     seen: set[int] = set()
@@ -253,7 +253,8 @@ def why_not_prunable(placed: PlacedLayer) -> str:
     return f"no prunable weight among {roles}"
 
 
-def _check_against(placed_layers: Sequence[PlacedLayer], entries: Sequence[Entry]) -> None:
+def check_entries(placed_layers: Sequence[PlacedLayer], entries: Sequence[Entry]) -> None:
+    """Raise ConfigError for a type or name that no layer has, listing what there is."""
     present = sorted({kind for placed in placed_layers for kind in placed.kinds})
     known = {*present, *DEFAULT_TYPES, *OTHER_TYPES, *NORMALIZATIONS}
     paths = [placed.path for placed in placed_layers]

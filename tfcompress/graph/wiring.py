@@ -1,0 +1,235 @@
+"""A Keras model's graph as data: calls, tensors and shapes, in both flavors.
+
+Keras 3 and tf_keras record how a functional model was put together, each in objects of its own.
+`read_wiring` turns either into the same plain description: the calls in an order in which they can
+be run, each with its operation (a layer, or a bare `keras.ops` operation), its arguments with a
+`Tensor` in the place of every symbolic tensor, and its outputs. Models inside the model stay single
+calls, or are spliced in with `flat=True`. `run` computes a wiring on real data.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from tfcompress.errors import LayerError
+from tfcompress.graph.layers import Flavor, flavor_of
+
+Shape = tuple[int | None, ...]
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """A symbolic tensor.
+
+    Attributes:
+        index: Its number in the wiring, in the order of creation.
+        shape: With the batch axis; None where free.
+        dtype: Such as "float32".
+    """
+
+    index: int
+    shape: Shape
+    dtype: str
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call of one operation.
+
+    Attributes:
+        path: Names from the model to the operation, joined by "/".
+        op: The layer, model or operation object.
+        args: Positional arguments, `Tensor` in place of symbolic tensors.
+        kwargs: Keyword arguments, the same.
+        inputs: The tensors in `args` and `kwargs`, flat and in order.
+        outputs: What the call makes, flat.
+    """
+
+    path: str
+    op: Any
+    args: tuple[Any, ...]
+    kwargs: Mapping[str, Any]
+    inputs: tuple[Tensor, ...]
+    outputs: tuple[Tensor, ...]
+
+    @property
+    def kind(self) -> str:
+        """Class name of the operation."""
+        return type(self.op).__name__
+
+
+@dataclass(frozen=True)
+class Wiring:
+    """The graph of a model.
+
+    Attributes:
+        model: The model.
+        flavor: "keras" or "tf_keras".
+        calls: In an order in which they can be run; inputs are no calls.
+        inputs: The model's inputs, flat.
+        outputs: The model's outputs, flat.
+        tensors: Every tensor by index.
+    """
+
+    model: Any
+    flavor: Flavor
+    calls: tuple[Call, ...]
+    inputs: tuple[Tensor, ...]
+    outputs: tuple[Tensor, ...]
+    tensors: tuple[Tensor, ...]
+
+
+def read_wiring(model: Any, flat: bool = False) -> Wiring:
+    """Read the graph of a functional or Sequential model.
+
+    Args:
+        model: A built model of either flavor.
+        flat: Splice models inside the model in, call by call; their paths get the model's name as
+            a prefix. A subclassed model inside the model stays one call, as any layer does.
+
+    Raises:
+        LayerError: The model is subclassed or unbuilt, so it has no graph.
+    """
+    flavor = flavor_of(model)
+    graph = functional_core(model, flavor)
+    if graph is None:
+        raise LayerError(
+            f"model {model.name!r}",
+            "it has no graph that could be read: it is subclassed, or was not built on an Input",
+            "build it functionally; a subclassed model often becomes functional by "
+            "x = keras.Input(shape); keras.Model(x, model.call(x))",
+        )
+    reader = _Reader(flavor, flat)
+    inputs = tuple(reader.tensor(t) for t in graph.inputs)
+    known = {id(t): mine for t, mine in zip(graph.inputs, inputs, strict=True)}
+    reader.splice(graph, "", known)
+    outputs = tuple(known[id(t)] for t in graph.outputs)
+    return Wiring(model, flavor, tuple(reader.calls), inputs, outputs, tuple(reader.tensors))
+
+
+def functional_core(op: Any, flavor: Flavor) -> Any | None:
+    """The functional graph behind a functional or Sequential model; None if `op` has none."""
+    if not _is_model(op, flavor):
+        return None
+    core = op
+    if flavor == "keras" and hasattr(op, "_functional"):  # a Keras 3 Sequential holds one
+        core = op._functional
+    if not getattr(core, "_nodes_by_depth", None) or not core.inputs:
+        return None
+    return core
+
+
+def run(wiring: Wiring, inputs: Sequence[Any], keep: Collection[int] = ()) -> dict[int, Any]:
+    """Compute a wiring on tensors, in inference mode.
+
+    Args:
+        wiring: Of any model; give `flat=True` to see inside models within it.
+        inputs: One tensor per input, batch first.
+        keep: Indices of the tensors to return; default all.
+
+    Returns:
+        Values by tensor index. Gradients flow through them.
+    """
+    values = {t.index: value for t, value in zip(wiring.inputs, inputs, strict=True)}
+    last_use = {t.index: i for i, call in enumerate(wiring.calls) for t in call.inputs}
+    for i, call in enumerate(wiring.calls):
+        args, kwargs = substitute((call.args, dict(call.kwargs)), values)
+        if _takes_training(call.op):
+            kwargs["training"] = False
+        made = flatten(call.op(*args, **kwargs))
+        values.update((t.index, value) for t, value in zip(call.outputs, made, strict=True))
+        if keep:  # what nobody needs any more is let go
+            for t in call.inputs:
+                if last_use[t.index] == i and t.index not in keep:
+                    values.pop(t.index, None)
+    return {index: value for index, value in values.items() if not keep or index in keep}
+
+
+def substitute(structure: Any, values: Mapping[int, Any]) -> Any:
+    """`structure` with the value of every `Tensor` in its place."""
+    import tensorflow as tf
+
+    return tf.nest.map_structure(
+        lambda leaf: values[leaf.index] if isinstance(leaf, Tensor) else leaf, structure
+    )
+
+
+def flatten(structure: Any) -> list[Any]:
+    """The leaves of lists, tuples and dicts, in Keras' order."""
+    import tensorflow as tf
+
+    return tf.nest.flatten(structure)
+
+
+def _is_model(op: Any, flavor: Flavor) -> bool:
+    if flavor == "keras":
+        import keras
+
+        return isinstance(op, keras.Model)
+    import tf_keras
+
+    return isinstance(op, tf_keras.Model)
+
+
+def _takes_training(op: Any) -> bool:
+    return bool(getattr(op, "_call_has_training_arg", getattr(op, "_expects_training_arg", False)))
+
+
+class _Reader:
+    """Numbers tensors and collects calls."""
+
+    def __init__(self, flavor: Flavor, flat: bool) -> None:
+        self.flavor = flavor
+        self.flat = flat
+        self.calls: list[Call] = []
+        self.tensors: list[Tensor] = []
+
+    def tensor(self, symbolic: Any) -> Tensor:
+        dtype = symbolic.dtype if isinstance(symbolic.dtype, str) else symbolic.dtype.name
+        mine = Tensor(len(self.tensors), tuple(symbolic.shape), dtype)
+        self.tensors.append(mine)
+        return mine
+
+    def splice(self, graph: Any, prefix: str, known: dict[int, Tensor]) -> None:
+        """Add the calls of a graph; `known` maps its tensors' ids to ours and grows."""
+        import tensorflow as tf
+
+        for op, args, kwargs, outputs in _nodes(graph, self.flavor):
+            inputs = tuple(known[id(x)] for x in flatten((args, kwargs)) if id(x) in known)
+            path = f"{prefix}{op.name}"
+            inner = functional_core(op, self.flavor) if self.flat else None
+            if inner is not None:
+                inside = {id(t): mine for t, mine in zip(inner.inputs, inputs, strict=True)}
+                self.splice(inner, f"{path}/", inside)
+                made = [inside[id(t)] for t in inner.outputs]
+            else:
+                made = [self.tensor(t) for t in outputs]
+                args, kwargs = tf.nest.map_structure(
+                    lambda leaf: known.get(id(leaf), leaf), (tuple(args), _stated(kwargs, known))
+                )
+                self.calls.append(Call(path, op, args, kwargs, inputs, tuple(made)))
+            known.update((id(t), mine) for t, mine in zip(outputs, made, strict=True))
+
+
+def _stated(kwargs: Mapping[str, Any], known: Mapping[int, Tensor]) -> dict[str, Any]:
+    """Keyword arguments without those that Keras fills in by itself."""
+    return {
+        key: value
+        for key, value in kwargs.items()
+        if value is not None and (key != "mask" or all(id(x) in known for x in flatten(value)))
+    }
+
+
+def _nodes(graph: Any, flavor: Flavor) -> Iterator[tuple[Any, Any, Any, list[Any]]]:
+    """(operation, args, kwargs, flat outputs) of each call of a graph, in running order."""
+    for depth in sorted(graph._nodes_by_depth, reverse=True):
+        for node in graph._nodes_by_depth[depth]:
+            if node.is_input:
+                continue
+            if flavor == "keras":
+                arguments = node.arguments
+                yield node.operation, arguments.args, arguments.kwargs, list(node.outputs)
+            else:
+                yield node.layer, node.call_args, node.call_kwargs, flatten(node.outputs)

@@ -1,0 +1,184 @@
+"""Scores of channel groups: from kernels, from normalization, or from what data does to them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import numpy as np
+
+from tfcompress.data.batches import Batch
+from tfcompress.errors import ConfigError
+from tfcompress.graph.layers import own_weights, walk_layers
+from tfcompress.graph.wiring import run
+from tfcompress.pruning.channel_flow import Cut
+from tfcompress.pruning.channel_groups import ChannelGraph
+from tfcompress.pruning.channel_scores import WEIGHT_SCORES, apoz, mean_activation, per_unit, taylor
+
+Loss = Callable[[Any, Any], Any]
+
+
+def weight_scores(graph: ChannelGraph, score: str, aggregate: str) -> dict[str, np.ndarray]:
+    """A score of `WEIGHT_SCORES` per group: each maker's kernel, combined per unit.
+
+    Makers count alike, however many weights they have: each maker's scores are divided by their
+    mean before they are combined.
+    """
+    function = WEIGHT_SCORES[score]
+    return _from_cuts(
+        graph, "maker", lambda cut, value: function(_columns(value, cut.axis)), aggregate
+    )
+
+
+def gamma_scores(graph: ChannelGraph, aggregate: str) -> dict[str, np.ndarray]:
+    """|gamma| of the normalization layers that follow a group; groups without one are left out."""
+    return _from_cuts(
+        graph,
+        "follower",
+        lambda cut, value: np.abs(value) if cut.key[1].split("#")[0] == "gamma" else None,
+        aggregate,
+    )
+
+
+def random_scores(graph: ChannelGraph, seed: int) -> dict[str, np.ndarray]:
+    """Uniform noise."""
+    generator = np.random.default_rng(seed)
+    return {group.name: generator.random(len(group.units)) for group in graph.groups}
+
+
+def data_scores(
+    graph: ChannelGraph,
+    score: str,
+    data: Iterable[Batch],
+    loss: Loss | None,
+    aggregate: str,
+) -> dict[str, np.ndarray]:
+    """A score of `DATA_SCORES` per group, on the tensors that the group's readers read.
+
+    Several tensors of one group are averaged (APoZ, mean activation) or summed (Taylor, whose
+    values are changes of the loss). Groups that no reader reads directly are left out.
+    """
+    taps = sorted({cut.tensor for cut in graph.flow.cuts if cut.tensor is not None})
+    taps = [index for index in taps if len(graph.flow.lanes[index].axes) == 1]
+    totals: dict[int, np.ndarray] = {}
+    samples = 0
+    for activations, gradients, count in _observed(graph, taps, data, loss, score == "taylor"):
+        samples += count
+        for index in taps:
+            axis = graph.flow.lanes[index].axes[0] + 1
+            values = np.moveaxis(activations[index], axis, -1)
+            if score == "taylor":
+                slopes = np.moveaxis(gradients[index], axis, -1)
+                form = (len(values), -1, values.shape[-1])
+                found = taylor(values.reshape(form), slopes.reshape(form))
+            else:
+                function = apoz if score == "apoz" else mean_activation
+                found = function(values.reshape(-1, values.shape[-1]))
+            totals[index] = totals.get(index, 0.0) + count * found
+    positions = _positions(graph)
+    results: dict[str, list[np.ndarray]] = {}
+    for index in taps:
+        units = graph.flow.units.roots(graph.flow.lanes[index].units.ravel())
+        for name, unit, total in _per_group(graph, positions, units):
+            results.setdefault(name, []).append(
+                per_unit(totals[index] / samples, unit, total, aggregate)
+            )
+    combine = np.sum if score == "taylor" else np.mean
+    return {name: combine(found, axis=0) for name, found in results.items()}
+
+
+def _observed(
+    graph: ChannelGraph, taps: list[int], data: Iterable[Batch], loss: Loss | None, slopes: bool
+) -> Iterable[tuple[dict[int, np.ndarray], dict[int, np.ndarray], int]]:
+    """(activations, gradients, samples) of the tapped tensors, batch by batch."""
+    import tensorflow as tf
+
+    wiring = graph.flow.wiring
+    outputs = [tensor.index for tensor in wiring.outputs]
+
+    @tf.function(reduce_retracing=True)
+    def observe(inputs: list[Any], targets: Any) -> tuple[dict[int, Any], dict[int, Any]]:
+        with tf.GradientTape() as tape:
+            tape.watch(inputs)
+            values = run(wiring, inputs, {*taps, *outputs})
+            tapped = {index: values[index] for index in taps}
+            if not slopes:
+                return tapped, {}
+            made = [values[index] for index in outputs]
+            value = loss(targets, made[0] if len(made) == 1 else made)
+        return tapped, tape.gradient(
+            value, tapped, unconnected_gradients=tf.UnconnectedGradients.ZERO
+        )
+
+    for inputs, targets in data:
+        if slopes and targets is None:
+            raise ConfigError(
+                "data", "score 'taylor' needs targets, and it has none", "give (inputs, targets)"
+            )
+        tensors = [
+            tf.cast(array, tensor.dtype)
+            for array, tensor in zip(inputs, wiring.inputs, strict=True)
+        ]
+        activations, gradients = observe(tensors, targets)
+        yield (
+            {index: value.numpy() for index, value in activations.items()},
+            {index: value.numpy() for index, value in gradients.items()},
+            len(inputs[0]),
+        )
+
+
+def _from_cuts(
+    graph: ChannelGraph,
+    part: str,
+    function: Callable[[Cut, np.ndarray], np.ndarray | None],
+    aggregate: str,
+) -> dict[str, np.ndarray]:
+    variables = {
+        (placed.path, role): variable
+        for placed in walk_layers(graph.model)
+        for role, variable in own_weights(placed.layer)
+    }
+    positions = _positions(graph)
+    values: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {}
+    totals: dict[str, int] = {}
+    for cut in graph.flow.cuts:
+        if cut.part != part:
+            continue
+        found = function(cut, np.asarray(variables[cut.key], np.float32))
+        if found is None:
+            continue
+        for name, unit, total in _per_group(graph, positions, cut.units):
+            ours = found[unit >= 0]
+            scaled = np.where(unit >= 0, found / (ours.mean() + 1e-12), 0.0)
+            values.setdefault(name, []).append((scaled, unit))
+            totals[name] = total
+    results = {}
+    for name, pairs in values.items():
+        scaled, unit = (np.concatenate(part) for part in zip(*pairs, strict=True))
+        results[name] = per_unit(scaled, unit, totals[name], aggregate)
+    return results
+
+
+def _positions(graph: ChannelGraph) -> dict[int, tuple[int, int]]:
+    """Root unit -> (index of its group, position in the group)."""
+    return {
+        unit: (i, position)
+        for i, group in enumerate(graph.groups)
+        for position, unit in enumerate(group.units)
+    }
+
+
+def _per_group(
+    graph: ChannelGraph, positions: dict[int, tuple[int, int]], units: np.ndarray
+) -> Iterable[tuple[str, np.ndarray, int]]:
+    """(group name, position of each channel or -1, number of units) of the groups in an array."""
+    at = [positions.get(unit, (-1, -1)) for unit in units.tolist()]
+    owners = np.array([owner for owner, _ in at])
+    places = np.array([place for _, place in at])
+    for owner in np.unique(owners[owners >= 0]).tolist():
+        group = graph.groups[owner]
+        yield group.name, np.where(owners == owner, places, -1), len(group.units)
+
+
+def _columns(value: np.ndarray, axis: int) -> np.ndarray:
+    return np.moveaxis(value, axis, -1).reshape(-1, value.shape[axis])

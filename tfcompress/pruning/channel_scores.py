@@ -1,0 +1,131 @@
+"""Importance of channels. Arrays in, arrays out; higher means keep.
+
+Scores from weights take a kernel as (fan_in, channels), everything that one channel sums over in a
+column. Scores from data take a channel's activations or their gradients. To add a score, put a
+function of the same form into `WEIGHT_SCORES` or `DATA_SCORES`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+
+def l1(kernel: np.ndarray) -> np.ndarray:
+    """Sum of absolute weights.
+
+    Reference: Li, Kadav, Durdanovic, Samet, Graf: "Pruning Filters for Efficient ConvNets",
+    ICLR 2017, section 3.1.
+    """
+    return np.abs(kernel).sum(axis=0)
+
+
+def l2(kernel: np.ndarray) -> np.ndarray:
+    """Euclidean norm.
+
+    Reference: He, Kang, Dong, Fu, Yang: "Soft Filter Pruning for Accelerating Deep Convolutional
+    Neural Networks", IJCAI 2018, equation 2 with p = 2.
+    """
+    return np.sqrt(np.square(kernel).sum(axis=0))
+
+
+def fpgm(kernel: np.ndarray) -> np.ndarray:
+    """Sum of distances to all other channels: what lies near the geometric median is replaceable.
+
+    Reference: He, Liu, Wang, Hu, Yang: "Filter Pruning via Geometric Median for Deep Convolutional
+    Neural Networks Acceleration", CVPR 2019, equation 4.
+    """
+    squares = np.square(kernel).sum(axis=0)
+    distances = squares[:, None] + squares[None, :] - 2 * (kernel.T @ kernel)
+    return np.sqrt(np.maximum(distances, 0)).sum(axis=1)
+
+
+def apoz(activations: np.ndarray) -> np.ndarray:
+    """Share of values that are above zero: one minus the Average Percentage of Zeros.
+
+    Args:
+        activations: (positions, channels), after the activation function.
+
+    Reference: Hu, Peng, Tai, Tang: "Network Trimming: A Data-Driven Neuron Pruning Approach
+    towards Efficient Deep Architectures", 2016, equation 1.
+    """
+    return (activations > 0).mean(axis=0)
+
+
+def mean_activation(activations: np.ndarray) -> np.ndarray:
+    """Mean absolute activation.
+
+    Reference: Molchanov, Tyree, Karras, Aila, Kautz: "Pruning Convolutional Neural Networks for
+    Resource Efficient Inference", ICLR 2017, section 2.2 ("Activation").
+    """
+    return np.abs(activations).mean(axis=0)
+
+
+def taylor(activations: np.ndarray, gradients: np.ndarray) -> np.ndarray:
+    """First-order change of the loss when a channel becomes zero.
+
+    Args:
+        activations: (samples, positions, channels).
+        gradients: Of the loss with respect to them.
+
+    Reference: as `mean_activation`, equation 7: |mean over positions of a * dL/da|, averaged over
+    samples.
+    """
+    return np.abs((activations * gradients).mean(axis=1)).mean(axis=0)
+
+
+WEIGHT_SCORES: dict[str, Callable[[np.ndarray], np.ndarray]] = {"l1": l1, "l2": l2, "fpgm": fpgm}
+"""Scores of a maker's kernel."""
+
+DATA_SCORES = {"apoz": apoz, "mean_activation": mean_activation, "taylor": taylor}
+"""Scores that need data; `taylor` a loss as well."""
+
+OTHER_SCORES = ("gamma", "random")
+"""`gamma`: |gamma| of the normalization that follows (Liu et al.: "Learning Efficient Convolutional
+Networks through Network Slimming", ICCV 2017, section 3). `random`: the control."""
+
+SCORES = (*WEIGHT_SCORES, *DATA_SCORES, *OTHER_SCORES)
+
+
+def normalized(scores: np.ndarray, how: str) -> np.ndarray:
+    """Scores of one group, made comparable with other groups'.
+
+    Args:
+        scores: One per unit.
+        how: "mean" divides by the mean, "max" by the largest, "gaussian" gives (s - mean) / std,
+            "none" leaves them.
+    """
+    if how == "none":
+        return scores
+    if how == "gaussian":
+        return (scores - scores.mean()) / (scores.std() + 1e-12)
+    reference = scores.mean() if how == "mean" else scores.max()
+    return scores / (abs(reference) + 1e-12)
+
+
+NORMALIZERS = ("mean", "max", "gaussian", "none")
+
+
+def per_unit(values: np.ndarray, positions: np.ndarray, count: int, how: str) -> np.ndarray:
+    """Combine the scores of the channels of each unit.
+
+    Args:
+        values: One per channel.
+        positions: Unit position (0 to count - 1) of each channel; -1 where it is of no unit.
+        count: Number of units.
+        how: "mean", "sum" or "max".
+    """
+    ours = positions >= 0
+    where, values = positions[ours], values[ours].astype(np.float64)
+    if how == "max":
+        result = np.full(count, -np.inf)
+        np.maximum.at(result, where, values)
+        return np.where(np.isfinite(result), result, 0.0)
+    total = np.bincount(where, values, count)
+    if how == "sum":
+        return total
+    return total / np.maximum(1, np.bincount(where, minlength=count))
+
+
+AGGREGATES = ("mean", "sum", "max")

@@ -1,0 +1,134 @@
+"""From a target to the number of channels that each group keeps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from tfcompress.errors import ConfigError
+from tfcompress.pruning.channel_budget import Candidate, Counts, meet
+from tfcompress.pruning.channel_config import ChannelConfig
+from tfcompress.pruning.channel_cost import ChannelCost
+from tfcompress.pruning.channel_groups import ChannelGraph
+from tfcompress.pruning.channel_surgery import without_channels
+
+Measure = Callable[[Any], float]
+"""A model to its latency in milliseconds."""
+
+
+def kept_positions(candidates: Sequence[Candidate], counts: Counts) -> dict[str, np.ndarray]:
+    """Positions of the units that each group keeps."""
+    return {c.name: c.kept(counts[c.name]) for c in candidates}
+
+
+def meet_cost(
+    graph: ChannelGraph, config: ChannelConfig, candidates: Sequence[Candidate], cost: ChannelCost
+) -> tuple[Counts, list[str]]:
+    """Counts for a target in channels, MACs or parameters."""
+    sizes = {group.name: group.size for group in graph.groups}
+    total = sum(group.width for group in graph.groups)
+    held = total - sum(c.size * len(c.scores) for c in candidates)
+
+    def channels(counts: Counts) -> float:
+        return held + sum(sizes[name] * count for name, count in counts.items())
+
+    def macs(counts: Counts) -> float:
+        return cost.macs(graph.keep(kept_positions(candidates, counts)))
+
+    def parameters(counts: Counts) -> float:
+        return cost.parameters(graph.keep(kept_positions(candidates, counts)))
+
+    if config.target_macs is not None:
+        what, measured, share = "MACs", macs, config.target_macs
+    elif config.target_parameters is not None:
+        what, measured, share = "parameters", parameters, config.target_parameters
+    else:
+        what, measured = "channels", channels
+        share = 1.0 if config.sparsity is None else 1 - config.sparsity
+    full = measured({c.name: len(c.scores) for c in candidates})
+    least = measured(
+        {c.name: c.count(len(c.scores) * (1 - (c.sparsity or 1.0))) for c in candidates}
+    )
+    if config.target == "sparsities of config_list":
+        return {c.name: c.count(len(c.scores) * (1 - (c.sparsity or 0.0))) for c in candidates}, []
+    if least > 1.02 * share * full:
+        locked = [group for group in graph.groups if group.frozen]
+        names = ", ".join(f"{group.name} ({group.frozen})" for group in locked[:3])
+        raise ConfigError(
+            config.target,
+            f"it cannot be reached: at least {least / full:.1%} of the {what} stay"
+            + (f"; frozen: {names}" if locked else ""),
+            "ask for less, lower min_kept or round_to, or exclude fewer layers",
+        )
+    counts = meet(candidates, measured, share * full, config.scope)
+    reached = measured(counts) / full
+    if abs(reached / share - 1) > 0.02:
+        return counts, [
+            f"reached {reached:.1%} of the {what} instead of {share:.1%}: the next step "
+            f"(round_to={config.round_to}, whole units) is further away"
+        ]
+    return counts, []
+
+
+def meet_latency(
+    graph: ChannelGraph,
+    config: ChannelConfig,
+    candidates: Sequence[Candidate],
+    cost: ChannelCost,
+    measure: Measure | None,
+) -> tuple[Counts, list[str], tuple[float, float]]:
+    """Counts for a measured latency: the MACs are moved until the measurement fits."""
+    if measure is None:
+        raise ConfigError(
+            "target_latency_ms",
+            "there is nothing to measure with",
+            "pass measure=model -> milliseconds to plan_channels",
+        )
+    wanted = float(config.target_latency_ms or 0)
+    before = float(measure(graph.model))
+    if before <= wanted:
+        raise ConfigError(
+            "target_latency_ms", f"the model already takes {before:.2f} ms", "ask for less"
+        )
+    full = cost.macs(np.ones(len(graph.flow.units) + 1, bool))
+
+    def counts_for(share: float) -> Counts:
+        return meet(
+            candidates,
+            lambda counts: cost.macs(graph.keep(kept_positions(candidates, counts))),
+            share * full,
+            config.scope,
+        )
+
+    low, high = 0.0, 1.0
+    share = wanted / before
+    best: tuple[float, Counts, float] | None = None
+    for _ in range(8):
+        counts = counts_for(share)
+        taken = float(
+            measure(without_channels(graph, graph.keep(kept_positions(candidates, counts))))
+        )
+        gap = abs(taken / wanted - 1)
+        if best is None or gap < best[0]:
+            best = (gap, counts, taken)
+        if gap <= 0.05:
+            break
+        if taken > wanted:
+            high = share
+        else:
+            low = share
+        share = min(
+            max(share * wanted / taken, low + 0.1 * (high - low)), high - 0.1 * (high - low)
+        )
+    gap, counts, taken = best
+    notes = []
+    if gap > 0.1:
+        notes.append(
+            f"reached {taken:.2f} ms instead of {wanted:.2f} ms: the frozen layers and min_kept "
+            "leave no more to remove"
+            if taken > wanted
+            else f"reached {taken:.2f} ms instead of {wanted:.2f} ms: latency jumps between widths"
+        )
+    return counts, notes, (before, taken)

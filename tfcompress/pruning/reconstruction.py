@@ -1,0 +1,243 @@
+"""What the readers of pruned channels lose, and how to win it back by least squares.
+
+Reference: He, Zhang, Sun: "Channel Pruning for Accelerating Very Deep Neural Networks", ICCV 2017,
+section 3.1 (step ii) and 3.2: reader after reader, in the order of the graph, the kernel is solved
+for so that on the *pruned* model's inputs it gives the *original* layer's outputs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+from tfcompress.data.batches import Batch
+from tfcompress.graph.layers import walk_layers
+from tfcompress.graph.wiring import Call, flatten, read_wiring, run, substitute
+from tfcompress.pruning.channel_flow import Keep
+from tfcompress.pruning.channel_groups import ChannelGraph
+
+ROWS = 20_000
+"""Output positions that a least-squares problem is built from."""
+RIDGE = 1e-4
+"""Weight of the distance to the old kernel, relative to the mean square of the inputs."""
+
+
+def reader_errors(
+    graph: ChannelGraph, kept: Mapping[str, np.ndarray], data: Iterable[Batch]
+) -> dict[str, float]:
+    """How much the linear outputs of each group's readers change when the group is cut alone.
+
+    Args:
+        graph: The model's groups.
+        kept: Positions of the kept units, by group.
+        data: Batches of inputs.
+
+    Returns:
+        By group name: the Frobenius norm of the change over that of the output (bias left out),
+        over all readers and samples. Groups without a reader of their own tensors are left out.
+    """
+    layers = {placed.path: placed.layer for placed in walk_layers(graph.model)}
+    keeps = {name: graph.keep({name: kept[name]}) for name in kept}
+    readers = [
+        (group.name, cut)
+        for group in graph.groups
+        if group.name in kept and len(kept[group.name]) < len(group.units)
+        for cut in graph.flow.cuts
+        if cut.tensor is not None and np.isin(cut.units, group.units).any()
+    ]
+    taps = {cut.tensor for _, cut in readers}
+    changed: dict[str, float] = {}
+    total: dict[str, float] = {}
+    for inputs, _ in data:
+        values = run(graph.flow.wiring, _cast(graph, inputs), taps) if taps else {}
+        for name, cut in readers:
+            layer = layers[cut.key[0]]
+            if not hasattr(layer, "activation"):
+                continue  # a recurrent cell: not linear in its inputs alone
+            lanes = graph.flow.lanes[cut.tensor]
+            axis = lanes.axes[0] if lanes.axes else len(lanes.shape) - 1
+            form = [1] * (len(lanes.shape) + 1)
+            form[axis + 1] = -1
+            x = values[cut.tensor]
+            mask = keeps[name][cut.units].reshape(form)
+            with _linear(layer):
+                whole, part = layer(x), layer(x * mask.astype(str(x.dtype.name)))
+                bias = layer(x[:1] * 0)
+            changed[name] = changed.get(name, 0.0) + float(np.square(whole - part).sum())
+            total[name] = total.get(name, 0.0) + float(np.square(whole - bias).sum())
+    return {name: float(np.sqrt(changed[name] / max(total[name], 1e-30))) for name in changed}
+
+
+def refit(graph: ChannelGraph, keep: Keep, small: Any, data: Iterable[Batch]) -> list[str]:
+    """Solve the readers of a shrunk model anew, in place.
+
+    Args:
+        graph: Of the original model.
+        keep: What the small model was built with.
+        small: The shrunk model; its kernels and biases change.
+        data: Batches of inputs; they are held in memory together.
+
+    Returns:
+        Paths of the layers that were refitted.
+    """
+    ours, theirs = graph.flow.wiring, read_wiring(small, flat=True)
+    inputs = [np.concatenate(parts) for parts in zip(*(x for x, _ in data), strict=True)]
+    before = {t.index: v for t, v in zip(ours.inputs, _cast(graph, inputs), strict=True)}
+    after = {t.index: v for t, v in zip(theirs.inputs, _cast(graph, inputs), strict=True)}
+    cuts = _lossy(graph, keep)
+    calls = [call.path for call in ours.calls]
+    done = []
+    for old, new in zip(ours.calls, theirs.calls, strict=True):
+        solve = SOLVERS.get(old.kind)
+        if old.path in cuts and solve is not None and calls.count(old.path) == 1:
+            with _linear(old.op):
+                wanted = old.op(before[old.inputs[0].index])
+            stays = keep[cuts[old.path]]
+            wanted = np.asarray(wanted)[..., stays]
+            if solve(new.op, np.asarray(after[new.inputs[0].index]), wanted):
+                done.append(old.path)
+        _step(old, before, ours.calls)
+        _step(new, after, theirs.calls)
+    return done
+
+
+def dense(layer: Any, x: np.ndarray, wanted: np.ndarray) -> bool:
+    """Dense: rows are samples."""
+    return _solve(layer, x.reshape(-1, x.shape[-1]), wanted.reshape(-1, wanted.shape[-1]), None)
+
+
+def convolution(layer: Any, x: np.ndarray, wanted: np.ndarray) -> bool:
+    """Conv1D, Conv2D: rows are the patches under the kernel."""
+    import tensorflow as tf
+
+    if layer.groups > 1 or layer.data_format != "channels_last":
+        return False
+    flat = x.ndim == 3
+    if flat:
+        x, wanted = x[:, None], wanted[:, None]
+    pad = layer.padding.upper()
+    size, strides, rates = (
+        (1, *value) if flat else tuple(value)
+        for value in (layer.kernel_size, layer.strides, layer.dilation_rate)
+    )
+    if pad == "CAUSAL":
+        return False
+    patches = tf.image.extract_patches(
+        x, (1, *size, 1), (1, *strides, 1), (1, *rates, 1), pad
+    ).numpy()
+    return _solve(
+        layer,
+        patches.reshape(-1, patches.shape[-1]),
+        wanted.reshape(-1, wanted.shape[-1]),
+        None,
+    )
+
+
+def transposed(layer: Any, x: np.ndarray, wanted: np.ndarray) -> bool:
+    """Conv2DTranspose whose strides equal its kernel: every input pixel makes its own block."""
+    if tuple(layer.kernel_size) != tuple(layer.strides) or layer.data_format != "channels_last":
+        return False
+    n, h, w, _ = x.shape
+    kh, kw = layer.kernel_size
+    if wanted.shape[1:3] != (h * kh, w * kw):
+        return False
+    blocks = wanted.reshape(n, h, kh, w, kw, -1).transpose(0, 1, 3, 2, 4, 5)
+    rows = blocks.reshape(n * h * w, -1)
+
+    def to_kernel(solution: np.ndarray) -> np.ndarray:
+        return np.moveaxis(solution.reshape(-1, kh, kw, wanted.shape[-1]), 0, -1)
+
+    return _solve(layer, x.reshape(n * h * w, -1), rows, to_kernel, copies=kh * kw)
+
+
+SOLVERS: dict[str, Callable[[Any, np.ndarray, np.ndarray], bool]] = {
+    "Dense": dense,
+    "Conv1D": convolution,
+    "Conv2D": convolution,
+    "Conv2DTranspose": transposed,
+}
+"""Least squares by class of the reader; others keep their kernels."""
+
+
+def _solve(
+    layer: Any,
+    rows: np.ndarray,
+    wanted: np.ndarray,
+    to_kernel: Callable[[np.ndarray], np.ndarray] | None,
+    copies: int = 1,
+) -> bool:
+    """Ridge regression towards the present kernel, with an intercept where there is a bias."""
+    if len(rows) > ROWS:
+        chosen = np.random.default_rng(0).choice(len(rows), ROWS, replace=False)
+        rows, wanted = rows[chosen], wanted[chosen]
+    rows, wanted = rows.astype(np.float64), wanted.astype(np.float64)
+    kernel = np.asarray(layer.kernel, np.float64)
+    if to_kernel is None:
+        present = kernel.reshape(-1, kernel.shape[-1])
+    else:
+        present = np.moveaxis(kernel, -1, 0).reshape(kernel.shape[-1], -1)
+    bias = np.zeros(wanted.shape[1])
+    if layer.use_bias:
+        bias = np.tile(np.asarray(layer.bias, np.float64), copies)
+    residual = wanted - rows @ present - bias
+    center, shift = rows.mean(axis=0), residual.mean(axis=0)
+    if not layer.use_bias:
+        center, shift = np.zeros_like(center), np.zeros_like(shift)
+    x, y = rows - center, residual - shift
+    gram = x.T @ x
+    gram[np.diag_indices_from(gram)] += RIDGE * np.trace(gram) / len(gram) + 1e-12
+    change = np.linalg.solve(gram, x.T @ y)
+    solution = present + change
+    layer.kernel.assign(
+        (solution.reshape(kernel.shape) if to_kernel is None else to_kernel(solution)).astype(
+            "float32"
+        )
+    )
+    if layer.use_bias:
+        moved = (shift - center @ change).reshape(copies, -1).mean(axis=0)
+        layer.bias.assign((np.asarray(layer.bias) + moved).astype("float32"))
+    return True
+
+
+def _lossy(graph: ChannelGraph, keep: Keep) -> dict[str, np.ndarray]:
+    """Readers that lose inputs, with the units of their outputs."""
+    lost = {
+        cut.key[0] for cut in graph.flow.cuts if cut.part == "reader" and not keep[cut.units].all()
+    }
+    return {
+        cut.key[0]: cut.units
+        for cut in graph.flow.cuts
+        if cut.part == "maker" and cut.key[0] in lost
+    }
+
+
+def _step(call: Call, values: dict[int, Any], calls: tuple[Call, ...]) -> None:
+    """Compute one call and let go of what no later call needs."""
+    args, kwargs = substitute((call.args, dict(call.kwargs)), values)
+    for tensor, value in zip(call.outputs, flatten(call.op(*args, **kwargs)), strict=True):
+        values[tensor.index] = value
+    at = calls.index(call)
+    for tensor in call.inputs:
+        if not any(tensor in later.inputs for later in calls[at + 1 :]):
+            values.pop(tensor.index, None)
+
+
+def _cast(graph: ChannelGraph, inputs: Iterable[np.ndarray]) -> list[Any]:
+    import tensorflow as tf
+
+    tensors = graph.flow.wiring.inputs
+    return [tf.cast(array, tensor.dtype) for array, tensor in zip(inputs, tensors, strict=True)]
+
+
+@contextmanager
+def _linear(layer: Any) -> Iterator[None]:
+    """The layer without its activation."""
+    activation = layer.activation
+    layer.activation = None
+    try:
+        yield
+    finally:
+        layer.activation = activation
