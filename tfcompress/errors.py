@@ -23,6 +23,10 @@ class ConfigError(CompressionError):
     """An argument, a `config_list` entry or an experiment's configuration is wrong."""
 
 
+class NothingToRemove(ConfigError):
+    """A target that is so near to what is there that no channel goes."""
+
+
 class LayerError(CompressionError):
     """A layer or a model cannot be treated as asked."""
 

@@ -7,6 +7,7 @@ flavors (Keras 3 calls every kernel "kernel").
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ NORMALIZATIONS = (
     "SpectralNormalization",
     "Normalization",
 )
+_AUTOMATIC = re.compile(r"^[vV]ariable(_\d+)?$")  # numbered through by Keras, model after model
 _NO_KERNELS = ("bias", "gamma", "beta", "moving_mean", "moving_variance", "scale", "offset")
 
 
@@ -107,8 +109,9 @@ def walk_layers(model: Any) -> Iterator[PlacedLayer]:
 def own_weights(layer: Any) -> list[tuple[str, Any]]:
     """The variables that a layer itself holds (not its sublayers), as `(role, variable)` pairs.
 
-    The role is the variable's own name without path or suffix: "kernel", "bias", "gamma". A name
-    that a layer uses twice gets "#2" appended. Random-seed states are left out.
+    The role is the variable's own name without path or suffix: "kernel", "bias", "gamma"; one that
+    was given no name is "variable". A name that a layer uses twice gets "#2" appended. Random-seed
+    states are left out.
     """
     below = {
         id(variable)
@@ -121,6 +124,7 @@ def own_weights(layer: Any) -> list[tuple[str, Any]]:
         if id(variable) in below:
             continue
         role = variable.name.rsplit("/", 1)[-1].split(":")[0]
+        role = _AUTOMATIC.sub("variable", role)
         if "seed_generator" in getattr(variable, "path", variable.name):
             continue
         used[role] = used.get(role, 0) + 1

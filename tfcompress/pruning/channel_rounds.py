@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import importlib
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from tfcompress.errors import ConfigError
+from tfcompress.errors import ConfigError, NothingToRemove
 from tfcompress.graph.layers import flavor_of
 from tfcompress.graph.saving import save_plain
 from tfcompress.pruning.channel_config import ChannelConfig
@@ -84,31 +86,39 @@ def prune_in_rounds(
             current, plan = saved
         else:
             ours = _round_config(config, share, reached, start)
-            plan = plan_channels(current, ours, data=data, loss=loss, measure=measure)
-            current = shrink(current, plan)
+            plan = None
+            if ours is not None:
+                # The last rounds of "agp" are small steps; one that removes nothing only trains.
+                with contextlib.suppress(NothingToRemove):
+                    plan = plan_channels(current, ours, data=data, loss=loss, measure=measure)
+            if plan is not None:
+                current = shrink(current, plan)
             trained = fine_tune(current, i)
             current = current if trained is None else trained
             if folder is not None:
-                save_plain(current, Path(folder) / f"round-{i:02d}.keras", training_state=False)
-                plan.save(Path(folder) / f"round-{i:02d}-plan.json")  # last: the round is whole
-        reached *= _kept_share(config, plan)
-        plans.append(plan)
+                _save_round(Path(folder), i, current, plan)
+        if plan is not None:
+            reached *= _kept_share(config, plan)
+            plans.append(plan)
     return RoundsResult(current, tuple(plans))
 
 
 def _round_config(
     config: ChannelConfig, share: float, reached: float, start_ms: float
-) -> ChannelConfig:
-    """The config of one round, relative to the model that it starts from."""
+) -> ChannelConfig | None:
+    """The config of one round, relative to the model that it starts from; None if it is there."""
     if config.target_latency_ms is not None:
         wanted = start_ms - share * (start_ms - config.target_latency_ms)
         return replace(config, target_latency_ms=wanted)
-    if config.sparsity is not None:
-        return replace(config, sparsity=1 - (1 - share * config.sparsity) / reached)
-    for name in ("target_macs", "target_parameters"):
+    for name in ("sparsity", "target_macs", "target_parameters"):
         value = getattr(config, name)
-        if value is not None:
-            return replace(config, **{name: (1 - share * (1 - value)) / reached})
+        if value is None:
+            continue
+        removed = value if name == "sparsity" else 1 - value
+        kept = (1 - share * removed) / reached
+        if kept >= 1:
+            return None
+        return replace(config, **{name: 1 - kept if name == "sparsity" else kept})
     raise ConfigError(
         "ChannelConfig",
         "rounds need a target to approach, and config_list alone has none",
@@ -124,14 +134,21 @@ def _kept_share(config: ChannelConfig, plan: ChannelPlan) -> float:
     return 1 - plan.sparsity
 
 
-def _load_round(folder: Path, number: int, flavor: str) -> tuple[Any, ChannelPlan] | None:
-    model_path, plan_path = (
-        folder / f"round-{number:02d}{end}" for end in (".keras", "-plan.json")
-    )
-    if not (model_path.is_file() and plan_path.is_file()):
+def _paths(folder: Path, number: int) -> tuple[Path, Path]:
+    return folder / f"round-{number:02d}.keras", folder / f"round-{number:02d}-plan.json"
+
+
+def _save_round(folder: Path, number: int, model: Any, plan: ChannelPlan | None) -> None:
+    model_path, plan_path = _paths(folder, number)
+    if plan is not None:
+        plan.save(plan_path)
+    save_plain(model, model_path, training_state=False)  # last: it says that the round is whole
+
+
+def _load_round(folder: Path, number: int, flavor: str) -> tuple[Any, ChannelPlan | None] | None:
+    model_path, plan_path = _paths(folder, number)
+    if not model_path.is_file():
         return None
-    if flavor == "keras":
-        import keras as library
-    else:
-        import tf_keras as library
-    return library.models.load_model(model_path, compile=False), ChannelPlan.load(plan_path)
+    library = importlib.import_module(flavor)
+    model = library.models.load_model(model_path, compile=False)
+    return model, ChannelPlan.load(plan_path) if plan_path.is_file() else None

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from tfcompress.data.batches import batches
-from tfcompress.errors import ConfigError, LayerError
+from tfcompress.errors import ConfigError, LayerError, NothingToRemove
 from tfcompress.graph.layers import walk_layers
 from tfcompress.pruning.channel_budget import Candidate, Counts
 from tfcompress.pruning.channel_config import ChannelConfig
@@ -90,7 +90,7 @@ def plan_channels(
         latency = None
     keep = graph.keep(kept_positions(candidates, counts))
     if keep.all():
-        raise ConfigError(
+        raise NothingToRemove(
             config.target, "it removes no channel", "ask for more, or lower min_kept or round_to"
         )
     whole = np.ones_like(keep)
