@@ -13,6 +13,9 @@ RUN ?=
 CONFIG ?=
 MODEL ?=
 IMAGES ?=
+TARGET_MACS ?=
+SCORE ?=
+ROUNDS ?=
 SMOKE ?=
 RESUME ?=
 ARGS ?=
@@ -24,7 +27,8 @@ FILE_FLAGS = $(if $(CONFIG),--config "$(CONFIG)") $(if $(SMOKE),--smoke) \
 	$(if $(MODEL),--model "$(MODEL)")
 
 .PHONY: help setup demo test test-slow lint bench clean \
-	unet-train unet-level-prune unet-int8 unet-predict evaluate-model
+	unet-train unet-level-prune unet-channel-prune unet-int8 unet-predict evaluate-model \
+	bench-applications
 
 help: ## print this list
 	@echo "make demo and make test need nothing else: they set everything up first."
@@ -32,6 +36,7 @@ help: ## print this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-20s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo
 	@echo "Variables: DATA=folder EPOCHS=n RUN=name CONFIG=file.yaml SMOKE=1 RESUME=1 ARGS='--any flag'"
+	@echo "           TARGET_MACS='0.5 0.25' SCORE=l2 ROUNDS=3"
 	@echo "           MODEL=file IMAGES=folder; PYTHON=python3.11 PIP_ARGS='--index-url ...' for set-up"
 	@echo "Flags of one experiment: make unet-train ARGS=--help"
 
@@ -56,6 +61,11 @@ unet-train: $(STAMP) ## train the U-Net on DATA (or generated tiles)
 unet-level-prune: $(STAMP) ## dense and level-pruned U-Net for the same epochs, and int8
 	$(RUN_PYTHON) -m experiments.unet_level_prune $(FLAGS) $(ARGS)
 
+unet-channel-prune: $(STAMP) ## U-Nets with fewer channels for TARGET_MACS, by SCORE, in ROUNDS
+	$(RUN_PYTHON) -m experiments.unet_channel_prune $(FLAGS) \
+	$(if $(TARGET_MACS),--target-macs $(TARGET_MACS)) $(if $(SCORE),--score $(SCORE)) \
+	$(if $(ROUNDS),--rounds $(ROUNDS)) $(ARGS)
+
 unet-int8: $(STAMP) ## MODEL (or a new U-Net) in every LiteRT number format
 	$(RUN_PYTHON) -m experiments.unet_int8 $(FLAGS) $(if $(MODEL),--model "$(MODEL)") $(ARGS)
 
@@ -79,6 +89,9 @@ lint: $(STAMP) ## ruff (rules and format) and the import rules
 
 bench: $(STAMP) ## ratios against peers, alternated in one run
 	$(RUN_PYTHON) -m benchmarks.level_pruner $(ARGS)
+
+bench-applications: $(STAMP) ## channel pruning of every keras.applications model (ARGS=--segmentation)
+	$(RUN_PYTHON) -m benchmarks.applications $(ARGS)
 
 clean: ## remove caches and build leftovers (runs and .venv stay)
 	rm -rf .pytest_cache .ruff_cache *.egg-info build

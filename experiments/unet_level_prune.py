@@ -16,6 +16,7 @@ from typing import Any, Literal
 import keras
 import numpy as np
 
+from experiments.seeds import seeds_table
 from experiments.segmentation import (
     CARD_NAME,
     SMOKE,
@@ -30,12 +31,12 @@ from experiments.segmentation import (
 )
 from experiments.training import BRANCH, Training, train
 from experiments.unet_train import already_finished, finish, history_section
+from experiments.unet_training import train_dense
 from tfcompress.cli import compared, run_experiment
 from tfcompress.compare import Comparison, compare, predict
 from tfcompress.data.folder import SegmentationData
 from tfcompress.errors import ConfigError
 from tfcompress.evaluation.sparsity import count_zeros
-from tfcompress.graph.saving import save_plain
 from tfcompress.pruning.level import LevelPruner
 from tfcompress.pruning.prune_report import PruneReport
 from tfcompress.pruning.schedules import Polynomial
@@ -43,10 +44,11 @@ from tfcompress.quantization.litert import LiteModel, to_litert
 from tfcompress.reporting.page import Section, write_page
 from tfcompress.reporting.plots import plot_layer_sparsity, save_figure
 from tfcompress.reporting.run import Run, environment, open_run
-from tfcompress.reporting.tables import Table
 
 NAMES = ("dense float32", "pruned float32", "pruned int8")
 MODELS = ("dense", "pruned", "pruned-int8")
+DIFFERENCES = ((1, 0), (2, 1))
+"""Rows whose difference is of interest over seeds."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,7 +114,7 @@ def main(config: Config, experiment: str = "unet-level-prune") -> dict[str, Any]
     _write_report(config, run, data, outcomes, histories[0], pruner.report())
     run.print(pruner.report().table(), first.comparison.table(), first.comparison.class_table())
     if len(outcomes) > 1:
-        run.print(seeds_table(config.seeds, [outcome.comparison for outcome in outcomes]))
+        run.print(seeds_table(config.seeds, [o.comparison for o in outcomes], DIFFERENCES))
     per_seed = {
         str(seed): outcome.comparison.to_dict()
         for seed, outcome in zip(config.seeds, outcomes, strict=True)
@@ -129,25 +131,11 @@ def _train_pair(
     if saved is not None:
         run.print(f"seed {seed}: both U-Nets are trained already")
         return saved
-    keras.utils.set_random_seed(seed)
-    dense = build_model(config, data)
-    compile_model(dense, config, data, config.epochs)
-    how = Training(
-        "dense",
-        f"dense-seed{seed}",
-        config.epochs,
-        config.batch,
-        seed,
-        keep_epoch=config.dense_epochs,
-    )
-    augmentation = augmentation_of(config)
-    histories = {"dense": train(dense, data, augmentation, how, run)}
-    save_plain(dense, _file(run, seed, "dense", ".keras"), training_state=False)
-
+    histories = {"dense": train_dense(config, data, run, seed, config.dense_epochs)}
     pruned = build_model(config, data)
     compile_model(pruned, config, data, config.epochs)
     pruned.optimizer.build(pruned.trainable_variables)
-    pruned.load_weights(run.path("checkpoints", how.folder, BRANCH))
+    pruned.load_weights(run.path("checkpoints", f"dense-seed{seed}", BRANCH))
     pruner = _pruner(config, pruned, data)
     pruner.compress()
     how = Training(
@@ -159,7 +147,9 @@ def _train_pair(
         first_epoch=config.dense_epochs,
         choose_from=config.sparse_epoch + 1,
     )
-    histories["pruned"] = train(pruned, data, augmentation, how, run, callbacks=[pruner.callback()])
+    histories["pruned"] = train(
+        pruned, data, augmentation_of(config), how, run, callbacks=[pruner.callback()]
+    )
     pruner.save(_file(run, seed, "pruned", ".keras"), training_state=False)
     run.write_json(f"seed{seed}-history.json", histories)
     return histories
@@ -220,37 +210,6 @@ def _file(run: Run, seed: int, name: str, suffix: str) -> Any:
     return run.path(f"{name}-seed{seed}{suffix}")
 
 
-def seeds_table(seeds: tuple[int, ...], comparisons: list[Comparison]) -> Table:
-    """Mean, spread and 95 % interval of the mean IoU over seeds, and of the differences."""
-    table = Table(("", *(f"seed {seed}" for seed in seeds), "mean", "spread", "95 % interval"))
-    table.title = f"Mean IoU on the test images over {len(seeds)} seeds"
-    values = np.array([[row.quality["mean_iou"] for row in c.rows] for c in comparisons])
-    lines = [(name, values[:, i]) for i, name in enumerate(NAMES)]
-    lines.append(("pruned float32 - dense float32", values[:, 1] - values[:, 0]))
-    lines.append(("pruned int8 - pruned float32", values[:, 2] - values[:, 1]))
-    for name, line in lines:
-        signed = "+" if " - " in name else ""
-        cells = [f"{value:{signed}.4f}" for value in line]
-        low, high = mean_interval(line)
-        table.add(
-            name,
-            *cells,
-            f"{line.mean():{signed}.4f}",
-            f"{line.std(ddof=1):.4f}",
-            f"{low:{signed}.4f} to {high:{signed}.4f}",
-        )
-    table.note("spread: standard deviation over seeds; interval: Student's t of the mean")
-    return table
-
-
-def mean_interval(values: np.ndarray, confidence: float = 0.95) -> tuple[float, float]:
-    """Student's t interval of a mean."""
-    from scipy import stats
-
-    half = stats.sem(values) * stats.t.ppf((1 + confidence) / 2, len(values) - 1)
-    return float(values.mean() - half), float(values.mean() + half)
-
-
 def _write_report(
     config: Config,
     run: Run,
@@ -282,7 +241,7 @@ def _write_report(
     )
     sections = [comparison]
     if len(outcomes) > 1:
-        table = seeds_table(config.seeds, [outcome.comparison for outcome in outcomes])
+        table = seeds_table(config.seeds, [o.comparison for o in outcomes], DIFFERENCES)
         sections.append(Section("Seeds", tables=(table,)))
     marks = {"branch": config.dense_epochs, f"{config.sparsity:.0%} zeros": config.sparse_epoch}
     sections += [

@@ -15,7 +15,17 @@ from matplotlib.ticker import FuncFormatter
 
 from tfcompress.atomic import atomic_path
 
-COLORS = ("#2f6fb0", "#d1495b", "#3a8f5c", "#b8862b", "#7a5195", "#5c6b73")
+COLORS = (
+    "#2f6fb0",
+    "#d1495b",
+    "#3a8f5c",
+    "#b8862b",
+    "#7a5195",
+    "#5c6b73",
+    "#14a3a8",
+    "#e07b39",
+    "#8a5a44",
+)
 
 History = Sequence[Mapping[str, float]]
 
@@ -162,6 +172,44 @@ def plot_layer_sparsity(layers: Mapping[str, Sequence[tuple[str, int, int]]]) ->
     left.tick_params(axis="y", labelsize=7)
     left.grid(alpha=0.25)
     left.legend(fontsize=8, frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3)
+    return figure
+
+
+def plot_sensitivity(
+    curves: Mapping[str, Sequence[tuple[float, float]]], y_title: str, named: int = 7
+) -> Figure:
+    """Quality against the share of channels removed, one curve per group.
+
+    Args:
+        curves: Per group `(sparsity, quality)` in order, the whole model at sparsity 0 included.
+        y_title: Name of the quality.
+        named: The most sensitive groups get a color and a name, the others are gray.
+    """
+    figure, axes = _figure(7.6, 4.2)
+    order = sorted(curves, key=lambda name: curves[name][-1][1])
+    for name in reversed(order):
+        x, y = zip(*curves[name], strict=True)
+        place = order.index(name)
+        known = place < min(named, len(COLORS))
+        color = COLORS[place] if known else "#c3ccd3"
+        axes.plot(x, y, "o-", color=color, ms=4, lw=1.6, label=name if known else None)
+    if len(order) > named:
+        axes.plot([], [], "o-", color="#c3ccd3", ms=4, label=f"{len(order) - named} others")
+    axes.set_xlabel("share of the group's channels removed, nothing retrained")
+    axes.set_ylabel(y_title)
+    axes.set_title(f"{y_title} with one group pruned at a time", loc="left")
+    handles, labels = axes.get_legend_handles_labels()
+    ranks = {name: i for i, name in enumerate(order)}
+    pairs = sorted(zip(handles, labels, strict=True), key=lambda p: ranks.get(p[1], len(order)))
+    axes.legend(
+        *zip(*pairs, strict=True),
+        fontsize=8,
+        frameon=False,
+        loc="upper left",
+        bbox_to_anchor=(1.01, 1),
+        title="most sensitive first",
+        title_fontsize=8,
+    )
     return figure
 
 

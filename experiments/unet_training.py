@@ -1,0 +1,154 @@
+"""Training U-Nets that are compared: dense, channel-pruned from its branch, or from scratch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import keras
+
+from experiments.segmentation import (
+    SegmentationConfig,
+    augmentation_of,
+    build_model,
+    compile_model,
+)
+from experiments.training import BRANCH, Training, train
+from tfcompress.data.folder import SegmentationData
+from tfcompress.graph.saving import save_plain
+from tfcompress.pruning.channel_config import ChannelConfig
+from tfcompress.pruning.channel_plan import ChannelPlan
+from tfcompress.pruning.channel_rounds import prune_in_rounds
+from tfcompress.reporting.run import Run
+
+History = list[dict[str, float]]
+
+
+@dataclass(frozen=True)
+class Rounds:
+    """When a U-Net loses channels.
+
+    Attributes:
+        branch: Folder of the dense training below `checkpoints/`, whose branch is the start.
+        first_epoch: Epochs that the branch has seen.
+        last_epoch: Epoch at which the last round prunes; from there it only trains.
+        rounds: Prunings between them, the first at `first_epoch`.
+    """
+
+    branch: str
+    first_epoch: int
+    last_epoch: int
+    rounds: int
+
+    def starts(self) -> list[int]:
+        """Epoch at which each round prunes."""
+        span = self.last_epoch - self.first_epoch
+        steps = max(1, self.rounds - 1)
+        return [self.first_epoch + round(i * span / steps) for i in range(self.rounds)]
+
+
+def train_pruned(
+    name: str,
+    pruning: ChannelConfig,
+    rounds: Rounds,
+    config: SegmentationConfig,
+    data: SegmentationData,
+    run: Run,
+    seed: int,
+) -> tuple[list[ChannelPlan], History]:
+    """Prune in rounds with training between, for as many epochs in all as the dense U-Net.
+
+    Writes `name-seedN.keras`; what is there already is not done again.
+
+    Returns:
+        The plans of the rounds and the history.
+    """
+    path = run.path(f"{name}-seed{seed}.keras")
+    folder = run.path("checkpoints", f"{name}-seed{seed}")
+    starts = [*rounds.starts(), config.epochs]
+    model = build_model(config, data)
+    compile_model(model, config, data, config.epochs)
+    model.optimizer.build(model.trainable_variables)
+    model.load_weights(run.path("checkpoints", rounds.branch, BRANCH))
+
+    def fine_tune(small: Any, number: int) -> None:
+        first, last = starts[number - 1], starts[number]
+        compile_model(small, config, data, config.epochs)
+        small.optimizer.build(small.trainable_variables)
+        small.optimizer.iterations.assign(first * -(-len(data.train) // config.batch))
+        run.print(f"{name}: round {number}, {small.count_params():,} parameters")
+        how = Training(
+            name,
+            f"{name}-seed{seed}/round{number}",
+            last,
+            config.batch,
+            seed,
+            first_epoch=first,
+        )
+        history = train(small, data, augmentation_of(config), how, run)
+        run.write_json(f"checkpoints/{name}-seed{seed}/round{number}.json", history)
+
+    result = prune_in_rounds(
+        model,
+        replace(pruning, seed=seed),
+        fine_tune,
+        rounds=rounds.rounds,
+        folder=folder,
+        data=(data.train.images, data.train.labels),
+        loss=model.loss,
+    )
+    if not path.is_file():
+        save_plain(result.model, path, training_state=False)
+    history: History = []
+    for number in range(1, rounds.rounds + 1):
+        history += run.read_json(f"checkpoints/{name}-seed{seed}/round{number}.json") or []
+    return list(result.plans), history
+
+
+def train_from_scratch(
+    name: str,
+    like: Any,
+    config: SegmentationConfig,
+    data: SegmentationData,
+    run: Run,
+    seed: int,
+) -> History:
+    """Train a U-Net of the widths of another, from new weights, for all epochs.
+
+    Writes `name-seedN.keras`; what is there already is not done again.
+    """
+    path = run.path(f"{name}-seed{seed}.keras")
+    saved = run.read_json(f"checkpoints/{name}-seed{seed}.json")
+    if path.is_file() and saved is not None:
+        return saved
+    keras.utils.set_random_seed(seed)
+    model = keras.models.clone_model(like)
+    compile_model(model, config, data, config.epochs)
+    how = Training(name, f"{name}-seed{seed}", config.epochs, config.batch, seed)
+    history = train(model, data, augmentation_of(config), how, run)
+    save_plain(model, path, training_state=False)
+    run.write_json(f"checkpoints/{name}-seed{seed}.json", history)
+    return history
+
+
+def train_dense(
+    config: SegmentationConfig, data: SegmentationData, run: Run, seed: int, keep_epoch: int
+) -> History:
+    """Train the dense U-Net, keeping its state after `keep_epoch` for those that branch off.
+
+    Writes `dense-seedN.keras`; what is there already is not done again.
+    """
+    path = run.path(f"dense-seed{seed}.keras")
+    saved = run.read_json(f"checkpoints/dense-seed{seed}.json")
+    if path.is_file() and saved is not None:
+        return saved
+    keras.utils.set_random_seed(seed)
+    model = build_model(config, data)
+    compile_model(model, config, data, config.epochs)
+    how = Training(
+        "dense", f"dense-seed{seed}", config.epochs, config.batch, seed, keep_epoch=keep_epoch
+    )
+    history = train(model, data, augmentation_of(config), how, run)
+    save_plain(model, path, training_state=False)
+    run.write_json(f"checkpoints/dense-seed{seed}.json", history)
+    return history
