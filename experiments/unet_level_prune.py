@@ -31,12 +31,13 @@ from experiments.segmentation import (
 )
 from experiments.training import BRANCH, Training, train
 from experiments.unet_train import already_finished, finish, history_section
-from experiments.unet_training import train_dense
+from experiments.unet_training import Rounds, train_dense, train_pruned
 from tfcompress.cli import compared, run_experiment
 from tfcompress.compare import Comparison, compare, predict
 from tfcompress.data.folder import SegmentationData
 from tfcompress.errors import ConfigError
 from tfcompress.evaluation.sparsity import count_zeros
+from tfcompress.pruning.channel_config import ChannelConfig
 from tfcompress.pruning.level import LevelPruner
 from tfcompress.pruning.prune_report import PruneReport
 from tfcompress.pruning.schedules import Polynomial
@@ -45,9 +46,12 @@ from tfcompress.reporting.page import Section, write_page
 from tfcompress.reporting.plots import plot_layer_sparsity, save_figure
 from tfcompress.reporting.run import Run, environment, open_run
 
-NAMES = ("dense float32", "pruned float32", "pruned int8")
-MODELS = ("dense", "pruned", "pruned-int8")
-DIFFERENCES = ((1, 0), (2, 1))
+FILES: tuple[tuple[str, str, str], ...] = (
+    ("dense", "dense", "dense float32"),
+    ("pruned", "pruned", "pruned float32"),
+    ("pruned-int8", "pruned", "pruned int8"),
+)
+DIFFERENCES = ((1, 0), (2, 1), (3, 0), (4, 3))
 """Rows whose difference is of interest over seeds."""
 
 
@@ -69,8 +73,10 @@ class Config(SegmentationConfig):
     """Training steps between two mask updates while sparsity grows."""
     sparse_encoding: bool = True
     """Store the zeros sparsely in the LiteRT file."""
+    channel_macs: float = 0.0
+    """Also prune channels to this share of the MACs, for comparison; 0: no such U-Net."""
     seeds: tuple[int, ...] = (0,)
-    """One pair of U-Nets per seed; the report's pictures show the first."""
+    """One set of U-Nets per seed; the report's pictures show the first."""
 
     def check(self) -> None:
         """Check what a wrong order of epochs would only show after hours."""
@@ -82,16 +88,30 @@ class Config(SegmentationConfig):
             )
         if not self.seeds:
             raise ConfigError("seeds", "there is none", "give at least one")
+        if self.channel_macs:
+            self.channel_pruning()
+
+    def channel_pruning(self) -> ChannelConfig:
+        """How the U-Net with fewer channels is pruned."""
+        return ChannelConfig(target_macs=self.channel_macs, round_to=4, min_kept=0.25)
+
+    def files(self) -> tuple[tuple[str, str, str], ...]:
+        """(name of the LiteRT file, name of the Keras file, title) of what is compared."""
+        found = FILES
+        if self.channel_macs:
+            title = f"{self.channel_macs:.0%} of the MACs"
+            found += (("channels", "channels", f"{title} float32"),)
+            found += (("channels-int8", "channels", f"{title} int8"),)
+        return found
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """The three finished models of one seed and what they predict on the test patches."""
+    """The finished models of one seed and what they predict on the test patches."""
 
     dense: Any
     pruned: Any
-    lite: tuple[LiteModel, LiteModel, LiteModel]
-    outputs: tuple[np.ndarray, ...]
+    outputs: dict[str, np.ndarray]
     comparison: Comparison
 
 
@@ -107,14 +127,14 @@ def main(config: Config, experiment: str = "unet-level-prune") -> dict[str, Any]
     for seed in config.seeds:
         if len(config.seeds) > 1:
             run.print(f"seed {seed}", style="bold")
-        histories.append(_train_pair(config, run, data, seed))
+        histories.append(_train_all(config, run, data, seed))
         outcomes.append(_measure(config, run, data, seed))
     first = outcomes[0]
     pruner = LevelPruner.hold(first.pruned)
     _write_report(config, run, data, outcomes, histories[0], pruner.report())
     run.print(pruner.report().table(), first.comparison.table(), first.comparison.class_table())
     if len(outcomes) > 1:
-        run.print(seeds_table(config.seeds, [o.comparison for o in outcomes], DIFFERENCES))
+        run.print(seeds_table(config.seeds, [o.comparison for o in outcomes], _differences(config)))
     per_seed = {
         str(seed): outcome.comparison.to_dict()
         for seed, outcome in zip(config.seeds, outcomes, strict=True)
@@ -123,13 +143,13 @@ def main(config: Config, experiment: str = "unet-level-prune") -> dict[str, Any]
     return finish(run, first.comparison, more)
 
 
-def _train_pair(
+def _train_all(
     config: Config, run: Run, data: SegmentationData, seed: int
 ) -> dict[str, list[dict[str, float]]]:
-    """Train and save the dense and the pruned U-Net of a seed; their histories."""
+    """Train and save the U-Nets of a seed; their histories."""
     saved = run.read_json(f"seed{seed}-history.json")
     if saved is not None:
-        run.print(f"seed {seed}: both U-Nets are trained already")
+        run.print(f"seed {seed}: its U-Nets are trained already")
         return saved
     histories = {"dense": train_dense(config, data, run, seed, config.dense_epochs)}
     pruned = build_model(config, data)
@@ -151,6 +171,12 @@ def _train_pair(
         pruned, data, augmentation_of(config), how, run, callbacks=[pruner.callback()]
     )
     pruner.save(_file(run, seed, "pruned", ".keras"), training_state=False)
+    if config.channel_macs:
+        last = (config.dense_epochs + config.sparse_epoch) // 2
+        rounds = Rounds(f"dense-seed{seed}", config.dense_epochs, last, 2)
+        _, histories["channels"] = train_pruned(
+            "channels", config.channel_pruning(), rounds, config, data, run, seed
+        )
     run.write_json(f"seed{seed}-history.json", histories)
     return histories
 
@@ -173,30 +199,35 @@ def _pruner(config: Config, model: Any, data: SegmentationData) -> LevelPruner:
 
 def _measure(config: Config, run: Run, data: SegmentationData, seed: int) -> Outcome:
     """Load the saved U-Nets, convert them, and measure the finished files."""
-    dense = keras.saving.load_model(_file(run, seed, "dense", ".keras"))
-    pruned = keras.saving.load_model(_file(run, seed, "pruned", ".keras"))
-    sparse = config.sparse_encoding
+    keras_models = {
+        name: keras.saving.load_model(_file(run, seed, name, ".keras"))
+        for name in dict.fromkeys(name for _, name, _ in config.files())
+    }
+    lite: dict[str, LiteModel] = {}
     with run.console.status("converting to LiteRT"):
-        converted = (
-            to_litert(dense, "float32"),
-            to_litert(pruned, "float32", sparse_encoding=sparse),
-            to_litert(pruned, "int8", data.train.images, sparse_encoding=sparse),
-        )
-    for model, name in zip(converted, MODELS, strict=True):
-        model.save(_file(run, seed, name, ".tflite"))
-    lite = tuple(LiteModel.load(_file(run, seed, name, ".tflite")) for name in MODELS)
+        for name, source, title in config.files():
+            int8 = name.endswith("int8")
+            converted = to_litert(
+                keras_models[source],
+                "int8" if int8 else "float32",
+                data.train.images if int8 else None,
+                sparse_encoding=config.sparse_encoding and source == "pruned",
+            )
+            converted.save(_file(run, seed, name, ".tflite"))
+            lite[title] = LiteModel.load(_file(run, seed, name, ".tflite"))
     with run.console.status("predicting the test patches with every file"):
-        outputs = tuple(model.predict(data.test.images) for model in lite)
+        outputs = {title: model.predict(data.test.images) for title, model in lite.items()}
         comparison = compare(
-            *lite,
+            *lite.values(),
             data=(data.test.images, data.test.labels),
-            names=NAMES,
+            names=list(lite),
             classes=data.palette.names,
             threads=config.threads,
-            predictions=outputs,
+            predictions=list(outputs.values()),
         )
-    _check_keras_agrees(data, dense, outputs[0])
-    return Outcome(dense, pruned, lite, outputs, comparison)
+    dense = keras_models["dense"]
+    _check_keras_agrees(data, dense, outputs[FILES[0][2]])
+    return Outcome(dense, keras_models["pruned"], outputs, comparison)
 
 
 def _check_keras_agrees(data: SegmentationData, dense: Any, output: np.ndarray) -> None:
@@ -208,6 +239,10 @@ def _check_keras_agrees(data: SegmentationData, dense: Any, output: np.ndarray) 
 
 def _file(run: Run, seed: int, name: str, suffix: str) -> Any:
     return run.path(f"{name}-seed{seed}{suffix}")
+
+
+def _differences(config: Config) -> list[tuple[int, int]]:
+    return [pair for pair in DIFFERENCES if pair[0] < len(config.files())]
 
 
 def _write_report(
@@ -236,19 +271,18 @@ def _write_report(
             "weights, quality is that of its own predictions on images that neither training nor "
             "model choice has seen.",
             "Unstructured zeros make a file smaller, not faster: LiteRT's CPU kernels are dense. "
-            "The speed comes from int8.",
+            "The speed comes from int8"
+            + (" and from channels that are gone." if config.channel_macs else "."),
         ),
     )
     sections = [comparison]
     if len(outcomes) > 1:
-        table = seeds_table(config.seeds, [o.comparison for o in outcomes], DIFFERENCES)
+        table = seeds_table(config.seeds, [o.comparison for o in outcomes], _differences(config))
         sections.append(Section("Seeds", tables=(table,)))
     marks = {"branch": config.dense_epochs, f"{config.sparsity:.0%} zeros": config.sparse_epoch}
     sections += [
         history_section(run, histories, marks),
-        prediction_section(
-            run, data.test, dict(zip(NAMES, first.outputs, strict=True)), data.palette
-        ),
+        prediction_section(run, data.test, first.outputs, data.palette),
         Section(
             "Sparsity of each layer",
             tables=(report.table(),),

@@ -35,12 +35,15 @@ def run(module, *arguments, code=0):
     return output
 
 
-def check_level_prune_run(folder):
+def check_level_prune_run(folder, names=()):
     metrics = json.loads((folder / "metrics.json").read_text())
-    dense, pruned, int8 = metrics["comparison"]["rows"]
+    dense, pruned, int8, *channels = metrics["comparison"]["rows"]
     assert dense["sparsity"] < 0.01
     assert pruned["sparsity"] == pytest.approx(0.8, abs=0.005)
     assert int8["sparsity"] >= pruned["sparsity"] - 0.005
+    assert [row["name"] for row in channels] == list(names)
+    for row in channels:
+        assert row["macs"] == pytest.approx(0.5 * dense["macs"], rel=0.05)
     assert json.loads((folder / "status.json").read_text()) == {"state": "finished"}
     page = (folder / "report.html").read_text()
     assert page.count("data:image/png;base64,") == 7
@@ -57,7 +60,7 @@ def check_level_prune_run(folder):
 def test_demo_and_what_follows_it(tmp_path):
     output = run("demo", "--smoke", "--root", tmp_path)
     folder = tmp_path / "demo" / "default"
-    check_level_prune_run(folder)
+    check_level_prune_run(folder, ["50% of the MACs float32", "50% of the MACs int8"])
     assert "Comparison, measured on the finished artefacts" in output
     assert "E0000" not in output, "TensorFlow's messages must stay away"
     assert "Warning" not in output.replace("CalibrationWarning", "")
@@ -130,6 +133,45 @@ def test_two_seeds_and_a_pattern(tmp_path):
     assert metrics["pruning"]["sparsity"] == 0.5
 
 
+@pytest.mark.slow
+def test_unet_channel_prune_and_its_resume(tmp_path):
+    folder = tmp_path / "unet-channel-prune" / "default"
+    process = start("unet_channel_prune", "--smoke", "--root", tmp_path)
+    deadline = time.monotonic() + 300
+    while not (folder / "checkpoints/macs50-seed0/round-01.keras").is_file():
+        assert process.poll() is None, process.communicate()[0]
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    output = run("unet_channel_prune", "--smoke", "--root", tmp_path, "--resume")
+    assert "dense    1/4" not in output, "the dense U-Net was trained again"
+    assert "macs50: round 1" not in output, "the first round was done again"
+    assert "macs50: round 2" in output
+    metrics = json.loads((folder / "metrics.json").read_text())
+    rows = {row["name"]: row for row in metrics["comparison"]["rows"]}
+    assert list(rows) == [
+        "dense float32",
+        "dense int8",
+        "50% MACs float32",
+        "50% MACs int8",
+        "50% MACs, random channels float32",
+        "50% MACs, from scratch float32",
+    ]
+    whole = rows["dense float32"]
+    for name in ("50% MACs float32", "50% MACs, random channels float32"):
+        assert rows[name]["macs"] == pytest.approx(0.5 * whole["macs"], rel=0.05)
+    assert rows["50% MACs, from scratch float32"]["macs"] == rows["50% MACs float32"]["macs"]
+    assert rows["50% MACs int8"]["size_bytes"] < 0.3 * whole["size_bytes"]
+    assert set(metrics["plans"]) == {"macs50", "macs50-random"}
+    page = (folder / "report.html").read_text()
+    assert page.count("data:image/png;base64,") == 7
+    for words in ("Sensitivity of each group", "Channel plan", "MACs against latency"):
+        assert words in page
+    history = (folder / "history.csv").read_text().splitlines()[1:]
+    assert len(history) == 4 + 3 + 3 + 4
+
+
 # What the folder shows at the moment of the kill.
 MOMENTS = {
     "training": lambda f: (f / "checkpoints/dense-seed0/epoch-0002").is_dir(),
@@ -173,7 +215,7 @@ def test_killed_and_resumed(tmp_path, moment):
         for name, mask in masks_in(folder).items():
             assert not (mask & ~before[name]).any(), "a pruned weight came back"
     if moment in ("export", "report"):
-        assert "both U-Nets are trained already" in output
+        assert "its U-Nets are trained already" in output
     assert not list(folder.rglob("*.tmp"))
 
 
@@ -185,6 +227,7 @@ BAD = {
     "epochs": (["--epochs", "3", "--sparse-epoch", "5"], "let 0 < dense_epochs < sparse_epoch"),
     "granularity": (["--granularity", "5:4"], "'5:4' is not a pattern"),
     "sparsity": (["--sparsity", "1.5"], r"must be in [0, 1)"),
+    "budget": (["--channel-macs", "1.5"], "target_macs: it is 1.5, but must be in (0, 1)"),
     "one class": (["--classes", "Road", "#000000"], "give at least two"),
 }
 
