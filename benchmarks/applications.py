@@ -63,7 +63,7 @@ class Row:
 
 def main(config: Config) -> int:
     """Check the models; the number that failed."""
-    makers = dict(_segmentation() if config.segmentation else _applications())
+    makers = dict(segmentation_makers() if config.segmentation else application_makers())
     unknown = set(config.models) - set(makers)
     if unknown:
         raise SystemExit(f"error: unknown model {unknown.pop()!r}; use {', '.join(makers)}")
@@ -71,7 +71,7 @@ def main(config: Config) -> int:
     for name, make in makers.items():
         if config.models and name not in config.models:
             continue
-        row = _checked(name, make, config.kept)
+        row = check_model(name, make, config.kept)
         rows.append(row)
         print(
             f"{row.name:<24} {row.result:<4} kept {row.kept:.4f}  error {row.error:.1e}  "
@@ -86,7 +86,8 @@ def main(config: Config) -> int:
     return failed
 
 
-def _applications() -> Iterator[tuple[str, Callable[[], Any]]]:
+def application_makers() -> Iterator[tuple[str, Callable[[], Any]]]:
+    """(name, constructor) of every keras.applications model, without weights."""
     for name, function in vars(keras.applications).items():
         if inspect.isfunction(function):
             size = {"MobileNetV3Small": 224, "MobileNetV3Large": 224}.get(name)
@@ -99,7 +100,8 @@ def _applications() -> Iterator[tuple[str, Callable[[], Any]]]:
             )
 
 
-def _segmentation() -> Iterator[tuple[str, Callable[[], Any]]]:
+def segmentation_makers() -> Iterator[tuple[str, Callable[[], Any]]]:
+    """(name, constructor) of segmentation_models' architectures on six backbones."""
     os.environ["SM_FRAMEWORK"] = "tf.keras"
     import segmentation_models
 
@@ -121,7 +123,8 @@ def _segmentation() -> Iterator[tuple[str, Callable[[], Any]]]:
             )
 
 
-def _checked(name: str, make: Callable[[], Any], kept: float) -> Row:
+def check_model(name: str, make: Callable[[], Any], kept: float) -> Row:
+    """Plan, shrink, compare with the masked original, save, reload, train a step."""
     try:
         model = make()
         randomize(model)

@@ -51,10 +51,10 @@ from tfcompress.reporting.tables import Table
 class Config(SegmentationConfig):
     """Train dense, channel-pruned and control U-Nets side by side."""
 
-    epochs: int = 40
-    dense_epochs: int = 10
+    epochs: int = 30
+    dense_epochs: int = 8
     """Epochs before the pruned U-Nets branch off and lose their first channels."""
-    sparse_epoch: int = 20
+    sparse_epoch: int = 14
     """Epoch of the last round; from there on the widths stay."""
     target_macs: tuple[float, ...] = (0.5, 0.25)
     """Shares of the MACs to keep, one U-Net each."""

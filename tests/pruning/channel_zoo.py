@@ -188,6 +188,36 @@ def operations(library):
     return library.Model(inputs, _conv(library, x, 2, "head"), name="operations")
 
 
+def scales(library):
+    """Layers with one number per channel that are no normalization of the field's kind."""
+    layers = library.layers
+    x = inputs = library.Input((6, 6, 3))
+    x = layers.Rescaling(1 / 255, name="pixels")(x)
+    x = _conv(library, x, 6, "a", activation="relu")
+    x = layers.Rescaling([1.0, 2.0, 3.0, 0.5, 0.1, 4.0], offset=0.0, name="per_channel")(x)
+    x = _conv(library, x, 5, "b")
+    x = layers.Normalization(mean=[0.1, 0.2, 0.3, 0.4, 0.5], variance=[1, 2, 3, 4, 5], name="m")(x)
+    x = layers.BatchNormalization(name="n")(x)
+    x = layers.UnitNormalization(name="unit")(_conv(library, x, 7, "c"))
+    x = layers.Softmax(name="soft")(_conv(library, x, 4, "d"))
+    return library.Model(inputs, _conv(library, x, 2, "head"), name="scales")
+
+
+def joins(library):
+    """Merges of every kind, a concatenation along height, padding and a repeated vector."""
+    layers = library.layers
+    x = inputs = library.Input((6, 6, 3))
+    a, b = _conv(library, x, 8, "a", activation="relu"), _conv(library, x, 8, "b")
+    x = layers.Concatenate(axis=1, name="tall")([a, b])
+    x = layers.Average(name="average")([x, _conv(library, x, 8, "c")])
+    x = layers.Minimum(name="minimum")([x, _conv(library, x, 8, "d")])
+    x = layers.SpatialDropout2D(0.1, name="drop")(layers.LeakyReLU(name="leaky")(x))
+    x = layers.GlobalMaxPooling2D(name="pool")(x)
+    x = layers.RepeatVector(3, name="repeat")(x)
+    x = layers.Dense(6, activation="tanh", name="hidden")(x)
+    return library.Model(inputs, layers.Dense(2, name="head")(x), name="joins")
+
+
 ZOO = {
     function.__name__: function
     for function in (
@@ -205,6 +235,8 @@ ZOO = {
         attention,
         recurrent,
         operations,
+        scales,
+        joins,
     )
 }
 
