@@ -17,7 +17,7 @@ import numpy as np
 from tfcompress.graph.layers import own_weights, walk_layers
 from tfcompress.graph.rebuild import Key
 from tfcompress.graph.wiring import Call, Wiring
-from tfcompress.pruning.channel_units import FIXED, Lanes, Units
+from tfcompress.pruning.channel_units import Lanes, Units
 
 Keep = np.ndarray
 """Whether each unit is kept, with True appended, so that `keep[FIXED]` is True."""
@@ -162,6 +162,3 @@ def trace(wiring: Wiring, rules: Mapping[str, Rule], other: Rule) -> Flow:
         cut.units = flow.units.roots(cut.units)
     flow.scales = {path: flow.units.roots(units) for path, units in flow.scales.items()}
     return flow
-
-
-__all__ = ["FIXED", "Cut", "Flow", "Keep", "Rule", "kept", "trace"]

@@ -15,7 +15,7 @@ import numpy as np
 from tfcompress.graph.wiring import Call, Tensor
 from tfcompress.pruning.channel_flow import Flow, Rule, kept
 from tfcompress.pruning.channel_merges import MERGES, merge, pointwise
-from tfcompress.pruning.channel_units import FIXED, Lanes
+from tfcompress.pruning.channel_units import Lanes
 
 
 def same(flow: Flow, call: Call, inputs: list[Lanes]) -> list[Lanes]:
@@ -87,7 +87,7 @@ def concatenate(flow: Flow, call: Call, inputs: list[Lanes]) -> list[Lanes]:
 
 
 def reshape(flow: Flow, call: Call, inputs: list[Lanes]) -> list[Lanes]:
-    """Flatten and Reshape: units move with their positions; the new sizes follow from them."""
+    """Flatten, Reshape, squeeze, expand_dims: units move with their positions, sizes follow."""
     lanes, shape = inputs[0], tuple(call.outputs[0].shape[1:])
     if not lanes.carries:
         return [Lanes.fixed(shape)]
@@ -190,17 +190,12 @@ def get_item(flow: Flow, call: Call, inputs: list[Lanes]) -> list[Lanes]:
     return [Lanes.along(shape, axis, units[start:stop], rest[start:stop])]
 
 
-def squeeze(flow: Flow, call: Call, inputs: list[Lanes]) -> list[Lanes]:
-    """`squeeze` and `expand_dims`: axes of length 1 come and go."""
-    return reshape(flow, call, inputs)
-
-
 def unknown(flow: Flow, call: Call, inputs: list[Lanes]) -> list[Lanes]:
     """Merges and point functions are recognized; everything else freezes what reaches it."""
     name = _name(call)
     if name in MERGES:
         return merge(flow, call, inputs, MERGES[name])
-    if name in OPERATION_RULES and OPERATION_RULES[name] is not unknown:
+    if name in OPERATION_RULES:
         return OPERATION_RULES[name](flow, call, inputs)
     is_layer = hasattr(call.op, "weights")
     if call.kind == "Lambda" or len(inputs) != 1 or (is_layer and call.op.weights):
@@ -335,6 +330,3 @@ def _resize_target(flow: Flow, call: Call, result: Lanes) -> None:
 def _keep_one(flow: Flow, call: Call, units: np.ndarray) -> None:
     """A slice must not become empty: its first unit stays."""
     flow.units.freeze(units[:1], f"{call.path!r} needs one channel of this part")
-
-
-__all__ = ["FIXED", "OPERATION_RULES", "unknown"]

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from tfcompress.graph.wiring import Call
-from tfcompress.pruning.channel_flow import FIXED, Flow, Rule, kept
+from tfcompress.pruning.channel_flow import Flow, Rule, kept
 from tfcompress.pruning.channel_merges import pointwise_value
 from tfcompress.pruning.channel_units import Lanes
 
@@ -260,6 +260,3 @@ def _grouped(flow: Flow, call: Call, inputs: list[Lanes]) -> list[Lanes]:
         lambda keep: {"filters": kept(keep, made), "groups": kept(keep, whole)},
     )
     return _follow(flow, call, made, axis)
-
-
-__all__ = ["FIXED", "LAYER_RULES", "slice_config"]
