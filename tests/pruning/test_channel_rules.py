@@ -55,6 +55,7 @@ def reversed_channels(x):
         (keras.layers.Activation("sigmoid"), "a zeroed channel does not reach 'head' as zero"),
         (keras.layers.Softmax(), "is not known to treat each channel by itself"),
         (keras.layers.LayerNormalization(name="ln"), "LayerNormalization 'ln' mixes all channels"),
+        (keras.layers.Masking(name="m"), "Masking 'm' cannot be followed"),
         (keras.layers.Lambda(lambda x: x, name="f"), "Lambda 'f' cannot be followed"),
         (lambda x: keras.layers.Activation("sigmoid")(x) - 0.5, ""),
         (lambda x: x * 2.0 + 1.0, "a zeroed channel does not reach 'head' as zero"),

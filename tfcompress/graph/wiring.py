@@ -34,7 +34,7 @@ class Tensor:
     dtype: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Call:
     """One call of one operation.
 
@@ -133,18 +133,28 @@ def run(wiring: Wiring, inputs: Sequence[Any], keep: Collection[int] = ()) -> di
         Values by tensor index. Gradients flow through them.
     """
     values = {t.index: value for t, value in zip(wiring.inputs, inputs, strict=True)}
-    last_use = {t.index: i for i, call in enumerate(wiring.calls) for t in call.inputs}
+    last_use = last_uses(wiring)
     for i, call in enumerate(wiring.calls):
-        args, kwargs = substitute((call.args, dict(call.kwargs)), values)
-        if _takes_training(call.op):
-            kwargs["training"] = False
-        made = flatten(call.op(*args, **kwargs))
-        values.update((t.index, value) for t, value in zip(call.outputs, made, strict=True))
-        if keep:  # what nobody needs any more is let go
+        step(call, values)
+        if keep:
             for t in call.inputs:
                 if last_use[t.index] == i and t.index not in keep:
-                    values.pop(t.index, None)
+                    values.pop(t.index, None)  # nobody needs it any more
     return {index: value for index, value in values.items() if not keep or index in keep}
+
+
+def step(call: Call, values: dict[int, Any]) -> None:
+    """Compute one call in inference mode; `values` by tensor index grows by its outputs."""
+    args, kwargs = substitute((call.args, dict(call.kwargs)), values)
+    if _takes_training(call.op):
+        kwargs["training"] = False
+    made = flatten(call.op(*args, **kwargs))
+    values.update((t.index, value) for t, value in zip(call.outputs, made, strict=True))
+
+
+def last_uses(wiring: Wiring) -> dict[int, int]:
+    """Position of the last call that reads each tensor."""
+    return {t.index: i for i, call in enumerate(wiring.calls) for t in call.inputs}
 
 
 def substitute(structure: Any, values: Mapping[int, Any]) -> Any:

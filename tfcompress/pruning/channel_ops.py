@@ -198,7 +198,7 @@ def unknown(flow: Flow, call: Call, inputs: list[Lanes]) -> list[Lanes]:
     if name in OPERATION_RULES:
         return OPERATION_RULES[name](flow, call, inputs)
     is_layer = hasattr(call.op, "weights")
-    if call.kind == "Lambda" or len(inputs) != 1 or (is_layer and call.op.weights):
+    if call.kind in _OPAQUE or len(inputs) != 1 or (is_layer and call.op.weights):
         return flow.give_up(call, inputs, f"{call.kind} {call.path!r} cannot be followed")
     first, *others = call.args or (None,)
     if not isinstance(first, Tensor) or any(isinstance(x, Tensor) for x in others):
@@ -206,10 +206,13 @@ def unknown(flow: Flow, call: Call, inputs: list[Lanes]) -> list[Lanes]:
     return pointwise(flow, call, inputs, lambda x: call.op(x, *others, **call.kwargs))
 
 
+_OPAQUE = ("Lambda", "Masking")
+"""Never tried out: what a Lambda does may differ elsewhere, and a mask depends on all channels."""
+
 _SAME = """Dropout SpatialDropout1D SpatialDropout2D SpatialDropout3D GaussianNoise GaussianDropout
 AlphaDropout ActivityRegularization Identity StochasticDepth AveragePooling1D AveragePooling2D
 AveragePooling3D MaxPooling1D MaxPooling2D MaxPooling3D UpSampling1D UpSampling2D UpSampling3D
-Cropping1D Cropping2D Cropping3D Resizing CenterCrop Masking"""
+Cropping1D Cropping2D Cropping3D Resizing CenterCrop"""
 
 OPERATION_RULES: dict[str, Rule] = {
     **dict.fromkeys(_SAME.lower().split(), same),

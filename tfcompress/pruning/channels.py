@@ -51,7 +51,8 @@ def plan_channels(
         model: Functional or Sequential, Keras 3 or tf_keras.
         config: What to reach.
         data: For the scores "apoz", "mean_activation" and "taylor": inputs, (inputs, targets), or
-            an iterable of such batches. With any score it gives each group's reconstruction error.
+            an iterable of such batches that can be read twice (a list, a `tf.data.Dataset`). With
+            any score it gives each group's reconstruction error.
         loss: For "taylor": `loss(targets, outputs)`; default the compiled model's.
         measure: For `target_latency_ms`: model -> milliseconds.
         input_shapes: Without batch, where the model's inputs have free axes.

@@ -7,6 +7,7 @@ for so that on the *pruned* model's inputs it gives the *original* layer's outpu
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -15,7 +16,7 @@ import numpy as np
 
 from tfcompress.data.batches import Batch
 from tfcompress.graph.layers import walk_layers
-from tfcompress.graph.wiring import Call, flatten, read_wiring, run, substitute
+from tfcompress.graph.wiring import last_uses, read_wiring, run, step
 from tfcompress.pruning.channel_flow import Keep
 from tfcompress.pruning.channel_groups import ChannelGraph
 
@@ -88,19 +89,23 @@ def refit(graph: ChannelGraph, keep: Keep, small: Any, data: Iterable[Batch]) ->
     before = {t.index: v for t, v in zip(ours.inputs, _cast(graph, inputs), strict=True)}
     after = {t.index: v for t, v in zip(theirs.inputs, _cast(graph, inputs), strict=True)}
     cuts = _lossy(graph, keep)
-    calls = [call.path for call in ours.calls]
+    calls = Counter(call.path for call in ours.calls)
+    last_use = last_uses(ours)
     done = []
-    for old, new in zip(ours.calls, theirs.calls, strict=True):
+    for i, (old, new) in enumerate(zip(ours.calls, theirs.calls, strict=True)):
         solve = SOLVERS.get(old.kind)
-        if old.path in cuts and solve is not None and calls.count(old.path) == 1:
+        if old.path in cuts and solve is not None and calls[old.path] == 1:
             with _linear(old.op):
                 wanted = old.op(before[old.inputs[0].index])
             stays = keep[cuts[old.path]]
             wanted = np.asarray(wanted)[..., stays]
             if solve(new.op, np.asarray(after[new.inputs[0].index]), wanted):
                 done.append(old.path)
-        _step(old, before, ours.calls)
-        _step(new, after, theirs.calls)
+        for call, values in ((old, before), (new, after)):
+            step(call, values)
+            for mine, tensor in zip(old.inputs, call.inputs, strict=True):
+                if last_use[mine.index] == i:
+                    values.pop(tensor.index, None)  # nobody needs it any more
     return done
 
 
@@ -125,15 +130,21 @@ def convolution(layer: Any, x: np.ndarray, wanted: np.ndarray) -> bool:
     )
     if pad == "CAUSAL":
         return False
-    patches = tf.image.extract_patches(
-        x, (1, *size, 1), (1, *strides, 1), (1, *rates, 1), pad
-    ).numpy()
-    return _solve(
-        layer,
-        patches.reshape(-1, patches.shape[-1]),
-        wanted.reshape(-1, wanted.shape[-1]),
-        None,
-    )
+    rows, goals = [], []
+    generator = np.random.default_rng(0)
+    share = -(-ROWS // len(x))
+    for start in range(0, len(x), 8):  # patches of all samples at once may not fit into memory
+        part = slice(start, start + 8)
+        patches = tf.image.extract_patches(
+            x[part], (1, *size, 1), (1, *strides, 1), (1, *rates, 1), pad
+        ).numpy()
+        patches = patches.reshape(-1, patches.shape[-1])
+        aims = wanted[part].reshape(-1, wanted.shape[-1])
+        count = min(len(patches), share * len(x[part]))
+        chosen = generator.choice(len(patches), count, replace=False)
+        rows.append(patches[chosen])
+        goals.append(aims[chosen])
+    return _solve(layer, np.concatenate(rows), np.concatenate(goals), None)
 
 
 def transposed(layer: Any, x: np.ndarray, wanted: np.ndarray) -> bool:
@@ -212,17 +223,6 @@ def _lossy(graph: ChannelGraph, keep: Keep) -> dict[str, np.ndarray]:
         for cut in graph.flow.cuts
         if cut.part == "maker" and cut.key[0] in lost
     }
-
-
-def _step(call: Call, values: dict[int, Any], calls: tuple[Call, ...]) -> None:
-    """Compute one call and let go of what no later call needs."""
-    args, kwargs = substitute((call.args, dict(call.kwargs)), values)
-    for tensor, value in zip(call.outputs, flatten(call.op(*args, **kwargs)), strict=True):
-        values[tensor.index] = value
-    at = calls.index(call)
-    for tensor in call.inputs:
-        if not any(tensor in later.inputs for later in calls[at + 1 :]):
-            values.pop(tensor.index, None)
 
 
 def _cast(graph: ChannelGraph, inputs: Iterable[np.ndarray]) -> list[Any]:
