@@ -28,7 +28,7 @@ FILE_FLAGS = $(if $(CONFIG),--config "$(CONFIG)") $(if $(SMOKE),--smoke) \
 
 .PHONY: help setup demo test test-slow lint bench clean \
 	unet-train unet-level-prune unet-channel-prune unet-int8 unet-predict evaluate-model \
-	bench-applications
+	bench-channels bench-applications
 
 help: ## print this list
 	@echo "make demo and make test need nothing else: they set everything up first."
@@ -89,6 +89,9 @@ lint: $(STAMP) ## ruff (rules and format) and the import rules
 
 bench: $(STAMP) ## ratios against peers, alternated in one run
 	$(RUN_PYTHON) -m benchmarks.level_pruner $(ARGS)
+
+bench-channels: $(STAMP) ## what planning and shrinking cost, and whether latency targets hold
+	$(RUN_PYTHON) -m benchmarks.channel_pruning $(ARGS)
 
 bench-applications: $(STAMP) ## channel pruning of every keras.applications model (ARGS=--segmentation)
 	$(RUN_PYTHON) -m benchmarks.applications $(ARGS)

@@ -9,12 +9,14 @@ U-Net, FPN, LinkNet and PSPNet of segmentation_models on six backbones.
 from tfcompress import startup  # noqa: F401  (first: TensorFlow without its messages)
 
 # isort: split
-import gc
 import inspect
+import multiprocessing
 import os
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -63,27 +65,43 @@ class Row:
 
 def main(config: Config) -> int:
     """Check the models; the number that failed."""
-    makers = dict(segmentation_makers() if config.segmentation else application_makers())
+    makers = _makers(config.segmentation)
     unknown = set(config.models) - set(makers)
     if unknown:
         raise SystemExit(f"error: unknown model {unknown.pop()!r}; use {', '.join(makers)}")
     rows = []
-    for name, make in makers.items():
+    for name in makers:
         if config.models and name not in config.models:
             continue
-        row = check_model(name, make, config.kept)
+        row = _in_own_process(name, config)
         rows.append(row)
         print(
             f"{row.name:<24} {row.result:<4} kept {row.kept:.4f}  error {row.error:.1e}  "
             f"plan {row.plan_seconds:.1f} s  shrink {row.shrink_seconds:.1f} s",
             flush=True,
         )
-        keras.backend.clear_session()
-        gc.collect()
     print(_table(rows, config.kept))
     failed = sum(row.result != "ok" for row in rows)
     print(f"{len(rows) - failed} of {len(rows)} passed")
     return failed
+
+
+def _makers(segmentation: bool) -> dict[str, Callable[[], Any]]:
+    return dict(segmentation_makers() if segmentation else application_makers())
+
+
+def _in_own_process(name: str, config: Config) -> Row:
+    """Memory comes back between models, and a crash takes one model down, not the sweep."""
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, context) as pool:
+        try:
+            return pool.submit(_check_named, name, config.segmentation, config.kept).result()
+        except BrokenProcessPool:
+            return Row(name, result="its process died (out of memory?)")
+
+
+def _check_named(name: str, segmentation: bool, kept: float) -> Row:
+    return check_model(name, _makers(segmentation)[name], kept)
 
 
 def application_makers() -> Iterator[tuple[str, Callable[[], Any]]]:
@@ -175,7 +193,7 @@ def _usable(small: Any, x: np.ndarray, got: np.ndarray) -> str:
         again = keras.saving.load_model(path)
     if np.abs(np.asarray(again(x, training=False)) - got).max() > 1e-5 * max(1, np.abs(got).max()):
         return "differs after reloading"
-    again.compile(keras.optimizers.SGD(1e-3), "mse")
+    again.compile(keras.optimizers.SGD(1e-3), "mse", jit_compile=False)
     before = [np.array(v) for v in again.trainable_variables[:1]]
     again.train_on_batch(x, np.zeros_like(got))
     if np.array_equal(before[0], np.asarray(again.trainable_variables[0])):

@@ -54,7 +54,7 @@ class ChannelPlan:
     Attributes:
         model: Name of the model it was made for.
         groups: One per channel group.
-        macs: (before, after), for one sample; None where they could not be counted.
+        macs: (before, after), for one sample; what could not be counted is in `notes`.
         parameters: (before, after).
         latency_ms: (before, after) as measured while planning; None if the target was another.
         target: What was asked for.
@@ -64,7 +64,7 @@ class ChannelPlan:
 
     model: str
     groups: tuple[GroupPlan, ...]
-    macs: tuple[int, int] | None
+    macs: tuple[int, int]
     parameters: tuple[int, int]
     latency_ms: tuple[float, float] | None
     target: str
@@ -144,9 +144,8 @@ class ChannelPlan:
         )
         before, after = self.parameters
         table.note(f"parameters {before:,} -> {after:,} ({after / before:.1%})")
-        if self.macs is not None:
-            before, after = self.macs
-            table.note(f"MACs {before:,} -> {after:,} ({after / max(1, before):.1%})")
+        before, after = self.macs
+        table.note(f"MACs {before:,} -> {after:,} ({after / max(1, before):.1%})")
         if self.latency_ms is not None:
             before, after = self.latency_ms
             table.note(f"latency {before:.2f} -> {after:.2f} ms ({after / before:.1%})")

@@ -127,7 +127,7 @@ def _round_config(
 
 
 def _kept_share(config: ChannelConfig, plan: ChannelPlan) -> float:
-    if config.target_macs is not None and plan.macs is not None:
+    if config.target_macs is not None:
         return plan.macs[1] / plan.macs[0]
     if config.target_parameters is not None:
         return plan.parameters[1] / plan.parameters[0]

@@ -136,7 +136,7 @@ def shrink(model: Any, plan: ChannelPlan, reconstruct: bool = False, data: Any =
     keep = keep_of(graph, plan)
     small = without_channels(graph, keep)
     if reconstruct:
-        refit(graph, keep, small, batches(data, _input_shapes(graph)))
+        refit(graph, keep, small, batches(data, _input_shapes(graph), at_most=128))
     return small
 
 
