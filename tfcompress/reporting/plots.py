@@ -214,20 +214,21 @@ def plot_sensitivity(
 
 
 def plot_tradeoff(points: Sequence[tuple[str, float, float]], x_title: str, y_title: str) -> Figure:
-    """One labeled dot per model: what it costs against what it gives.
+    """One dot per model: what it costs against what it gives.
 
     Args:
         points: `(name, cost, quality)`.
         x_title: Name of the cost, on a logarithmic axis.
         y_title: Name of the quality.
     """
-    figure, axes = _figure(5.2, 3.6)
-    for color, (name, cost, quality) in zip(COLORS, points, strict=False):
-        axes.plot(cost, quality, "o", color=color, ms=8)
-        axes.annotate(name, (cost, quality), xytext=(7, 5), textcoords="offset points", fontsize=8)
+    figure, axes = _figure(6.4, 3.6)
+    for i, (name, cost, quality) in enumerate(points):
+        marker, color = "osD^"[i // len(COLORS) % 4], COLORS[i % len(COLORS)]
+        axes.plot(cost, quality, marker, color=color, ms=8, label=name)
+    axes.legend(fontsize=8, frameon=False, loc="upper left", bbox_to_anchor=(1.01, 1))
     costs, qualities = [cost for _, cost, _ in points], [quality for *_, quality in points]
     axes.set_xscale("log")
-    axes.set_xlim(min(costs) / 1.5, max(costs) * 2.5)
+    axes.set_xlim(min(costs) / 1.5, max(costs) * 1.5)
     for axis in (axes.xaxis.set_major_formatter, axes.xaxis.set_minor_formatter):
         axis(FuncFormatter(_leading_digits))
     center, half = np.mean(qualities), max(0.02, 0.8 * np.ptp(qualities))
