@@ -16,7 +16,7 @@ import numpy as np
 
 from tfcompress.errors import LayerError
 from tfcompress.graph.layers import flavor_of, own_weights, walk_layers
-from tfcompress.graph.wiring import Tensor, Wiring, flatten, functional_core, read_wiring
+from tfcompress.graph.wiring import Wiring, flatten, functional_core, read_wiring, substitute
 
 Key = tuple[str, str]
 """A weight: (layer path, role), such as `("encoder/conv", "kernel")`."""
@@ -94,7 +94,7 @@ class _Builder:
         values = {t.index: new for t, new in zip(wiring.inputs, inputs, strict=True)}
         chain = list(inputs[:1])
         for call in wiring.calls:
-            args, kwargs = _with(values, (call.args, dict(call.kwargs)))
+            args, kwargs = substitute((call.args, dict(call.kwargs)), values)
             path = prefix + call.path
             self.met.add(path)
             edit = self.edits.get(path, Edit())
@@ -170,14 +170,6 @@ class _Builder:
             except TypeError:
                 pass  # its constructor is its own: the graph is kept, its class is not
         return library.Model(inputs, outputs, name=old.name)
-
-
-def _with(values: Mapping[int, Any], structure: Any) -> Any:
-    import tensorflow as tf
-
-    return tf.nest.map_structure(
-        lambda leaf: values[leaf.index] if isinstance(leaf, Tensor) else leaf, structure
-    )
 
 
 def _fresh(op: Any, path: str, changes: Mapping[str, Any]) -> Any:
