@@ -8,6 +8,7 @@ every shape is checked.
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -62,7 +63,7 @@ def rebuild(
             without a value, or one of the wrong shape.
     """
     edits = dict(edits or {})
-    builder = _Builder(model, edits)
+    builder = GraphBuilder(model, edits)
     new = builder.model(model, "", None)
     unknown = sorted(set(edits) - builder.met)
     if unknown:
@@ -77,11 +78,18 @@ def rebuild(
     return new
 
 
-class _Builder:
-    """Makes new layers once each and plays the graph with them."""
+class GraphBuilder:
+    """Makes new layers once each and plays the graph with them.
 
-    def __init__(self, model: Any, edits: Mapping[str, Edit]) -> None:
+    Args:
+        model: Whose flavor is read.
+        edits: By path.
+        library: Module of the flavor that is built; default the model's.
+    """
+
+    def __init__(self, model: Any, edits: Mapping[str, Edit], library: str = "") -> None:
         self.flavor = flavor_of(model)
+        self.library = importlib.import_module(library or self.flavor)
         self.edits = edits
         self.made: dict[int, Any] = {}
         self.met: set[str] = set()
@@ -90,7 +98,7 @@ class _Builder:
         """A new model; `shapes` are those of its inputs where they differ from the old ones."""
         wiring = read_wiring(old)
         core = functional_core(old, self.flavor)
-        inputs = self._inputs(core, shapes)
+        inputs = self.inputs(core, shapes)
         values = {t.index: new for t, new in zip(wiring.inputs, inputs, strict=True)}
         chain = list(inputs[:1])
         for call in wiring.calls:
@@ -109,7 +117,8 @@ class _Builder:
             )
         return self._close(old, core, wiring, values, chain)
 
-    def _inputs(self, core: Any, shapes: Sequence[tuple[int | None, ...]] | None) -> list[Any]:
+    def inputs(self, core: Any, shapes: Sequence[tuple[int | None, ...]] | None) -> list[Any]:
+        """New symbolic inputs."""
         made = []
         key = "batch_shape" if self.flavor == "keras" else "batch_input_shape"
         for i, tensor in enumerate(core.inputs):
@@ -135,41 +144,42 @@ class _Builder:
             ]
             made = [self.model(op, f"{path}/", shapes)]
         else:
-            made = [_fresh(op, path, edit.config)]
+            made = [self.fresh(op, path, edit.config)]
         self.made[id(op)] = made
         return made
+
+    def fresh(self, op: Any, path: str, changes: Mapping[str, Any]) -> Any:
+        """A new layer (or other callable) in the place of an operation."""
+        return _fresh(op, path, changes)
 
     def _close(
         self, old: Any, core: Any, wiring: Wiring, values: Mapping[int, Any], chain: Sequence[Any]
     ) -> Any:
         """The model object around a new graph, of the old one's class where that is possible."""
-        if self.flavor == "keras":
-            import keras as library
-            from keras.src.models.functional import Functional as plain
-
-            structures = (core._inputs_struct, core._outputs_struct)
-        else:
-            import tf_keras as library
-
-            plain = library.Model
-            structures = (core._nested_inputs, core._nested_outputs)
-        if isinstance(old, library.Sequential):
-            first = chain[0]._keras_history
-            entry = first.operation if self.flavor == "keras" else first.layer
-            return type(old)([entry, *chain[1:]], name=old.name)
         import tensorflow as tf
 
+        if type(old).__name__ == "Sequential":
+            history = chain[0]._keras_history
+            entry = getattr(history, "operation", None) or history.layer
+            return self.library.Sequential([entry, *chain[1:]], name=old.name)
+        if self.flavor == "keras":
+            structures = (core._inputs_struct, core._outputs_struct)
+        else:
+            structures = (core._nested_inputs, core._nested_outputs)
         news = [[values[t.index] for t in tensors] for tensors in (wiring.inputs, wiring.outputs)]
         inputs, outputs = (
             tf.nest.pack_sequence_as(structure, new)
             for structure, new in zip(structures, news, strict=True)
         )
-        if type(old) not in (plain, library.Model):
+        if self.library.__name__ == self.flavor and type(old).__name__ not in _PLAIN:
             try:
                 return type(old)(inputs=inputs, outputs=outputs, name=old.name)
             except TypeError:
                 pass  # its constructor is its own: the graph is kept, its class is not
-        return library.Model(inputs, outputs, name=old.name)
+        return self.library.Model(inputs, outputs, name=old.name)
+
+
+_PLAIN = ("Functional", "Model")
 
 
 def _fresh(op: Any, path: str, changes: Mapping[str, Any]) -> Any:
