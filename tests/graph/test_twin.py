@@ -1,0 +1,113 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+import tf_keras
+
+from benchmarks.masked_reference import randomize
+from tests.pruning.channel_zoo import ZOO, inputs_for
+from tfcompress.errors import LayerError
+from tfcompress.graph.layers import flavor_of, walk_layers
+from tfcompress.graph.twin import to_keras3, to_tf_keras
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def outputs_of(model, inputs):
+    made = model(inputs, training=False)
+    return [np.asarray(value) for value in (made if isinstance(made, (list, tuple)) else [made])]
+
+
+@pytest.mark.parametrize("name", ZOO)
+def test_there_and_back(library, name):
+    model = ZOO[name](library)
+    randomize(model)
+    cross = (to_tf_keras, to_keras3) if library is keras else (to_keras3, to_tf_keras)
+    twin = cross[0](model)
+    assert flavor_of(twin) != flavor_of(model)
+    again = cross[1](twin)
+    assert flavor_of(again) == flavor_of(model)
+    inputs = inputs_for(model)
+    for a, b, c in zip(*(outputs_of(m, inputs) for m in (model, twin, again)), strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-5 * max(1, np.abs(a).max()))
+        np.testing.assert_allclose(a, c, atol=1e-5 * max(1, np.abs(a).max()))
+    weighty = [[p.path for p in walk_layers(m) if p.layer.weights] for m in (model, again)]
+    assert weighty[0] == weighty[1]
+
+
+@pytest.mark.parametrize("name", ["hard_sigmoid", "hard_silu", "relu6", "silu", "gelu", "elu"])
+def test_activations_mean_the_same_over_there(name):
+    x = inputs = keras.Input((5,))
+    x = keras.layers.Dense(4, activation=name)(x)
+    model = keras.Model(inputs, keras.layers.Activation(name)(x))
+    randomize(model)
+    data = np.linspace(-9, 9, 50).reshape(10, 5).astype("float32")
+    twin = to_tf_keras(model)
+    back = to_keras3(twin)
+    np.testing.assert_allclose(outputs_of(twin, data)[0], outputs_of(model, data)[0], atol=1e-5)
+    np.testing.assert_allclose(outputs_of(back, data)[0], outputs_of(model, data)[0], atol=1e-5)
+    assert back.layers[1].get_config()["activation"] == model.layers[1].get_config()["activation"]
+
+
+def test_legacy_hard_sigmoid_is_not_keras_3s():
+    """clip(0.2 x + 0.5) there, relu6(x + 3) / 6 here."""
+    inputs = tf_keras.Input((1,))
+    model = tf_keras.Model(inputs, tf_keras.layers.Activation("hard_sigmoid")(inputs))
+    x = np.array([[1.0]], "float32")
+    assert outputs_of(to_keras3(model), x)[0] == pytest.approx(0.7)
+
+
+def test_options_that_have_other_names():
+    inputs = keras.Input((4,))
+    x = keras.layers.LeakyReLU(negative_slope=0.17, name="leaky")(inputs)
+    x = keras.layers.BatchNormalization(momentum=0.7, trainable=False, name="norm")(x)
+    x = keras.layers.Dense(3, kernel_regularizer="l2", name="dense")(x)
+    twin = to_tf_keras(keras.Model(inputs, keras.layers.Dropout(0.3, seed=7, name="drop")(x)))
+    assert twin.get_layer("leaky").alpha == pytest.approx(0.17)
+    assert twin.get_layer("norm").momentum == pytest.approx(0.7)
+    assert not twin.get_layer("norm").trainable
+    assert twin.get_layer("dense").kernel_regularizer is not None
+    assert twin.get_layer("drop").rate == pytest.approx(0.3)
+
+
+def test_mixed_precision_policies_cross():
+    inputs = keras.Input((4,))
+    x = keras.layers.Dense(3, dtype="mixed_float16", name="half")(inputs)
+    model = keras.Model(inputs, keras.layers.Dense(2, dtype="float32")(x))
+    twin = to_tf_keras(model, check=False)
+    assert twin.get_layer("half").compute_dtype == "float16"
+    assert to_keras3(twin, check=False).get_layer("half").compute_dtype == "float16"
+
+
+def test_what_cannot_cross_is_named():
+    inputs = keras.Input((4,))
+    model = keras.Model(inputs, keras.layers.Lambda(lambda x: x * 2, name="twice")(inputs))
+    with pytest.raises(LayerError, match="layer 'twice': Lambda cannot cross from keras to tf_k"):
+        to_tf_keras(model)
+    with pytest.raises(LayerError, match="it is a keras model already"):
+        to_keras3(model)
+
+
+def test_the_environment_stays_as_it_was():
+    code = (
+        "import os, tensorflow as tf, keras\n"
+        "from tfcompress.graph.twin import to_tf_keras\n"
+        "x = keras.Input((3,))\n"
+        "to_tf_keras(keras.Model(x, keras.layers.Dense(2)(x)))\n"
+        "print('TF_USE_LEGACY_KERAS' in os.environ, tf.keras.__version__ == keras.__version__)\n"
+    )
+    clean = {k: v for k, v in os.environ.items() if k != "TF_USE_LEGACY_KERAS"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, env=clean, capture_output=True, text=True
+    )
+    assert done.stdout.split() == ["False", "True"], done.stderr
+
+
+@pytest.mark.parametrize("name", ["MobileNetV2", "MobileNetV3Small", "EfficientNetB0"])
+def test_applications_cross_and_come_back(name):
+    model = getattr(keras.applications, name)((96, 96, 3), weights=None)
+    to_keras3(to_tf_keras(model))  # both check their outputs

@@ -1,0 +1,245 @@
+"""Keras 3 <-> tf_keras twins: the same model in the other library, outputs equal.
+
+TensorFlow Model Optimization knows only tf_keras. `to_tf_keras` plays a Keras 3 model's graph with
+tf_keras layers, `to_keras3` the way back; weights are carried layer by layer. Bare operations
+(`keras.ops`, tf_keras' lambda operations) cross by the table in `twin_ops`. The two libraries
+differ in names (`negative_slope`, `alpha`), in defaults, and in what "hard_sigmoid" means; all of
+that is here.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from tfcompress.errors import LayerError
+from tfcompress.graph.layers import flavor_of, own_weights, walk_layers
+from tfcompress.graph.rebuild import GraphBuilder
+from tfcompress.graph.twin_ops import crossing_function
+
+# Config keys that mean the same under another name: (class, Keras 3 key, tf_keras key).
+_RENAMED = (("LeakyReLU", "negative_slope", "alpha"),)
+# Activations that one library lacks or defines differently; they cross as functions.
+_FOREIGN = ("hard_sigmoid", "hard_silu", "hard_swish", "relu6", "celu", "squareplus")
+_PACKAGE = "tfcompress"
+
+
+def to_tf_keras(model: Any, check: bool = True) -> Any:
+    """The tf_keras twin of a Keras 3 model.
+
+    Args:
+        model: Functional or Sequential, nested, shared layers, several inputs and outputs.
+        check: Compare the outputs on random input (1e-5 relative).
+
+    Returns:
+        A tf_keras model with the same layer names and weights, not compiled.
+
+    Raises:
+        LayerError: It has no graph, a layer that cannot cross, or (with `check`) outputs differ.
+    """
+    return _crossed(model, "keras", "tf_keras", check)
+
+
+def to_keras3(model: Any, check: bool = True) -> Any:
+    """The Keras 3 twin of a tf_keras model; as `to_tf_keras` the other way round."""
+    return _crossed(model, "tf_keras", "keras", check)
+
+
+def _crossed(model: Any, source: str, target: str, check: bool) -> Any:
+    if flavor_of(model) != source:
+        raise LayerError(
+            f"model {model.name!r}", f"it is a {target} model already", "use it as it is"
+        )
+    builder = _Crossing(model, target)
+    twin = builder.model(model, "", None)
+    _carry(model, builder)
+    if check:
+        _check_equal(model, twin)
+    return twin
+
+
+class _Crossing(GraphBuilder):
+    """Plays a graph with the other library's layers."""
+
+    def __init__(self, model: Any, target: str) -> None:
+        super().__init__(model, {}, target)
+        self.pairs: list[tuple[str, Any, Any]] = []
+
+    def inputs(self, core: Any, shapes: Sequence[tuple[int | None, ...]] | None) -> list[Any]:
+        """Inputs of the same names, shapes and types."""
+        made = []
+        for i, tensor in enumerate(core.inputs):
+            history = tensor._keras_history
+            layer = getattr(history, "operation", None) or history.layer
+            shape = tuple(tensor.shape if shapes is None else shapes[i])
+            dtype = tensor.dtype if isinstance(tensor.dtype, str) else tensor.dtype.name
+            made.append(
+                self.library.Input(
+                    shape[1:], batch_size=shape[0], dtype=dtype, name=_safe(layer.name)
+                )
+            )
+        return made
+
+    def fresh(self, op: Any, path: str, changes: Mapping[str, Any]) -> Any:
+        """The other library's layer, or a function for a bare operation."""
+        function = crossing_function(op, self.flavor)
+        if function is not None:
+            return function
+        kind = type(op).__name__
+        made_of = getattr(self.library.layers, kind, None)
+        if made_of is None or kind == "Lambda" or not hasattr(op, "weights"):
+            raise LayerError(
+                f"layer {path!r}",
+                f"{kind} cannot cross from {self.flavor} to {self.library.__name__}",
+                "replace it by layers that both libraries have",
+            )
+        config = {**self._config(op, kind), **changes}
+        accepted = _accepted(made_of)
+        make = made_of if kind == "MultiHeadAttention" else made_of.from_config
+        config = {k: v for k, v in config.items() if k in accepted}
+        try:
+            layer = make(**config) if make is made_of else make(config)
+        except Exception as error:
+            raise LayerError(
+                f"layer {path!r}",
+                f"{kind} cannot be made in {self.library.__name__} ({error})",
+                "change its options to ones that both libraries have",
+            ) from error
+        self.pairs.append((path, op, layer))
+        return layer
+
+    def _config(self, op: Any, kind: str) -> dict[str, Any]:
+        config = {key: self._value(value) for key, value in op.get_config().items()}
+        for name, keras3, legacy in _RENAMED:
+            ours, theirs = (keras3, legacy) if self.flavor == "keras" else (legacy, keras3)
+            if kind == name and ours in config:
+                config[theirs] = config.pop(ours)
+        config["name"] = _safe(config["name"])
+        if kind == "BatchNormalization" and isinstance(config.get("axis"), (list, tuple)):
+            config["axis"] = config["axis"][0]
+        for key in ("activation", "recurrent_activation"):
+            if isinstance(config.get(key), str):
+                config[key] = self._activation(config[key])
+        if isinstance(config.get("dtype"), str) and self.library.__name__ == "tf_keras":
+            config["dtype"] = self.library.mixed_precision.Policy(config["dtype"])
+        return config
+
+    def _value(self, value: Any) -> Any:
+        """A config value in the plainer form that both libraries read."""
+        if isinstance(value, Mapping):
+            if value.get("class_name") in ("DTypePolicy", "Policy"):
+                return value["config"]["name"]
+            if "class_name" in value and "config" in value:
+                config = value["config"]
+                if isinstance(config, Mapping):
+                    drop = ("input_axes", "output_axes")
+                    config = {k: self._value(v) for k, v in config.items() if k not in drop}
+                if value["class_name"] == "function":
+                    return str(config).split(">")[-1]
+                return {"class_name": value["class_name"], "config": config}
+            return {k: self._value(v) for k, v in value.items()}
+        if isinstance(value, tuple):
+            return tuple(self._value(item) for item in value)
+        if isinstance(value, list) or type(value).__name__ == "ListWrapper":
+            return [self._value(item) for item in value]
+        return value
+
+    def _activation(self, name: str) -> Any:
+        """An activation's name, or a function where the name means something else over there."""
+        plain = name.rpartition(">")[2]
+        ours = f"{self.library.__name__}_"
+        if plain.startswith(ours):  # it came from there: the name is right again
+            return plain.removeprefix(ours)
+        if plain == "silu":
+            return "swish"  # both know this name; TFMOT only this one
+        if plain not in _FOREIGN:
+            return plain
+        import keras
+        import tf_keras
+
+        source = keras if self.flavor == "keras" else tf_keras
+        inner = source.activations.get(plain)
+
+        def function(x: Any) -> Any:
+            return inner(x)
+
+        function.__name__ = f"{self.flavor}_{plain}"
+        registered = self.library.saving.register_keras_serializable(_PACKAGE, function.__name__)
+        return registered(function)
+
+
+def _carry(model: Any, builder: _Crossing) -> None:
+    for path, old, new in builder.pairs:
+        ours, theirs = _variables(old), _variables(new)
+        shapes = [[tuple(v.shape) for v in side] for side in (ours, theirs)]
+        if shapes[0] != shapes[1]:
+            raise LayerError(
+                f"layer {path!r}",
+                f"its weights have shapes {shapes[0]}, its twin's {shapes[1]}",
+                "report it: the libraries differ in this layer",
+            )
+        for mine, twin in zip(ours, theirs, strict=True):
+            twin.assign(np.asarray(mine))
+        new.trainable = old.trainable
+
+
+def _variables(layer: Any) -> list[Any]:
+    """Own and inner weights in the order of the layers, without seeds."""
+    inner = [variable for placed in walk_layers(layer) for _, variable in own_weights(placed.layer)]
+    known = {id(variable) for variable in inner}
+    return [*(v for _, v in own_weights(layer) if id(v) not in known), *inner]
+
+
+def _accepted(layer_class: type) -> set[str]:
+    """Names of the constructor's arguments, those of its base classes included."""
+    own = inspect.signature(layer_class.__init__).parameters
+    if all(parameter.kind != parameter.VAR_KEYWORD for parameter in own.values()):
+        return set(own)
+    names = {"name", "trainable", "dtype"}
+    for base in layer_class.__mro__:
+        if "__init__" in vars(base):
+            names |= set(inspect.signature(base.__init__).parameters)
+    return names
+
+
+def _safe(name: str) -> str:
+    return name.replace("/", "_")
+
+
+def _check_equal(model: Any, twin: Any) -> None:
+    import tensorflow as tf
+
+    generator = np.random.default_rng(0)
+    inputs = []
+    for tensor in model.inputs:
+        shape = [2 if size is None else size for size in tensor.shape]
+        shape = [64 if size is None else size for size in shape]
+        dtype = tf.as_dtype(tensor.dtype)
+        if dtype.is_floating:
+            inputs.append(generator.uniform(-1, 1, shape).astype(dtype.as_numpy_dtype))
+        else:
+            inputs.append(generator.integers(0, 2, shape).astype(dtype.as_numpy_dtype))
+    both = [
+        tf.nest.flatten(m(inputs[0] if len(inputs) == 1 else _packed(m, inputs), training=False))
+        for m in (model, twin)
+    ]
+    for i, (ours, theirs) in enumerate(zip(*both, strict=True)):
+        a, b = np.asarray(ours, np.float64), np.asarray(theirs, np.float64)
+        difference = np.abs(a - b).max() / max(1.0, np.abs(a).max())
+        if not difference <= 1e-5:
+            raise LayerError(
+                f"model {model.name!r}",
+                f"output {i} of its twin differs by {difference:.2g} of the largest value",
+                "pass check=False if that is expected (mixed precision), else report the model",
+            )
+
+
+def _packed(model: Any, inputs: list[Any]) -> Any:
+    import tensorflow as tf
+
+    structure = getattr(model, "_inputs_struct", None)
+    structure = model._nested_inputs if structure is None else structure
+    return tf.nest.pack_sequence_as(structure, inputs)
