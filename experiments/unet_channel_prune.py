@@ -60,10 +60,10 @@ class Config(SegmentationConfig):
     """Shares of the MACs to keep, one U-Net each."""
     score: str = "l2"
     """How channels are chosen: l1, l2, fpgm, gamma, apoz, mean_activation, taylor, random."""
-    scope: Literal["global", "group"] = "global"
+    scope: Literal["global", "group"] = "group"
     """Compare scores between layers, or take the same share of each."""
-    rounds: int = 3
-    """Prunings between dense_epochs and sparse_epoch."""
+    rounds: int = 1
+    """Prunings between dense_epochs and sparse_epoch; one is at dense_epochs."""
     round_to: int = 4
     """Keep multiples of this many channels."""
     min_kept: float = 0.25
