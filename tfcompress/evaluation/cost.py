@@ -25,6 +25,7 @@ import numpy as np
 
 from tfcompress.errors import LayerError
 from tfcompress.graph.layers import own_weights, walk_layers
+from tfcompress.graph.wiring import pack_inputs
 from tfcompress.reporting.tables import Table
 
 Shape = tuple[int, ...]
@@ -271,7 +272,7 @@ def _trace(model: Any, shapes: Sequence[Shape]) -> dict[int, _Note]:
 
     @tf.function(input_signature=specs, autograph=False)
     def forward(*tensors: Any) -> Any:
-        return model(tensors[0] if len(tensors) == 1 else list(tensors), training=False)
+        return model(pack_inputs(model, tensors), training=False)
 
     layers = [model, *(placed.layer for placed in walk_layers(model))]
     with _watched(list({id(layer): layer for layer in layers}.values()), notes, tf):

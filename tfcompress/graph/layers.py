@@ -121,8 +121,8 @@ def own_weights(layer: Any) -> list[tuple[str, Any]]:
     used: dict[str, int] = {}
     pairs = []
     for variable in _weights(layer):
-        if id(variable) in below:
-            continue
+        if id(variable) in below or not hasattr(variable, "assign") or None in variable.shape:
+            continue  # lookup tables and bin boundaries are no weights
         role = variable.name.rsplit("/", 1)[-1].split(":")[0]
         role = _AUTOMATIC.sub("variable", role)
         if "seed_generator" in getattr(variable, "path", variable.name):

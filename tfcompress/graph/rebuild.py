@@ -9,6 +9,7 @@ every shape is checked.
 from __future__ import annotations
 
 import importlib
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -72,9 +73,9 @@ def rebuild(
             f"model {model.name!r} has no operation at this path",
             f"use one of {', '.join(sorted(builder.met)[:30])}",
         )
-    _carry_weights(model, new, dict(weights or {}))
+    _carry_weights(builder, dict(weights or {}))
     _carry_flags(model, new)
-    _carry_compile_state(model, new)
+    carry_compile_state(model, new)
     return new
 
 
@@ -93,6 +94,9 @@ class GraphBuilder:
         self.edits = edits
         self.made: dict[int, Any] = {}
         self.met: set[str] = set()
+        self.pairs: list[tuple[str, Any, Any]] = []  # (path, old operation, new layer)
+        self.replaced: list[tuple[str, Any]] = []  # (path, new layer)
+        self._paths = {id(placed.layer): placed.path for placed in walk_layers(model)}
 
     def model(self, old: Any, prefix: str, shapes: Sequence[tuple[int | None, ...]] | None) -> Any:
         """A new model; `shapes` are those of its inputs where they differ from the old ones."""
@@ -103,7 +107,7 @@ class GraphBuilder:
         chain = list(inputs[:1])
         for call in wiring.calls:
             args, kwargs = substitute((call.args, dict(call.kwargs)), values)
-            path = prefix + call.path
+            path = self._paths.get(id(call.op), prefix + call.path)
             self.met.add(path)
             edit = self.edits.get(path, Edit())
             if edit.arguments is not None:
@@ -136,6 +140,8 @@ class GraphBuilder:
             return self.made[id(op)]
         if edit.replacement:
             made = list(edit.replacement)
+            parent = path.rpartition("/")[0]
+            self.replaced += [(f"{parent}/{new.name}" if parent else new.name, new) for new in made]
         elif functional_core(op, self.flavor) is not None:
             symbolic = [leaf for leaf in leaves if hasattr(leaf, "_keras_history")]
             shapes = [
@@ -143,8 +149,13 @@ class GraphBuilder:
                 for a, b in zip(functional_core(op, self.flavor).inputs, symbolic, strict=True)
             ]
             made = [self.model(op, f"{path}/", shapes)]
+        elif type(op).__name__ == "TimeDistributed":  # what it wraps may be used outside as well
+            inner = self._layers(op.layer, f"{path}/{op.layer.name}", Edit(), ())[0]
+            made = [self.library.layers.TimeDistributed(inner, name=op.name)]
         else:
             made = [self.fresh(op, path, edit.config)]
+            if hasattr(op, "weights") and hasattr(made[0], "weights"):
+                self.pairs.append((path, op, made[0]))
         self.made[id(op)] = made
         return made
 
@@ -183,54 +194,97 @@ _PLAIN = ("Functional", "Model")
 
 
 def _fresh(op: Any, path: str, changes: Mapping[str, Any]) -> Any:
+    kind = type(op).__name__
     try:
         config = op.get_config()
     except NotImplementedError:
         raise LayerError(
             f"layer {path!r}",
-            f"{type(op).__name__} has no get_config(), so it cannot be made again",
+            f"{kind} has no get_config(), so it cannot be made again",
             "define get_config() on the class, returning its constructor's arguments",
         ) from None
+    config.update({key: value for key, value in _adapted(op, config).items() if value is not None})
+    config.update(changes)
     try:
-        return type(op).from_config({**config, **changes})
+        return type(op).from_config(config)
     except Exception as error:
-        raise LayerError(
-            f"layer {path!r}",
-            f"{type(op).__name__} cannot be made from its own config ({error})",
-            "let from_config(get_config()) work on the class",
-        ) from error
+        # What a config cannot hold (a function that is not registered) is taken as it is.
+        live = {
+            key: getattr(op, key)
+            for key, value in config.items()
+            if key not in changes and value is not None and callable(getattr(op, key, None))
+        }
+        if kind == "Lambda":
+            live = {"function": op.function, "output_shape": getattr(op, "_output_shape", None)}
+        try:
+            return type(op)(**{**config, **live})
+        except Exception:
+            raise LayerError(
+                f"layer {path!r}",
+                f"{kind} cannot be made from its own config ({error})",
+                "let from_config(get_config()) work on the class",
+            ) from error
 
 
-def _carry_weights(old: Any, new: Any, given: dict[Key, np.ndarray]) -> None:
-    kept = {
-        (placed.path, role): variable
-        for placed in walk_layers(old)
+def _adapted(op: Any, config: Mapping[str, Any]) -> dict[str, Any]:
+    """What preprocessing layers learned by `adapt` and keep outside their config and weights."""
+    found: dict[str, Any] = {}
+    if "vocabulary" in config and config["vocabulary"] is None and hasattr(op, "get_vocabulary"):
+        found["vocabulary"] = op.get_vocabulary(include_special_tokens=False)
+    if "bin_boundaries" in config and config["bin_boundaries"] is None:
+        boundaries = getattr(op, "bin_boundaries", None)
+        found["bin_boundaries"] = None if boundaries is None else list(np.asarray(boundaries))
+    return found
+
+
+def variables_of(path: str, layer: Any) -> list[tuple[Key, Any]]:
+    """Weights of a layer and of all that it holds, in order, by (path, role)."""
+    below = [
+        ((f"{path}/{placed.path}" if placed.path != "." else path, role), variable)
+        for placed in walk_layers(layer)
         for role, variable in own_weights(placed.layer)
-    }
-    for placed in walk_layers(new):
-        for role, variable in own_weights(placed.layer):
-            key = (placed.path, role)
-            where = f"layer {placed.path!r}"
-            if key in given:
-                value = given.pop(key)
-            elif key in kept:
-                value = np.asarray(kept[key])
-            else:
+    ]
+    return below
+
+
+def _carry_weights(builder: GraphBuilder, given: dict[Key, np.ndarray]) -> None:
+    """Old layers' weights to their new ones, position by position; given values come first."""
+    for path, old, new in builder.pairs:
+        ours, theirs = variables_of(path, old), variables_of(path, new)
+        if len(ours) != len(theirs):
+            raise LayerError(
+                f"layer {path!r}",
+                f"made again it has {len(theirs)} weights instead of {len(ours)}",
+                "let get_config() return all that decides the weights",
+            )
+        for (key, variable), (_, target) in zip(ours, theirs, strict=True):
+            _assign(key, target, given.pop(key) if key in given else np.asarray(variable))
+        if type(new).__name__ == "Normalization":
+            new.finalize_state()  # it computes with copies of its weights
+    for path, new in builder.replaced:
+        for key, target in variables_of(path, new):
+            if key not in given:
                 raise LayerError(
-                    where, f"its {role} is new and has no value", "pass it in `weights`"
+                    f"layer {key[0]!r}",
+                    f"its {key[1]} is new and has no value",
+                    "pass it in `weights`",
                 )
-            if tuple(value.shape) != tuple(variable.shape):
-                raise LayerError(
-                    where,
-                    f"its {role} has shape {tuple(variable.shape)}, the value {value.shape}",
-                    "let the edited config and the weights agree",
-                )
-            variable.assign(value)
+            _assign(key, target, given.pop(key))
     if given:
         path, role = next(iter(given))
         raise LayerError(
             f"layer {path!r}", f"it has no weight {role!r}", "drop the value, or correct its path"
         )
+
+
+def _assign(key: Key, variable: Any, value: np.ndarray) -> None:
+    if tuple(value.shape) != tuple(variable.shape):
+        raise LayerError(
+            f"layer {key[0]!r}",
+            f"its {key[1]} has shape {tuple(variable.shape)}, the value {value.shape}",
+            "let the edited config and the weights agree",
+        )
+    variable.assign(value)
 
 
 def _carry_flags(old: Any, new: Any) -> None:
@@ -244,8 +298,29 @@ def _carry_flags(old: Any, new: Any) -> None:
             placed.layer.trainable = flag
 
 
-def _carry_compile_state(old: Any, new: Any) -> None:
+def carry_compile_state(old: Any, new: Any) -> None:
+    """Compile a model as another is, with a fresh optimizer.
+
+    Losses and metrics that cannot be made from their config (functions that are not registered) are
+    shared between the two.
+
+    Warns:
+        UserWarning: It could not be done; the new model is not compiled.
+    """
     compiled = getattr(old, "compiled", False) or getattr(old, "_is_compiled", False)
     config = old.get_compile_config() if compiled else None
-    if config:
+    if not config:
+        return
+    try:
         new.compile_from_config(config)
+    except Exception:
+        try:
+            options = dict(old._compile_config.config)
+            optimizer = old.optimizer
+            options["optimizer"] = type(optimizer).from_config(optimizer.get_config())
+            new.compile(**options)
+        except Exception as error:
+            warnings.warn(
+                f"model {new.name!r} is not compiled: its compile state cannot be copied ({error})",
+                stacklevel=3,
+            )

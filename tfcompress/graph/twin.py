@@ -16,9 +16,10 @@ from typing import Any
 import numpy as np
 
 from tfcompress.errors import LayerError
-from tfcompress.graph.layers import flavor_of, own_weights, walk_layers
-from tfcompress.graph.rebuild import GraphBuilder
+from tfcompress.graph.layers import flavor_of
+from tfcompress.graph.rebuild import GraphBuilder, variables_of
 from tfcompress.graph.twin_ops import crossing_function
+from tfcompress.graph.wiring import pack_inputs
 
 # Config keys that mean the same under another name: (class, Keras 3 key, tf_keras key).
 _RENAMED = (("LeakyReLU", "negative_slope", "alpha"),)
@@ -66,7 +67,6 @@ class _Crossing(GraphBuilder):
 
     def __init__(self, model: Any, target: str) -> None:
         super().__init__(model, {}, target)
-        self.pairs: list[tuple[str, Any, Any]] = []
 
     def inputs(self, core: Any, shapes: Sequence[tuple[int | None, ...]] | None) -> list[Any]:
         """Inputs of the same names, shapes and types."""
@@ -108,7 +108,6 @@ class _Crossing(GraphBuilder):
                 f"{kind} cannot be made in {self.library.__name__} ({error})",
                 "change its options to ones that both libraries have",
             ) from error
-        self.pairs.append((path, op, layer))
         return layer
 
     def _config(self, op: Any, kind: str) -> dict[str, Any]:
@@ -173,7 +172,7 @@ class _Crossing(GraphBuilder):
 
 def _carry(model: Any, builder: _Crossing) -> None:
     for path, old, new in builder.pairs:
-        ours, theirs = _variables(old), _variables(new)
+        ours, theirs = ([v for _, v in variables_of(path, side)] for side in (old, new))
         shapes = [[tuple(v.shape) for v in side] for side in (ours, theirs)]
         if shapes[0] != shapes[1]:
             raise LayerError(
@@ -183,14 +182,9 @@ def _carry(model: Any, builder: _Crossing) -> None:
             )
         for mine, twin in zip(ours, theirs, strict=True):
             twin.assign(np.asarray(mine))
+        if type(new).__name__ == "Normalization":
+            new.finalize_state()
         new.trainable = old.trainable
-
-
-def _variables(layer: Any) -> list[Any]:
-    """Own and inner weights in the order of the layers, without seeds."""
-    inner = [variable for placed in walk_layers(layer) for _, variable in own_weights(placed.layer)]
-    known = {id(variable) for variable in inner}
-    return [*(v for _, v in own_weights(layer) if id(v) not in known), *inner]
 
 
 def _accepted(layer_class: type) -> set[str]:
@@ -222,10 +216,7 @@ def _check_equal(model: Any, twin: Any) -> None:
             inputs.append(generator.uniform(-1, 1, shape).astype(dtype.as_numpy_dtype))
         else:
             inputs.append(generator.integers(0, 2, shape).astype(dtype.as_numpy_dtype))
-    both = [
-        tf.nest.flatten(m(inputs[0] if len(inputs) == 1 else _packed(m, inputs), training=False))
-        for m in (model, twin)
-    ]
+    both = [tf.nest.flatten(m(pack_inputs(m, inputs), training=False)) for m in (model, twin)]
     for i, (ours, theirs) in enumerate(zip(*both, strict=True)):
         a, b = np.asarray(ours, np.float64), np.asarray(theirs, np.float64)
         difference = np.abs(a - b).max() / max(1.0, np.abs(a).max())
@@ -235,11 +226,3 @@ def _check_equal(model: Any, twin: Any) -> None:
                 f"output {i} of its twin differs by {difference:.2g} of the largest value",
                 "pass check=False if that is expected (mixed precision), else report the model",
             )
-
-
-def _packed(model: Any, inputs: list[Any]) -> Any:
-    import tensorflow as tf
-
-    structure = getattr(model, "_inputs_struct", None)
-    structure = model._nested_inputs if structure is None else structure
-    return tf.nest.pack_sequence_as(structure, inputs)

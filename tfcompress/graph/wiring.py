@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tfcompress.errors import LayerError
-from tfcompress.graph.layers import Flavor, flavor_of
+from tfcompress.graph.layers import Flavor, flavor_of, walk_layers
 
 Shape = tuple[int | None, ...]
 
@@ -71,6 +71,7 @@ class Wiring:
         inputs: The model's inputs, flat.
         outputs: The model's outputs, flat.
         tensors: Every tensor by index.
+        nested: (path, inputs) of each call of a model inside the model, where those were spliced.
     """
 
     model: Any
@@ -79,6 +80,7 @@ class Wiring:
     inputs: tuple[Tensor, ...]
     outputs: tuple[Tensor, ...]
     tensors: tuple[Tensor, ...]
+    nested: tuple[tuple[str, tuple[Tensor, ...]], ...] = ()
 
 
 def read_wiring(model: Any, flat: bool = False) -> Wiring:
@@ -101,12 +103,24 @@ def read_wiring(model: Any, flat: bool = False) -> Wiring:
             "build it functionally; a subclassed model often becomes functional by "
             "x = keras.Input(shape); keras.Model(x, model.call(x))",
         )
-    reader = _Reader(flavor, flat)
+    reader = _Reader(model, flavor, flat)
     inputs = tuple(reader.tensor(t) for t in graph.inputs)
     known = {id(t): mine for t, mine in zip(graph.inputs, inputs, strict=True)}
     reader.splice(graph, "", known)
     outputs = tuple(known[id(t)] for t in graph.outputs)
-    return Wiring(model, flavor, tuple(reader.calls), inputs, outputs, tuple(reader.tensors))
+    calls, tensors, nested = (tuple(x) for x in (reader.calls, reader.tensors, reader.nested))
+    return Wiring(model, flavor, calls, inputs, outputs, tensors, nested)
+
+
+def pack_inputs(model: Any, flat: Sequence[Any]) -> Any:
+    """Inputs in the structure that a model takes: one, a list, a dict."""
+    import tensorflow as tf
+
+    structure = getattr(model, "_inputs_struct", None)
+    structure = getattr(model, "_nested_inputs", None) if structure is None else structure
+    if isinstance(structure, (dict, tuple)) or (isinstance(structure, list) and len(flat) == 1):
+        return tf.nest.pack_sequence_as(structure, list(flat))
+    return flat[0] if len(flat) == 1 else list(flat)
 
 
 def functional_core(op: Any, flavor: Flavor) -> Any | None:
@@ -190,11 +204,13 @@ def _takes_training(op: Any) -> bool:
 class _Reader:
     """Numbers tensors and collects calls."""
 
-    def __init__(self, flavor: Flavor, flat: bool) -> None:
+    def __init__(self, model: Any, flavor: Flavor, flat: bool) -> None:
         self.flavor = flavor
         self.flat = flat
         self.calls: list[Call] = []
         self.tensors: list[Tensor] = []
+        self.nested: list[tuple[str, tuple[Tensor, ...]]] = []
+        self.paths = {id(placed.layer): placed.path for placed in walk_layers(model)}
 
     def tensor(self, symbolic: Any) -> Tensor:
         dtype = symbolic.dtype if isinstance(symbolic.dtype, str) else symbolic.dtype.name
@@ -208,9 +224,10 @@ class _Reader:
 
         for op, args, kwargs, outputs in _nodes(graph, self.flavor):
             inputs = tuple(known[id(x)] for x in flatten((args, kwargs)) if id(x) in known)
-            path = f"{prefix}{op.name}"
+            path = self.paths.get(id(op), f"{prefix}{op.name}")  # by whatever way it is reached
             inner = functional_core(op, self.flavor) if self.flat else None
             if inner is not None:
+                self.nested.append((path, inputs))
                 inside = {id(t): mine for t, mine in zip(inner.inputs, inputs, strict=True)}
                 self.splice(inner, f"{path}/", inside)
                 made = [inside[id(t)] for t in inner.outputs]

@@ -57,6 +57,7 @@ class Flow:
         self.arguments: dict[str, list[Callable[[Keep, Any], Any]]] = {}
         self.scales: dict[str, np.ndarray] = {}
         self._fresh: dict[str, np.ndarray] = {}
+        self._opaque: dict[Key, str] = {}
         self._cut_at: dict[tuple[Key, int], Cut] = {}
         self._keys = {
             id(variable): (placed.path, role)
@@ -83,6 +84,9 @@ class Flow:
     ) -> None:
         """Note that an axis of a weight shrinks with units; a second call of a layer joins them."""
         if variable is None:
+            return
+        if id(variable) not in self._keys:  # LoRA and quantization compute the kernel anew
+            self.units.freeze(units, "its weight is not held by the layer itself")
             return
         axis %= len(variable.shape)
         key = self._keys[id(variable)]
@@ -124,7 +128,28 @@ class Flow:
         """Freeze all that comes in; what goes out carries nothing."""
         for lanes in inputs:
             self.units.freeze(lanes.units, why)
+        for variable in getattr(call.op, "weights", ()):  # it may hold layers used elsewhere
+            if id(variable) in self._keys:
+                self._opaque[self._keys[id(variable)]] = why
         return [Lanes.fixed(t.shape[1:]) for t in call.outputs]
+
+    def join_calls(self, first: list[Lanes], second: list[Lanes], why: str) -> None:
+        """Let what enters two calls of one thing go together, as its size is the same in both."""
+        for ours, theirs in zip(first, second, strict=True):
+            if ours.units.shape == theirs.units.shape:
+                self.units.join(ours.units, theirs.units, why)
+            else:
+                self.units.freeze(ours.units, why)
+                self.units.freeze(theirs.units, why)
+
+    def close(self) -> None:
+        """Freeze what opaque layers hold, and bring all units to their representatives."""
+        for cut in self.cuts:
+            if cut.key in self._opaque:
+                self.units.freeze(cut.units, self._opaque[cut.key])
+        for cut in self.cuts:
+            cut.units = self.units.roots(cut.units)
+        self.scales = {path: self.units.roots(units) for path, units in self.scales.items()}
 
     def config(self, path: str, rewrite: Callable[[Keep], dict[str, Any]]) -> None:
         """Note which config values of a layer follow from what is kept."""
@@ -140,25 +165,39 @@ def kept(keep: Keep, units: np.ndarray) -> int:
     return int(np.count_nonzero(keep[units]))
 
 
-def trace(wiring: Wiring, rules: Mapping[str, Rule], other: Rule) -> Flow:
+def trace(wiring: Wiring, rules: Mapping[Any, Rule], other: Rule) -> Flow:
     """Run the rules over a flat wiring.
 
     Args:
         wiring: Read with `flat=True`.
-        rules: By class name of the operation.
+        rules: By class, or by name for classes of Keras itself.
         other: Where there is none.
     """
     flow = Flow(wiring)
     for tensor in wiring.inputs:
         flow.lanes[tensor.index] = Lanes.fixed(tensor.shape[1:])
+    earlier: dict[int, list[Lanes]] = {}
     for call in wiring.calls:
         inputs = [flow.lanes[tensor.index] for tensor in call.inputs]
-        outputs = rules.get(call.kind, other)(flow, call, inputs)
+        named = rules.get(call.kind) if is_of_keras(call.op) else None
+        outputs = rules.get(type(call.op), named or other)(flow, call, inputs)
         for tensor, lanes in zip(call.outputs, outputs, strict=True):
             flow.lanes[tensor.index] = lanes
+        if id(call.op) in earlier and (call.path in flow.configs or call.path in flow.arguments):
+            flow.join_calls(earlier[id(call.op)], inputs, f"{call.path!r} is called on it as well")
+        earlier.setdefault(id(call.op), inputs)
+    entries: dict[str, list[Lanes]] = {}
+    for path, tensors in wiring.nested:
+        lanes = [flow.lanes[tensor.index] for tensor in tensors]
+        flow.join_calls(
+            entries.setdefault(path, lanes), lanes, f"{path!r} is called on something else as well"
+        )
     for tensor in wiring.outputs:
         flow.units.freeze(flow.lanes[tensor.index].units, "model output")
-    for cut in flow.cuts:
-        cut.units = flow.units.roots(cut.units)
-    flow.scales = {path: flow.units.roots(units) for path, units in flow.scales.items()}
+    flow.close()
     return flow
+
+
+def is_of_keras(op: Any) -> bool:
+    """Whether an operation's class is Keras' own; a stranger's may do anything under its name."""
+    return type(op).__module__.split(".")[0] in ("keras", "tf_keras")

@@ -112,12 +112,14 @@ def find_groups(model: Any) -> ChannelGraph:
         for unit in np.unique(cut.units).tolist():
             if unit != FIXED:
                 membership.setdefault(unit, []).append(i)
-    by_makers: dict[tuple[int, ...], list[int]] = {}
+    by_makers: dict[tuple[tuple[int, ...], int], list[int]] = {}
     for unit, at in membership.items():
-        by_makers.setdefault(tuple(at), []).append(unit)
+        size = int(np.count_nonzero(makers[at[0]].units == unit))
+        by_makers.setdefault((tuple(at), size), []).append(unit)
     touching = _touching(flow)
     groups = [
-        _group(flow, makers, at, set(units), touching) for at, units in sorted(by_makers.items())
+        _group(flow, makers, at, set(units), touching)
+        for (at, _), units in sorted(by_makers.items())
     ]
     return ChannelGraph(model, flow, tuple(_named_apart(groups)))
 
@@ -138,11 +140,11 @@ def _group(
         return tuple(dict.fromkeys(cut.key[0] for cut in cuts if cut.part == part))
 
     made = paths("maker")
-    start = int(np.flatnonzero(first == ordered[0])[0])
+    places = np.flatnonzero(np.isin(first, ordered))
     size = int(np.count_nonzero(first == ordered[0]))
     whole = len(ordered) * size == len(first)
     return ChannelGroup(
-        name=made[0] if whole else f"{made[0]}[{start}:{start + len(ordered) * size}]",
+        name=made[0] if whole else f"{made[0]}[{places[0]}:{places[-1] + 1}]",
         units=tuple(ordered),
         size=size,
         makers=made,

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from tfcompress.graph.wiring import Call, Tensor
-from tfcompress.pruning.channel_flow import Flow, Rule, kept
+from tfcompress.pruning.channel_flow import Flow, Rule, is_of_keras, kept
 from tfcompress.pruning.channel_merges import MERGES, merge, pointwise
 from tfcompress.pruning.channel_units import Lanes
 
@@ -193,10 +193,11 @@ def get_item(flow: Flow, call: Call, inputs: list[Lanes]) -> list[Lanes]:
 def unknown(flow: Flow, call: Call, inputs: list[Lanes]) -> list[Lanes]:
     """Merges and point functions are recognized; everything else freezes what reaches it."""
     name = _name(call)
-    if name in MERGES:
-        return merge(flow, call, inputs, MERGES[name])
-    if name in OPERATION_RULES:
-        return OPERATION_RULES[name](flow, call, inputs)
+    if is_of_keras(call.op):
+        if name in MERGES:
+            return merge(flow, call, inputs, MERGES[name])
+        if name in OPERATION_RULES:
+            return OPERATION_RULES[name](flow, call, inputs)
     is_layer = hasattr(call.op, "weights")
     if call.kind in _OPAQUE or len(inputs) != 1 or (is_layer and call.op.weights):
         return flow.give_up(call, inputs, f"{call.kind} {call.path!r} cannot be followed")

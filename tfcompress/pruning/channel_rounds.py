@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from tfcompress.errors import ConfigError, NothingToRemove
 from tfcompress.graph.layers import flavor_of
+from tfcompress.graph.rebuild import carry_compile_state
 from tfcompress.graph.saving import save_plain
 from tfcompress.pruning.channel_config import ChannelConfig
 from tfcompress.pruning.channel_plan import ChannelPlan
@@ -84,6 +85,7 @@ def prune_in_rounds(
         saved = None if folder is None else _load_round(Path(folder), i, flavor_of(model))
         if saved is not None:
             current, plan = saved
+            carry_compile_state(model, current)
         else:
             ours = _round_config(config, share, reached, start)
             plan = None

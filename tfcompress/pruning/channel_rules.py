@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from tfcompress.graph.wiring import Call
+from tfcompress.graph.wiring import Call, Tensor
 from tfcompress.pruning.channel_flow import Flow, Rule, kept
 from tfcompress.pruning.channel_merges import pointwise_value
 from tfcompress.pruning.channel_units import Lanes
@@ -74,7 +74,7 @@ def group_norm(flow: Flow, call: Call, inputs: list[Lanes]) -> list[Lanes]:
     """Whole normalization groups go, so that the statistics of the others stay."""
     layer, lanes = call.op, inputs[0]
     axis = layer.axis if layer.axis < 0 else layer.axis - 1
-    units, _ = flow.take(lanes, axis, f"{call.path!r} normalizes another axis")
+    units, rest = flow.take(lanes, axis, f"{call.path!r} normalizes another axis")
     groups = len(units) if layer.groups == -1 else layer.groups
     size = len(units) // groups
     flow.units.join(units, np.repeat(units[::size], size), f"of one group in {call.path!r}")
@@ -83,7 +83,10 @@ def group_norm(flow: Flow, call: Call, inputs: list[Lanes]) -> list[Lanes]:
     for name in ("gamma", "beta"):
         flow.cut(getattr(layer, name, None), 0, units, "follower")
     flow.config(call.path, lambda keep: {"groups": kept(keep, units) // size})
-    return [Lanes.along(lanes.shape, axis, units, 0.0)]
+    if layer.scale:  # a zeroed gamma gives zero, whatever comes in
+        return [Lanes.along(lanes.shape, axis, units, 0.0)]
+    alike = np.repeat((rest.reshape(groups, size) == rest[::size, None]).all(axis=1), size)
+    return [Lanes.along(lanes.shape, axis, units, np.where(alike, 0.0, np.nan))]
 
 
 def layer_norm(flow: Flow, call: Call, inputs: list[Lanes]) -> list[Lanes]:
@@ -123,7 +126,8 @@ def normalization(flow: Flow, call: Call, inputs: list[Lanes]) -> list[Lanes]:
     for name in ("mean", "variance"):
         slice_config(flow, call, name, units)
     mean, variance = (np.ravel(np.asarray(v)) for v in (layer.mean, layer.variance))
-    scaled = (rest - mean) / np.maximum(np.sqrt(variance), 1e-7)
+    deviation = np.maximum(np.sqrt(variance), 1e-7)
+    scaled = rest * deviation + mean if layer.invert else (rest - mean) / deviation
     return [Lanes.along(lanes.shape, axes[0], units, scaled)]
 
 
@@ -150,17 +154,21 @@ def embedding(flow: Flow, call: Call, inputs: list[Lanes]) -> list[Lanes]:
 def attention(flow: Flow, call: Call, inputs: list[Lanes]) -> list[Lanes]:
     """MultiHeadAttention: reads query, value and key, loses whole heads, makes its output axis."""
     layer = call.op
-    if len(call.outputs) > 1 or len(layer._query_dense.kernel.shape) != 3:
+    given = dict(zip(("query", "value", "key"), call.args, strict=False)) | dict(call.kwargs)
+    parts = {name: given.get(name) for name in ("query", "value", "key")}
+    parts["key"] = parts["value"] if parts["key"] is None else parts["key"]
+    plain = all(len(getattr(layer, f"_{n}_dense").kernel.shape) == 3 for n in (*parts, "output"))
+    if len(call.outputs) > 1 or not plain or not all(isinstance(t, Tensor) for t in parts.values()):
         return flow.give_up(call, inputs, f"{call.path!r} is no plain self- or cross-attention")
-    query, value, *key = inputs[:3]
-    parts = {"query": query, "value": value, "key": key[0] if key else value}
-    for lanes in inputs[3:]:  # masks
-        flow.units.freeze(lanes.units, f"it masks {call.path!r}")
+    taken = {tensor.index for tensor in parts.values()}
+    for tensor in call.inputs:
+        if tensor.index not in taken:
+            flow.units.freeze(flow.lanes[tensor.index].units, f"it masks {call.path!r}")
     heads = flow.fresh(f"{call.path}/heads", layer._query_dense.kernel.shape[1])
-    for name, lanes in parts.items():
+    for name, tensor in parts.items():
         inner = getattr(layer, f"_{name}_dense")
-        source = call.inputs[min(list(parts).index(name), len(call.inputs) - 1)].index
-        flow.cut(inner.kernel, 0, flow.read(call, lanes), "reader", source)
+        units = flow.read(call, flow.lanes[tensor.index])
+        flow.cut(inner.kernel, 0, units, "reader", tensor.index)
         flow.cut(inner.kernel, 1, heads, "maker")
         flow.cut(getattr(inner, "bias", None), 0, heads, "follower")
     last = layer._output_dense

@@ -190,6 +190,8 @@ def loss_of(model: Any) -> Callable[[Any, Any], Any]:
         ConfigError: It was not compiled, or with several losses.
     """
     loss = getattr(model, "loss", None)
+    if isinstance(loss, (list, tuple, Mapping)) and len(loss) == 1:
+        loss = next(iter(loss.values() if isinstance(loss, Mapping) else loss))
     if isinstance(loss, str):
         import keras
 

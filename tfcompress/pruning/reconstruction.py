@@ -26,6 +26,13 @@ RIDGE = 1e-4
 """Weight of the distance to the old kernel, relative to the mean square of the inputs."""
 
 
+LINEAR = (
+    *("Dense", "EinsumDense", "SeparableConv1D", "SeparableConv2D"),
+    *("Conv1D", "Conv2D", "Conv3D", "Conv1DTranspose", "Conv2DTranspose", "Conv3DTranspose"),
+)
+"""Layers that are linear in their inputs but for the activation."""
+
+
 def reader_errors(
     graph: ChannelGraph, kept: Mapping[str, np.ndarray], data: Iterable[Batch]
 ) -> dict[str, float]:
@@ -56,8 +63,8 @@ def reader_errors(
         values = run(graph.flow.wiring, _cast(graph, inputs), taps) if taps else {}
         for name, cut in readers:
             layer = layers[cut.key[0]]
-            if not hasattr(layer, "activation"):
-                continue  # a recurrent cell: not linear in its inputs alone
+            if type(layer).__name__ not in LINEAR:
+                continue  # a recurrent cell is not linear in its inputs alone
             lanes = graph.flow.lanes[cut.tensor]
             axis = lanes.axes[0] if lanes.axes else len(lanes.shape) - 1
             form = [1] * (len(lanes.shape) + 1)

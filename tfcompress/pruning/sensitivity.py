@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from tfcompress.data.batches import batches
-from tfcompress.errors import ConfigError
+from tfcompress.errors import ConfigError, LayerError
 from tfcompress.pruning.channel_budget import Candidate
 from tfcompress.pruning.channel_evidence import weight_scores
 from tfcompress.pruning.channel_groups import find_groups
@@ -118,6 +118,12 @@ def sensitivity(
         raise ConfigError("score", f"unknown value {score!r}", f"use {', '.join(WEIGHT_SCORES)}")
     if not levels or not all(0 < level < 1 for level in levels):
         raise ConfigError("levels", f"they are {tuple(levels)}", "use shares in (0, 1)")
+    if len(model.outputs) != 1:
+        raise LayerError(
+            f"model {model.name!r}",
+            f"it has {len(model.outputs)} outputs, and one metric judges one output",
+            "wrap it: keras.Model(model.inputs, model.outputs[0])",
+        )
     graph = find_groups(model)
     shapes = [tensor.shape[1:] for tensor in graph.flow.wiring.inputs]
     parts = list(batches(data, shapes, at_most=at_most))
