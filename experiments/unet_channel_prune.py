@@ -30,7 +30,7 @@ from experiments.segmentation import (
     prediction_section,
 )
 from experiments.unet_train import already_finished, finish, history_section
-from experiments.unet_training import History, Rounds, train_dense, train_from_scratch, train_pruned
+from experiments.unet_training import History, Rounds, train_pruned, train_whole
 from tfcompress.cli import compared, run_experiment
 from tfcompress.compare import Comparison, compare
 from tfcompress.data.folder import SegmentationData
@@ -175,7 +175,8 @@ def main(config: Config) -> dict[str, Any]:
 def _train(
     config: Config, run: Run, data: SegmentationData, seed: int
 ) -> tuple[dict[str, list[ChannelPlan]], dict[str, History]]:
-    histories = {"dense": train_dense(config, data, run, seed, config.dense_epochs)}
+    build = partial(build_model, config, data)
+    histories = {"dense": train_whole("dense", build, config, data, run, seed, config.dense_epochs)}
     rounds = Rounds(f"dense-seed{seed}", config.dense_epochs, config.sparse_epoch, config.rounds)
     plans: dict[str, list[ChannelPlan]] = {}
     for variant in variants_of(config):
@@ -183,9 +184,8 @@ def _train(
             like = keras.saving.load_model(
                 _file(run, seed, variant.slug.removesuffix("-scratch"), ".keras")
             )
-            histories[variant.slug] = train_from_scratch(
-                variant.slug, like, config, data, run, seed
-            )
+            build = partial(keras.models.clone_model, like)
+            histories[variant.slug] = train_whole(variant.slug, build, config, data, run, seed)
             continue
         pruning = config.pruning(variant.target, "random" if variant.kind == "random" else "")
         plans[variant.slug], histories[variant.slug] = train_pruned(

@@ -11,6 +11,7 @@ from tfcompress import startup  # noqa: F401  (first: TensorFlow without its mes
 
 # isort: split
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any, Literal
 
 import keras
@@ -31,7 +32,7 @@ from experiments.segmentation import (
 )
 from experiments.training import BRANCH, Training, train
 from experiments.unet_train import already_finished, finish, history_section
-from experiments.unet_training import Rounds, train_dense, train_pruned
+from experiments.unet_training import Rounds, train_pruned, train_whole
 from tfcompress.cli import compared, run_experiment
 from tfcompress.compare import Comparison, compare, predict
 from tfcompress.data.folder import SegmentationData
@@ -151,7 +152,8 @@ def _train_all(
     if saved is not None:
         run.print(f"seed {seed}: its U-Nets are trained already")
         return saved
-    histories = {"dense": train_dense(config, data, run, seed, config.dense_epochs)}
+    build = partial(build_model, config, data)
+    histories = {"dense": train_whole("dense", build, config, data, run, seed, config.dense_epochs)}
     pruned = build_model(config, data)
     compile_model(pruned, config, data, config.epochs)
     pruned.optimizer.build(pruned.trainable_variables)

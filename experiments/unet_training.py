@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -105,50 +106,39 @@ def train_pruned(
     return list(result.plans), history
 
 
-def train_from_scratch(
+def train_whole(
     name: str,
-    like: Any,
+    build: Callable[[], Any],
     config: SegmentationConfig,
     data: SegmentationData,
     run: Run,
     seed: int,
+    keep_epoch: int | None = None,
 ) -> History:
-    """Train a U-Net of the widths of another, from new weights, for all epochs.
+    """Train a U-Net from new weights for all epochs.
 
     Writes `name-seedN.keras`; what is there already is not done again.
+
+    Args:
+        name: Of the U-Net: "dense", or a control's.
+        build: Makes it, uncompiled, after the seed is set.
+        config: The experiment's.
+        data: Patches.
+        run: The run.
+        seed: Of weights and order.
+        keep_epoch: Keep the state after this epoch for those that branch off.
     """
     path = run.path(f"{name}-seed{seed}.keras")
     saved = run.read_json(f"checkpoints/{name}-seed{seed}.json")
     if path.is_file() and saved is not None:
         return saved
     keras.utils.set_random_seed(seed)
-    model = keras.models.clone_model(like)
-    compile_model(model, config, data, config.epochs)
-    how = Training(name, f"{name}-seed{seed}", config.epochs, config.batch, seed)
-    history = train(model, data, augmentation_of(config), how, run)
-    save_plain(model, path, training_state=False)
-    run.write_json(f"checkpoints/{name}-seed{seed}.json", history)
-    return history
-
-
-def train_dense(
-    config: SegmentationConfig, data: SegmentationData, run: Run, seed: int, keep_epoch: int
-) -> History:
-    """Train the dense U-Net, keeping its state after `keep_epoch` for those that branch off.
-
-    Writes `dense-seedN.keras`; what is there already is not done again.
-    """
-    path = run.path(f"dense-seed{seed}.keras")
-    saved = run.read_json(f"checkpoints/dense-seed{seed}.json")
-    if path.is_file() and saved is not None:
-        return saved
-    keras.utils.set_random_seed(seed)
-    model = build_model(config, data)
+    model = build()
     compile_model(model, config, data, config.epochs)
     how = Training(
-        "dense", f"dense-seed{seed}", config.epochs, config.batch, seed, keep_epoch=keep_epoch
+        name, f"{name}-seed{seed}", config.epochs, config.batch, seed, keep_epoch=keep_epoch
     )
     history = train(model, data, augmentation_of(config), how, run)
     save_plain(model, path, training_state=False)
-    run.write_json(f"checkpoints/dense-seed{seed}.json", history)
+    run.write_json(f"checkpoints/{name}-seed{seed}.json", history)
     return history

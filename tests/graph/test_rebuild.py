@@ -3,15 +3,10 @@ import numpy as np
 import pytest
 
 from benchmarks.masked_reference import randomize
-from tests.pruning.channel_zoo import ZOO, inputs_for
+from tests.pruning.channel_zoo import ZOO, inputs_for, outputs_of
 from tfcompress.errors import LayerError
 from tfcompress.graph.layers import walk_layers
 from tfcompress.graph.rebuild import Edit, rebuild
-
-
-def outputs_of(model, inputs):
-    made = model(inputs, training=False)
-    return [np.asarray(value) for value in (made if isinstance(made, (list, tuple)) else [made])]
 
 
 @pytest.mark.parametrize("name", ZOO)

@@ -9,17 +9,12 @@ import pytest
 import tf_keras
 
 from benchmarks.masked_reference import randomize
-from tests.pruning.channel_zoo import ZOO, inputs_for
+from tests.pruning.channel_zoo import ZOO, inputs_for, outputs_of
 from tfcompress.errors import LayerError
 from tfcompress.graph.layers import flavor_of, walk_layers
 from tfcompress.graph.twin import to_keras3, to_tf_keras
 
 ROOT = Path(__file__).resolve().parents[2]
-
-
-def outputs_of(model, inputs):
-    made = model(inputs, training=False)
-    return [np.asarray(value) for value in (made if isinstance(made, (list, tuple)) else [made])]
 
 
 @pytest.mark.parametrize("name", ZOO)

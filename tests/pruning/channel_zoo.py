@@ -252,3 +252,9 @@ def inputs_for(model, count=3, seed=1):
         else:
             arrays.append(generator.normal(size=shape).astype("float32"))
     return arrays[0] if len(arrays) == 1 else arrays
+
+
+def outputs_of(model, inputs):
+    """Outputs in inference, as a list of arrays."""
+    made = model(inputs, training=False)
+    return [np.asarray(value) for value in (made if isinstance(made, (list, tuple)) else [made])]

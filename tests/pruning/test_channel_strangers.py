@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from benchmarks.masked_reference import randomize
-from tests.pruning.test_channels import check_equals_masked, inputs_for, outputs_of
+from tests.pruning.channel_zoo import inputs_for, outputs_of
+from tests.pruning.test_channels import check_equals_masked
 from tfcompress.evaluation.cost import count_cost
 from tfcompress.pruning.channel_config import ChannelConfig
 from tfcompress.pruning.channel_groups import find_groups

@@ -5,16 +5,11 @@ import numpy as np
 import pytest
 
 from benchmarks.masked_reference import masked_outputs, randomize
-from tests.pruning.channel_zoo import ZOO, inputs_for
+from tests.pruning.channel_zoo import ZOO, inputs_for, outputs_of
 from tfcompress.evaluation.cost import count_cost
 from tfcompress.pruning.channel_config import ChannelConfig
 from tfcompress.pruning.channel_groups import find_groups
 from tfcompress.pruning.channels import plan_channels, shrink
-
-
-def outputs_of(model, inputs):
-    made = model(inputs, training=False)
-    return [np.asarray(value) for value in (made if isinstance(made, (list, tuple)) else [made])]
 
 
 def removed_by(model, plan):
