@@ -21,9 +21,9 @@ class Config(unet_level_prune.Config):
 
     patch: int = 96
     stride: int | None = 80
-    epochs: int = 26
+    epochs: int = 23
     dense_epochs: int = 6
-    sparse_epoch: int = 16
+    sparse_epoch: int = 14
     batch: int = 4
     channel_macs: float = 0.5
 

@@ -94,7 +94,7 @@ class Config(SegmentationConfig):
 
     def channel_pruning(self) -> ChannelConfig:
         """How the U-Net with fewer channels is pruned."""
-        return ChannelConfig(target_macs=self.channel_macs, round_to=4, min_kept=0.25)
+        return ChannelConfig(target_macs=self.channel_macs, scope="group", round_to=4)
 
     def files(self) -> tuple[tuple[str, str, str], ...]:
         """(name of the LiteRT file, name of the Keras file, title) of what is compared."""
@@ -174,8 +174,7 @@ def _train_all(
     )
     pruner.save(_file(run, seed, "pruned", ".keras"), training_state=False)
     if config.channel_macs:
-        last = (config.dense_epochs + config.sparse_epoch) // 2
-        rounds = Rounds(f"dense-seed{seed}", config.dense_epochs, last, 2)
+        rounds = Rounds(f"dense-seed{seed}", config.dense_epochs, config.dense_epochs, 1)
         _, histories["channels"] = train_pruned(
             "channels", config.channel_pruning(), rounds, config, data, run, seed
         )
