@@ -143,19 +143,23 @@ def test_targets_are_reached_within_two_percent(target, scope):
 
 
 def test_measured_latency_target():
-    """`measure` stands for a clock: it counts MACs, which a plan knows nothing about."""
+    """`measure` stands for a clock: it counts MACs, which a plan knows nothing about.
+
+    The clock slows down all the while, as a warm machine does.
+    """
     model = keras.applications.MobileNetV2((96, 96, 3), weights=None)
     seen = []
 
     def measure(candidate):
         seen.append(candidate)
-        return 3 + count_cost(candidate).macs / 1e6
+        return (3 + count_cost(candidate).macs / 1e6) * 1.01 ** len(seen)
 
     before = measure(model)
     plan = plan_channels(model, ChannelConfig(target_latency_ms=before / 2), measure=measure)
-    assert measure(shrink(model, plan)) == pytest.approx(before / 2, rel=0.1)
-    assert plan.latency_ms[0] == pytest.approx(before)
-    assert 3 <= len(seen) <= 12
+    assert len(seen) <= 2 + 2 * 8
+    assert plan.latency_ms[0] == pytest.approx(before, rel=0.02)
+    again = [3 + count_cost(m).macs / 1e6 for m in (model, shrink(model, plan))]
+    assert again[1] / again[0] == pytest.approx(0.5, rel=0.1)
 
 
 def test_widths_are_rounded():
