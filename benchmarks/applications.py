@@ -29,7 +29,8 @@ from benchmarks.masked_reference import masked_outputs, randomize
 from tfcompress.evaluation.cost import count_cost
 from tfcompress.graph.saving import save_plain
 from tfcompress.pruning.channel_config import ChannelConfig
-from tfcompress.pruning.channel_groups import find_groups
+from tfcompress.pruning.channel_cost import ChannelCost
+from tfcompress.pruning.channel_groups import ChannelGraph, find_groups
 from tfcompress.pruning.channels import plan_channels, shrink
 from tfcompress.reporting.tables import Table
 
@@ -152,10 +153,7 @@ def check_model(name: str, make: Callable[[], Any], kept: float) -> Row:
         small = shrink(model, plan)
         done = time.perf_counter()
         graph = find_groups(model)
-        removed: dict[tuple[str, str], tuple[int, ...]] = {}
-        for group, chosen in zip(graph.groups, plan.groups, strict=True):
-            for key, positions in graph.removed_from(group, chosen.kept).items():
-                removed[key] = removed.get(key, ()) + positions
+        removed = graph.removed({group.name: group.kept for group in plan.groups})
         generator = np.random.default_rng(1)
         x = generator.random((1, *model.input_shape[1:]), dtype=np.float32)
         wanted = masked_outputs(model, removed, x)[0]
@@ -174,7 +172,7 @@ def check_model(name: str, make: Callable[[], Any], kept: float) -> Row:
         return Row(
             name,
             graph.free_share,
-            _least(model, graph),
+            _least(graph),
             after / before,
             error,
             planned - started,
@@ -201,10 +199,8 @@ def _usable(small: Any, x: np.ndarray, got: np.ndarray) -> str:
     return "ok"
 
 
-def _least(model: Any, graph: Any) -> float:
+def _least(graph: ChannelGraph) -> float:
     """Share of the MACs that stays when every free group keeps one unit."""
-    from tfcompress.pruning.channel_cost import ChannelCost
-
     cost = ChannelCost(graph)
     kept = {}
     for group in graph.groups:

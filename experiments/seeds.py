@@ -1,13 +1,20 @@
-"""Mean, spread and interval over seeds."""
+"""Several seeds in one run: the names of their files; mean, spread and interval over them."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 
 from tfcompress.compare import Comparison
+from tfcompress.reporting.run import Run
 from tfcompress.reporting.tables import Table
+
+
+def seed_file(run: Run, seed: int, name: str, suffix: str = ".keras") -> Path:
+    """Where a seed's model goes: `name-seedN.keras`."""
+    return run.path(f"{name}-seed{seed}{suffix}")
 
 
 def seeds_table(

@@ -10,7 +10,7 @@ finished files on the test images.
 from tfcompress import startup  # noqa: F401  (first: TensorFlow without its messages)
 
 # isort: split
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Any, Literal
 
@@ -18,7 +18,8 @@ import keras
 import numpy as np
 from rich.progress import Progress
 
-from experiments.seeds import seeds_table
+from experiments.lite_files import LiteFile, compare_lite, write_lite
+from experiments.seeds import seed_file, seeds_table
 from experiments.segmentation import (
     CARD_NAME,
     SMOKE,
@@ -30,9 +31,9 @@ from experiments.segmentation import (
     prediction_section,
 )
 from experiments.unet_train import already_finished, finish, history_section
-from experiments.unet_training import History, Rounds, train_pruned, train_whole
+from experiments.unet_variants import History, Rounds, train_pruned, train_whole
 from tfcompress.cli import compared, run_experiment
-from tfcompress.compare import Comparison, compare
+from tfcompress.compare import Comparison
 from tfcompress.data.folder import SegmentationData
 from tfcompress.errors import ConfigError
 from tfcompress.evaluation.segmentation import confusion_matrices, iou_per_class
@@ -40,7 +41,6 @@ from tfcompress.pruning.channel_config import ChannelConfig
 from tfcompress.pruning.channel_plan import ChannelPlan
 from tfcompress.pruning.channels import plan_channels
 from tfcompress.pruning.sensitivity import Sensitivity, sensitivity
-from tfcompress.quantization.litert import LiteModel, to_litert
 from tfcompress.reporting.page import Section, write_page
 from tfcompress.reporting.plots import plot_sensitivity, save_figure
 from tfcompress.reporting.run import Run, environment, open_run
@@ -145,8 +145,7 @@ def main(config: Config) -> dict[str, Any]:
         return already_finished(run)
     data = load_data(config, run)
     for target in config.target_macs:  # what cannot be reached shows before any training
-        weights_only = ChannelConfig(**{**asdict(config.pruning(target)), "score": "l2"})
-        plan_channels(build_model(config, data), weights_only)
+        plan_channels(build_model(config, data), replace(config.pruning(target), score="l2"))
     run.write_json(CARD_NAME, asdict(card_of(config, data)))
     outcomes = []
     for seed in config.seeds:
@@ -182,7 +181,7 @@ def _train(
     for variant in variants_of(config):
         if variant.kind == "scratch":
             like = keras.saving.load_model(
-                _file(run, seed, variant.slug.removesuffix("-scratch"), ".keras")
+                seed_file(run, seed, variant.slug.removesuffix("-scratch"))
             )
             build = partial(keras.models.clone_model, like)
             histories[variant.slug] = train_whole(variant.slug, build, config, data, run, seed)
@@ -204,30 +203,15 @@ def _measure(
 ) -> Outcome:
     """Load the saved U-Nets, convert them, and measure the finished files."""
     titles = {"dense": "dense", **{v.slug: v.title for v in variants_of(config)}}
-    recipes = {slug: ["float32"] for slug in titles}
-    for slug in ("dense", *(v.slug for v in variants_of(config) if v.kind == "pruned")):
-        recipes[slug].append("int8")
-    models: dict[str, LiteModel] = {}
-    with run.console.status("converting to LiteRT"):
-        for slug, title in titles.items():
-            model = keras.saving.load_model(_file(run, seed, slug, ".keras"))
-            for recipe in recipes[slug]:
-                calibration = data.train.images if recipe == "int8" else None
-                lite = to_litert(model, recipe, calibration)
-                path = _file(run, seed, f"{slug}-{recipe}", ".tflite")
-                lite.save(path)
-                models[f"{title} {recipe}"] = LiteModel.load(path)
-    with run.console.status("predicting the test patches with every file"):
-        outputs = {name: model.predict(data.test.images) for name, model in models.items()}
-    with run.console.status("measuring latency and quality of every file"):
-        comparison = compare(
-            *models.values(),
-            data=(data.test.images, data.test.labels),
-            names=list(models),
-            classes=data.palette.names,
-            threads=config.threads,
-            predictions=list(outputs.values()),
-        )
+    pruned = {v.slug for v in variants_of(config) if v.kind == "pruned"}
+    lite, names = [], []
+    for slug, title in titles.items():
+        model = keras.saving.load_model(seed_file(run, seed, slug))
+        for recipe in ("float32", "int8") if slug == "dense" or slug in pruned else ("float32",):
+            path = seed_file(run, seed, f"{slug}-{recipe}", ".tflite")
+            lite.append(write_lite(LiteFile(title, path, model, recipe), data, run))
+            names.append(f"{title} {recipe}")
+    outputs, comparison = compare_lite(lite, names, config, data, run)
     return Outcome(outputs, comparison, plans, histories)
 
 
@@ -253,7 +237,7 @@ def ratio_table(config: Config, comparison: Comparison) -> Table:
 
 def _sensitivity(config: Config, run: Run, data: SegmentationData) -> Sensitivity:
     """Of the first seed's dense U-Net, on validation patches."""
-    model = keras.saving.load_model(_file(run, config.seeds[0], "dense", ".keras"))
+    model = keras.saving.load_model(seed_file(run, config.seeds[0], "dense"))
     n_classes = len(data.palette)
 
     def mean_iou(labels: np.ndarray, outputs: np.ndarray) -> float:
@@ -262,23 +246,14 @@ def _sensitivity(config: Config, run: Run, data: SegmentationData) -> Sensitivit
 
     with Progress(console=run.console, transient=True) as progress:
         task = progress.add_task("sensitivity of each group", total=None)
-        show = partial(_show, progress, task)
         return sensitivity(
             model,
             (data.val.images, data.val.labels),
             metric=mean_iou,
             levels=config.levels,
             at_most=32,
-            progress=show,
+            progress=lambda done, of: progress.update(task, completed=done, total=of),
         )
-
-
-def _show(progress: Progress, task: Any, done: int, total: int) -> None:
-    progress.update(task, completed=done, total=total)
-
-
-def _file(run: Run, seed: int, name: str, suffix: str) -> Any:
-    return run.path(f"{name}-seed{seed}{suffix}")
 
 
 def _over_seeds(config: Config, outcomes: list[Outcome]) -> Table:
@@ -367,10 +342,11 @@ def _write_report(
 
 CHANNEL_SMOKE = {
     **SMOKE,
-    "filters": (8, 16, 32),
     "dense_epochs": 1,
     "sparse_epoch": 2,
     "rounds": 2,
+    "filters": (8, 16),
+    "levels": (0.5,),
     "round_to": 2,
     "target_macs": (0.5,),
 }

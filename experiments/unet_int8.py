@@ -15,6 +15,7 @@ import keras
 import numpy as np
 
 from experiments.evaluate_model import input_shape_of, load_model_file, read_card
+from experiments.lite_files import LiteFile, compare_lite, write_lite
 from experiments.segmentation import (
     CARD_NAME,
     SMOKE,
@@ -26,15 +27,14 @@ from experiments.segmentation import (
 )
 from experiments.unet_train import already_finished, finish, train_unet
 from tfcompress.cli import compared, run_experiment
-from tfcompress.compare import compare, predict
-from tfcompress.data.folder import SegmentationData
+from tfcompress.compare import predict
 from tfcompress.errors import ConfigError
 from tfcompress.evaluation.latency import measure_latency
 from tfcompress.evaluation.parity import compare_outputs
-from tfcompress.quantization.litert import LiteModel, to_litert
+from tfcompress.quantization.litert import LiteModel
 from tfcompress.quantization.recipes import RECIPES, recipe_named
 from tfcompress.reporting.page import Section, write_page
-from tfcompress.reporting.run import Run, environment, open_run
+from tfcompress.reporting.run import environment, open_run
 from tfcompress.reporting.tables import Table
 
 
@@ -71,20 +71,15 @@ def main(config: Config) -> dict[str, Any]:
     data = load_data(config, run)
     model = load_model_file(config.model) if config.model else train_unet(config, run, data)
     run.write_json(CARD_NAME, asdict(card_of(config, data)))
-    files = [_converted(config, run, model, data, recipe) for recipe in config.recipes]
-    with run.console.status("predicting the test patches with every file"):
-        outputs = [file.predict(data.test.images) for file in files]
-        comparison = compare(
-            *files,
-            data=(data.test.images, data.test.labels),
-            names=config.recipes,
-            classes=data.palette.names,
-            threads=config.threads,
-            predictions=outputs,
-        )
-        parity = _parity_table(config, files, predict(model, data.test.images), outputs)
-    by_recipe = dict(zip(config.recipes, outputs, strict=True))
-    shown = {name: by_recipe[name] for name in (config.recipes[0], "int8") if name in by_recipe}
+    files = []
+    for recipe in config.recipes:
+        path = run.path(f"model-{recipe}.tflite")
+        file = LiteFile("the U-Net", path, model, recipe, config.sparse_encoding)
+        files.append(write_lite(file, data, run, config.calibration_samples))
+        run.print(f"wrote {path.name}, {path.stat().st_size / 1e6:.2f} MB")
+    outputs, comparison = compare_lite(files, config.recipes, config, data, run)
+    parity = _parity_table(config, files, predict(model, data.test.images), list(outputs.values()))
+    shown = {name: outputs[name] for name in (config.recipes[0], "int8") if name in outputs}
     write_page(
         run.path("report.html"),
         "A U-Net in LiteRT's number formats",
@@ -99,24 +94,6 @@ def main(config: Config) -> dict[str, Any]:
     )
     run.print(comparison.table(), comparison.class_table(), parity)
     return finish(run, comparison, {})
-
-
-def _converted(
-    config: Config, run: Run, model: Any, data: SegmentationData, recipe: str
-) -> LiteModel:
-    """The saved and reloaded file of one recipe."""
-    path = run.path(f"model-{recipe}.tflite")
-    with run.console.status(f"converting to {recipe}"):
-        lite = to_litert(
-            model,
-            recipe,
-            data.train.images if RECIPES[recipe].needs_calibration else None,
-            sparse_encoding=config.sparse_encoding and RECIPES[recipe].can_be_sparse,
-            calibration_samples_at_most=config.calibration_samples,
-        )
-    lite.save(path)
-    run.print(f"wrote {path.name}, {lite.size_bytes / 1e6:.2f} MB")
-    return replace(LiteModel.load(path), recipe=recipe)
 
 
 def _parity_table(

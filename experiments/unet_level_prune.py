@@ -17,7 +17,8 @@ from typing import Any, Literal
 import keras
 import numpy as np
 
-from experiments.seeds import seeds_table
+from experiments.lite_files import LiteFile, compare_lite, write_lite
+from experiments.seeds import seed_file, seeds_table
 from experiments.segmentation import (
     CARD_NAME,
     SMOKE,
@@ -32,17 +33,17 @@ from experiments.segmentation import (
 )
 from experiments.training import BRANCH, Training, train
 from experiments.unet_train import already_finished, finish, history_section
-from experiments.unet_training import Rounds, train_pruned, train_whole
+from experiments.unet_variants import Rounds, train_pruned, train_whole
 from tfcompress.cli import compared, run_experiment
-from tfcompress.compare import Comparison, compare, predict
+from tfcompress.compare import Comparison, predict
 from tfcompress.data.folder import SegmentationData
 from tfcompress.errors import ConfigError
 from tfcompress.evaluation.sparsity import count_zeros
 from tfcompress.pruning.channel_config import ChannelConfig
+from tfcompress.pruning.channels import plan_channels
 from tfcompress.pruning.level import LevelPruner
 from tfcompress.pruning.prune_report import PruneReport
 from tfcompress.pruning.schedules import Polynomial
-from tfcompress.quantization.litert import LiteModel, to_litert
 from tfcompress.reporting.page import Section, write_page
 from tfcompress.reporting.plots import plot_layer_sparsity, save_figure
 from tfcompress.reporting.run import Run, environment, open_run
@@ -122,7 +123,10 @@ def main(config: Config, experiment: str = "unet-level-prune") -> dict[str, Any]
     if run.finished:
         return already_finished(run)
     data = load_data(config, run)
-    _pruner(config, build_model(config, data), data)  # a bad setting shows before any training
+    untrained = build_model(config, data)
+    if config.channel_macs:  # a bad setting shows before any training
+        plan_channels(untrained, config.channel_pruning())
+    _pruner(config, untrained, data)
     run.write_json(CARD_NAME, asdict(card_of(config, data)))
     outcomes, histories = [], []
     for seed in config.seeds:
@@ -172,7 +176,7 @@ def _train_all(
     histories["pruned"] = train(
         pruned, data, augmentation_of(config), how, run, callbacks=[pruner.callback()]
     )
-    pruner.save(_file(run, seed, "pruned", ".keras"), training_state=False)
+    pruner.save(seed_file(run, seed, "pruned"), training_state=False)
     if config.channel_macs:
         rounds = Rounds(f"dense-seed{seed}", config.dense_epochs, config.dense_epochs, 1)
         _, histories["channels"] = train_pruned(
@@ -201,31 +205,21 @@ def _pruner(config: Config, model: Any, data: SegmentationData) -> LevelPruner:
 def _measure(config: Config, run: Run, data: SegmentationData, seed: int) -> Outcome:
     """Load the saved U-Nets, convert them, and measure the finished files."""
     keras_models = {
-        name: keras.saving.load_model(_file(run, seed, name, ".keras"))
+        name: keras.saving.load_model(seed_file(run, seed, name))
         for name in dict.fromkeys(name for _, name, _ in config.files())
     }
-    lite: dict[str, LiteModel] = {}
-    with run.console.status("converting to LiteRT"):
-        for name, source, title in config.files():
-            int8 = name.endswith("int8")
-            converted = to_litert(
-                keras_models[source],
-                "int8" if int8 else "float32",
-                data.train.images if int8 else None,
-                sparse_encoding=config.sparse_encoding and source == "pruned",
-            )
-            converted.save(_file(run, seed, name, ".tflite"))
-            lite[title] = LiteModel.load(_file(run, seed, name, ".tflite"))
-    with run.console.status("predicting the test patches with every file"):
-        outputs = {title: model.predict(data.test.images) for title, model in lite.items()}
-        comparison = compare(
-            *lite.values(),
-            data=(data.test.images, data.test.labels),
-            names=list(lite),
-            classes=data.palette.names,
-            threads=config.threads,
-            predictions=list(outputs.values()),
+    lite, titles = [], []
+    for name, source, title in config.files():
+        file = LiteFile(
+            title,
+            seed_file(run, seed, name, ".tflite"),
+            keras_models[source],
+            "int8" if name.endswith("int8") else "float32",
+            config.sparse_encoding and source == "pruned",
         )
+        lite.append(write_lite(file, data, run))
+        titles.append(title)
+    outputs, comparison = compare_lite(lite, titles, config, data, run)
     dense = keras_models["dense"]
     _check_keras_agrees(data, dense, outputs[FILES[0][2]])
     return Outcome(dense, keras_models["pruned"], outputs, comparison)
@@ -236,10 +230,6 @@ def _check_keras_agrees(data: SegmentationData, dense: Any, output: np.ndarray) 
     difference = np.abs(predict(dense, data.test.images[:8]) - output[:8]).max()
     if difference > 1e-3:
         raise RuntimeError(f"the LiteRT file differs from its Keras model by {difference:.3g}")
-
-
-def _file(run: Run, seed: int, name: str, suffix: str) -> Any:
-    return run.path(f"{name}-seed{seed}{suffix}")
 
 
 def _differences(config: Config) -> list[tuple[int, int]]:

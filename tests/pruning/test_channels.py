@@ -12,17 +12,9 @@ from tfcompress.pruning.channel_groups import find_groups
 from tfcompress.pruning.channels import plan_channels, shrink
 
 
-def removed_by(model, plan):
-    graph = find_groups(model)
-    removed = {}
-    for group, planned in zip(graph.groups, plan.groups, strict=True):
-        for key, positions in graph.removed_from(group, planned.kept).items():
-            removed[key] = removed.get(key, ()) + positions
-    return removed
-
-
 def check_equals_masked(model, plan, small, inputs):
-    wanted = masked_outputs(model, removed_by(model, plan), inputs)
+    removed = find_groups(model).removed({group.name: group.kept for group in plan.groups})
+    wanted = masked_outputs(model, removed, inputs)
     whole = outputs_of(model, inputs)
     assert any(np.abs(a - b).max() > 1e-3 for a, b in zip(whole, wanted, strict=True))
     for expected, got in zip(wanted, outputs_of(small, inputs), strict=True):

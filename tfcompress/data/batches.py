@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from tfcompress.errors import DataError
 
+Shape = tuple[int | None, ...]
 Batch = tuple[list[np.ndarray], Any]
 """(one array per input, targets or None)."""
 
 
 def batches(
-    data: Any, shapes: Sequence[tuple[int | None, ...]], batch_size: int = 16, at_most: int = 256
+    data: Any,
+    names: Sequence[str],
+    shapes: Sequence[Shape],
+    batch_size: int = 16,
+    at_most: int = 256,
 ) -> Iterator[Batch]:
     """Batches of inputs and targets.
 
     Args:
-        data: An array of inputs; a list of arrays for several inputs; a tuple (inputs, targets) of
-            these; or an iterable of batches of the same forms, such as a `tf.data.Dataset`.
+        data: An array of inputs; a list of arrays, or a dict by input name, for several inputs; a
+            tuple (inputs, targets) of these; or an iterable of batches of the same forms, such as a
+            `tf.data.Dataset`.
+        names: Of the inputs.
         shapes: Of the inputs, without batch; None where any size fits.
         batch_size: For arrays.
         at_most: Samples to use. Arrays are sampled at even distances.
@@ -28,10 +35,10 @@ def batches(
     Raises:
         DataError: No data, or a shape that does not fit.
     """
-    inputs, targets = data if isinstance(data, tuple) and len(data) == 2 else (data, None)
-    arrays = _arrays(inputs)
+    inputs, targets = _parts(data)
+    arrays = as_arrays(inputs, names)
     if arrays is not None:
-        _check(arrays, shapes)
+        check_shapes(arrays, names, shapes)
         count = len(arrays[0])
         chosen = np.linspace(0, count - 1, min(count, at_most)).round().astype(int)
         for start in range(0, len(chosen), batch_size):
@@ -47,13 +54,13 @@ def batches(
         )
     seen = 0
     for element in data:
-        inputs, targets = element[:2] if isinstance(element, tuple) else (element, None)
-        arrays = _arrays(inputs)
+        inputs, targets = _parts(element)
+        arrays = as_arrays(inputs, names)
         if arrays is None:
             raise DataError(
                 "data", "its batches are no arrays", "yield arrays or (inputs, targets) tuples"
             )
-        _check(arrays, shapes)
+        check_shapes(arrays, names, shapes)
         yield arrays, None if targets is None else np.asarray(targets)
         seen += len(arrays[0])
         if seen >= at_most:
@@ -62,30 +69,61 @@ def batches(
         raise DataError("data", "it holds no sample", "give a non-empty data set")
 
 
-def _arrays(value: Any) -> list[np.ndarray] | None:
-    if isinstance(value, list):
+def as_arrays(value: Any, names: Sequence[str], where: str = "data") -> list[np.ndarray] | None:
+    """One array per input, if `value` is arrays at all.
+
+    Args:
+        value: An array for one input; a list or tuple of arrays, or a dict by input name.
+        names: Of the inputs.
+        where: What errors call the data.
+
+    Raises:
+        DataError: Too few or too many arrays.
+    """
+    if isinstance(value, Mapping):
+        missing = [name for name in names if name not in value]
+        if missing:
+            raise DataError(where, f"input {missing[0]!r} is missing", f"give {', '.join(names)}")
+        return [np.asarray(value[name]) for name in names]
+    if isinstance(value, (list, tuple)):
+        if len(value) != len(names):
+            raise DataError(
+                where,
+                f"it has {len(value)} arrays for {len(names)} inputs",
+                "give one array per input; join a list of samples with np.stack",
+            )
         return [np.asarray(part) for part in value]
     if isinstance(value, np.ndarray) or (hasattr(value, "numpy") and hasattr(value, "shape")):
+        if len(names) != 1:
+            raise DataError(where, f"one array for {len(names)} inputs", "give a list of arrays")
         return [np.asarray(value)]
     return None
 
 
-def _check(arrays: Sequence[np.ndarray], shapes: Sequence[tuple[int | None, ...]]) -> None:
-    if len(arrays) != len(shapes):
-        raise DataError(
-            "data",
-            f"it has {len(arrays)} inputs, and the model takes {len(shapes)}",
-            "give a list with one array per input",
-        )
-    if not len(arrays[0]):
-        raise DataError("data", "it holds no sample", "give a non-empty data set")
-    for array, shape in zip(arrays, shapes, strict=True):
+def check_shapes(
+    arrays: Sequence[np.ndarray],
+    names: Sequence[str],
+    shapes: Sequence[Shape],
+    where: str = "data",
+) -> None:
+    """Raise DataError where samples do not fit the inputs, or there are none."""
+    for array, name, shape in zip(arrays, names, shapes, strict=True):
         given = array.shape[1:]
-        if len(given) != len(shape) or any(
-            want is not None and want != have for want, have in zip(shape, given, strict=True)
-        ):
+        fits = len(given) == len(shape) and all(
+            want is None or have == want for have, want in zip(given, shape, strict=True)
+        )
+        if not fits:
             raise DataError(
-                "data",
-                f"its samples have shape {given}, and the model takes {shape}",
+                where,
+                f"samples of input {name!r} have shape {given}, but the model takes {shape}",
                 "preprocess them exactly as training data",
             )
+    if not len(arrays[0]):
+        raise DataError(where, "it holds no sample", "give a non-empty data set")
+
+
+def _parts(element: Any) -> tuple[Any, Any]:
+    """(inputs, targets); sample weights behind them are passed over."""
+    if isinstance(element, tuple) and len(element) in (2, 3):
+        return element[0], element[1]
+    return element, None

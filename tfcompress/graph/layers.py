@@ -17,6 +17,9 @@ from tfcompress.errors import LayerError
 
 Flavor = Literal["keras", "tf_keras"]
 
+Key = tuple[str, str]
+"""A weight: (layer path, role), such as `("encoder/conv", "kernel")`."""
+
 NORMALIZATIONS = (
     "BatchNormalization",
     "SyncBatchNormalization",
@@ -130,6 +133,31 @@ def own_weights(layer: Any) -> list[tuple[str, Any]]:
         used[role] = used.get(role, 0) + 1
         pairs.append((role if used[role] == 1 else f"{role}#{used[role]}", variable))
     return pairs
+
+
+def named_weights(model: Any, path: str = "") -> dict[Key, Any]:
+    """Every variable of a model (or of one layer and what it holds) by (layer path, role).
+
+    Args:
+        model: Of either flavor.
+        path: Of the layer in its model, where `model` is a layer: put before all paths.
+    """
+
+    def placed_at(inner: str) -> str:
+        if not path:
+            return inner
+        return path if inner == "." else f"{path}/{inner}"
+
+    return {
+        (placed_at(placed.path), role): variable
+        for placed in walk_layers(model)
+        for role, variable in own_weights(placed.layer)
+    }
+
+
+def is_of_keras(op: Any) -> bool:
+    """Whether an operation's class is Keras' own; a stranger's may do anything under its name."""
+    return type(op).__module__.split(".")[0] in ("keras", "tf_keras")
 
 
 def kernels(placed: PlacedLayer) -> list[tuple[str, Any]]:

@@ -17,11 +17,15 @@ from typing import Any
 import numpy as np
 
 from tfcompress.errors import LayerError
-from tfcompress.graph.layers import flavor_of, own_weights, walk_layers
-from tfcompress.graph.wiring import Wiring, flatten, functional_core, read_wiring, substitute
-
-Key = tuple[str, str]
-"""A weight: (layer path, role), such as `("encoder/conv", "kernel")`."""
+from tfcompress.graph.layers import Key, flavor_of, is_of_keras, named_weights, walk_layers
+from tfcompress.graph.wiring import (
+    Wiring,
+    flatten,
+    functional_core,
+    input_layer,
+    read_wiring,
+    substitute,
+)
 
 
 @dataclass(frozen=True)
@@ -73,7 +77,7 @@ def rebuild(
             f"model {model.name!r} has no operation at this path",
             f"use one of {', '.join(sorted(builder.met)[:30])}",
         )
-    _carry_weights(builder, dict(weights or {}))
+    carry_weights(builder, dict(weights or {}))
     _carry_flags(model, new)
     carry_compile_state(model, new)
     return new
@@ -126,8 +130,7 @@ class GraphBuilder:
         made = []
         key = "batch_shape" if self.flavor == "keras" else "batch_input_shape"
         for i, tensor in enumerate(core.inputs):
-            history = tensor._keras_history
-            layer = history.operation if self.flavor == "keras" else history.layer
+            layer = input_layer(tensor)
             config = layer.get_config()
             if shapes is not None:
                 config[key] = shapes[i]
@@ -145,7 +148,9 @@ class GraphBuilder:
         elif functional_core(op, self.flavor) is not None:
             symbolic = [leaf for leaf in leaves if hasattr(leaf, "_keras_history")]
             shapes = [
-                tuple(new if old is not None else None for old, new in zip(a.shape, b.shape))  # noqa: B905
+                tuple(
+                    None if old is None else new for old, new in zip(a.shape, b.shape, strict=True)
+                )
                 for a, b in zip(functional_core(op, self.flavor).inputs, symbolic, strict=True)
             ]
             made = [self.model(op, f"{path}/", shapes)]
@@ -161,7 +166,7 @@ class GraphBuilder:
 
     def fresh(self, op: Any, path: str, changes: Mapping[str, Any]) -> Any:
         """A new layer (or other callable) in the place of an operation."""
-        return _fresh(op, path, changes)
+        return _made_again(op, path, changes)
 
     def _close(
         self, old: Any, core: Any, wiring: Wiring, values: Mapping[int, Any], chain: Sequence[Any]
@@ -169,10 +174,8 @@ class GraphBuilder:
         """The model object around a new graph, of the old one's class where that is possible."""
         import tensorflow as tf
 
-        if type(old).__name__ == "Sequential":
-            history = chain[0]._keras_history
-            entry = getattr(history, "operation", None) or history.layer
-            return self.library.Sequential([entry, *chain[1:]], name=old.name)
+        if isinstance(old, importlib.import_module(self.flavor).Sequential):
+            return self.library.Sequential([input_layer(chain[0]), *chain[1:]], name=old.name)
         if self.flavor == "keras":
             structures = (core._inputs_struct, core._outputs_struct)
         else:
@@ -182,7 +185,7 @@ class GraphBuilder:
             tf.nest.pack_sequence_as(structure, new)
             for structure, new in zip(structures, news, strict=True)
         )
-        if self.library.__name__ == self.flavor and type(old).__name__ not in _PLAIN:
+        if self.library.__name__ == self.flavor and not is_of_keras(old):
             try:
                 return type(old)(inputs=inputs, outputs=outputs, name=old.name)
             except TypeError:
@@ -190,10 +193,7 @@ class GraphBuilder:
         return self.library.Model(inputs, outputs, name=old.name)
 
 
-_PLAIN = ("Functional", "Model")
-
-
-def _fresh(op: Any, path: str, changes: Mapping[str, Any]) -> Any:
+def _made_again(op: Any, path: str, changes: Mapping[str, Any]) -> Any:
     kind = type(op).__name__
     try:
         config = op.get_config()
@@ -237,32 +237,25 @@ def _adapted(op: Any, config: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
-def variables_of(path: str, layer: Any) -> list[tuple[Key, Any]]:
-    """Weights of a layer and of all that it holds, in order, by (path, role)."""
-    below = [
-        ((f"{path}/{placed.path}" if placed.path != "." else path, role), variable)
-        for placed in walk_layers(layer)
-        for role, variable in own_weights(placed.layer)
-    ]
-    return below
+def carry_weights(builder: GraphBuilder, given: dict[Key, np.ndarray]) -> None:
+    """Old layers' weights to their new ones, position by position; given values come first.
 
-
-def _carry_weights(builder: GraphBuilder, given: dict[Key, np.ndarray]) -> None:
-    """Old layers' weights to their new ones, position by position; given values come first."""
+    Positions, not names: layers inside a layer are named anew by Keras when it is made again.
+    """
     for path, old, new in builder.pairs:
-        ours, theirs = variables_of(path, old), variables_of(path, new)
+        ours, theirs = named_weights(old, path), named_weights(new, path)
         if len(ours) != len(theirs):
             raise LayerError(
                 f"layer {path!r}",
                 f"made again it has {len(theirs)} weights instead of {len(ours)}",
                 "let get_config() return all that decides the weights",
             )
-        for (key, variable), (_, target) in zip(ours, theirs, strict=True):
+        for (key, variable), target in zip(ours.items(), theirs.values(), strict=True):
             _assign(key, target, given.pop(key) if key in given else np.asarray(variable))
         if type(new).__name__ == "Normalization":
             new.finalize_state()  # it computes with copies of its weights
     for path, new in builder.replaced:
-        for key, target in variables_of(path, new):
+        for key, target in named_weights(new, path).items():
             if key not in given:
                 raise LayerError(
                     f"layer {key[0]!r}",

@@ -17,9 +17,9 @@ import numpy as np
 
 from tfcompress.errors import LayerError
 from tfcompress.graph.layers import flavor_of
-from tfcompress.graph.rebuild import GraphBuilder, variables_of
+from tfcompress.graph.rebuild import GraphBuilder, carry_weights
 from tfcompress.graph.twin_ops import crossing_function
-from tfcompress.graph.wiring import pack_inputs
+from tfcompress.graph.wiring import input_layer, pack_inputs
 
 # Config keys that mean the same under another name: (class, Keras 3 key, tf_keras key).
 _RENAMED = (("LeakyReLU", "negative_slope", "alpha"),)
@@ -56,7 +56,9 @@ def _crossed(model: Any, source: str, target: str, check: bool) -> Any:
         )
     builder = _Crossing(model, target)
     twin = builder.model(model, "", None)
-    _carry(model, builder)
+    carry_weights(builder, {})
+    for _, old, new in builder.pairs:
+        new.trainable = old.trainable
     if check:
         _check_equal(model, twin)
     return twin
@@ -72,8 +74,7 @@ class _Crossing(GraphBuilder):
         """Inputs of the same names, shapes and types."""
         made = []
         for i, tensor in enumerate(core.inputs):
-            history = tensor._keras_history
-            layer = getattr(history, "operation", None) or history.layer
+            layer = input_layer(tensor)
             shape = tuple(tensor.shape if shapes is None else shapes[i])
             dtype = tensor.dtype if isinstance(tensor.dtype, str) else tensor.dtype.name
             made.append(
@@ -168,23 +169,6 @@ class _Crossing(GraphBuilder):
         function.__name__ = f"{self.flavor}_{plain}"
         registered = self.library.saving.register_keras_serializable(_PACKAGE, function.__name__)
         return registered(function)
-
-
-def _carry(model: Any, builder: _Crossing) -> None:
-    for path, old, new in builder.pairs:
-        ours, theirs = ([v for _, v in variables_of(path, side)] for side in (old, new))
-        shapes = [[tuple(v.shape) for v in side] for side in (ours, theirs)]
-        if shapes[0] != shapes[1]:
-            raise LayerError(
-                f"layer {path!r}",
-                f"its weights have shapes {shapes[0]}, its twin's {shapes[1]}",
-                "report it: the libraries differ in this layer",
-            )
-        for mine, twin in zip(ours, theirs, strict=True):
-            twin.assign(np.asarray(mine))
-        if type(new).__name__ == "Normalization":
-            new.finalize_state()
-        new.trainable = old.trainable
 
 
 def _accepted(layer_class: type) -> set[str]:

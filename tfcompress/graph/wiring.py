@@ -9,6 +9,7 @@ calls, or are spliced in with `flat=True`. `run` computes a wiring on real data.
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -70,7 +71,6 @@ class Wiring:
         calls: In an order in which they can be run; inputs are no calls.
         inputs: The model's inputs, flat.
         outputs: The model's outputs, flat.
-        tensors: Every tensor by index.
         nested: (path, inputs) of each call of a model inside the model, where those were spliced.
     """
 
@@ -79,8 +79,24 @@ class Wiring:
     calls: tuple[Call, ...]
     inputs: tuple[Tensor, ...]
     outputs: tuple[Tensor, ...]
-    tensors: tuple[Tensor, ...]
     nested: tuple[tuple[str, tuple[Tensor, ...]], ...] = ()
+
+    @property
+    def input_shapes(self) -> list[Shape]:
+        """Of the model's inputs, without the batch axis."""
+        return [tensor.shape[1:] for tensor in self.inputs]
+
+    @property
+    def input_names(self) -> list[str]:
+        """Of the model's inputs."""
+        core = functional_core(self.model, self.flavor)
+        return [input_layer(tensor).name for tensor in core.inputs]
+
+    def as_tensors(self, arrays: Sequence[Any]) -> list[Any]:
+        """One array per input as tensors of the inputs' types."""
+        import tensorflow as tf
+
+        return [tf.cast(a, t.dtype) for a, t in zip(arrays, self.inputs, strict=True)]
 
 
 def read_wiring(model: Any, flat: bool = False) -> Wiring:
@@ -108,8 +124,7 @@ def read_wiring(model: Any, flat: bool = False) -> Wiring:
     known = {id(t): mine for t, mine in zip(graph.inputs, inputs, strict=True)}
     reader.splice(graph, "", known)
     outputs = tuple(known[id(t)] for t in graph.outputs)
-    calls, tensors, nested = (tuple(x) for x in (reader.calls, reader.tensors, reader.nested))
-    return Wiring(model, flavor, calls, inputs, outputs, tensors, nested)
+    return Wiring(model, flavor, tuple(reader.calls), inputs, outputs, tuple(reader.nested))
 
 
 def pack_inputs(model: Any, flat: Sequence[Any]) -> Any:
@@ -121,6 +136,12 @@ def pack_inputs(model: Any, flat: Sequence[Any]) -> Any:
     if isinstance(structure, (dict, tuple)) or (isinstance(structure, list) and len(flat) == 1):
         return tf.nest.pack_sequence_as(structure, list(flat))
     return flat[0] if len(flat) == 1 else list(flat)
+
+
+def input_layer(tensor: Any) -> Any:
+    """The layer behind a symbolic input of either flavor."""
+    history = tensor._keras_history
+    return history.operation if hasattr(history, "operation") else history.layer
 
 
 def functional_core(op: Any, flavor: Flavor) -> Any | None:
@@ -135,7 +156,9 @@ def functional_core(op: Any, flavor: Flavor) -> Any | None:
     return core
 
 
-def run(wiring: Wiring, inputs: Sequence[Any], keep: Collection[int] = ()) -> dict[int, Any]:
+def run(
+    wiring: Wiring, inputs: Sequence[Any], keep: Collection[int] | None = None
+) -> dict[int, Any]:
     """Compute a wiring on tensors, in inference mode.
 
     Args:
@@ -150,11 +173,12 @@ def run(wiring: Wiring, inputs: Sequence[Any], keep: Collection[int] = ()) -> di
     last_use = last_uses(wiring)
     for i, call in enumerate(wiring.calls):
         step(call, values)
-        if keep:
-            for t in call.inputs:
-                if last_use[t.index] == i and t.index not in keep:
-                    values.pop(t.index, None)  # nobody needs it any more
-    return {index: value for index, value in values.items() if not keep or index in keep}
+        if keep is None:
+            continue
+        for t in call.inputs:
+            if last_use[t.index] == i and t.index not in keep:
+                values.pop(t.index, None)  # nobody needs it any more
+    return {index: value for index, value in values.items() if keep is None or index in keep}
 
 
 def step(call: Call, values: dict[int, Any]) -> None:
@@ -188,13 +212,7 @@ def flatten(structure: Any) -> list[Any]:
 
 
 def _is_model(op: Any, flavor: Flavor) -> bool:
-    if flavor == "keras":
-        import keras
-
-        return isinstance(op, keras.Model)
-    import tf_keras
-
-    return isinstance(op, tf_keras.Model)
+    return isinstance(op, importlib.import_module(flavor).Model)
 
 
 def _takes_training(op: Any) -> bool:
@@ -208,15 +226,14 @@ class _Reader:
         self.flavor = flavor
         self.flat = flat
         self.calls: list[Call] = []
-        self.tensors: list[Tensor] = []
+        self.count = 0
         self.nested: list[tuple[str, tuple[Tensor, ...]]] = []
         self.paths = {id(placed.layer): placed.path for placed in walk_layers(model)}
 
     def tensor(self, symbolic: Any) -> Tensor:
         dtype = symbolic.dtype if isinstance(symbolic.dtype, str) else symbolic.dtype.name
-        mine = Tensor(len(self.tensors), tuple(symbolic.shape), dtype)
-        self.tensors.append(mine)
-        return mine
+        self.count += 1
+        return Tensor(self.count - 1, tuple(symbolic.shape), dtype)
 
     def splice(self, graph: Any, prefix: str, known: dict[int, Tensor]) -> None:
         """Add the calls of a graph; `known` maps its tensors' ids to ours and grows."""

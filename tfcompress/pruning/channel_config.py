@@ -81,6 +81,11 @@ class ChannelConfig:
             parse_config_list(self.config_list)
 
     @property
+    def only_entries(self) -> bool:
+        """Whether `config_list` alone says how much goes."""
+        return all(getattr(self, name) is None for name in _TARGETS)
+
+    @property
     def target(self) -> str:
         """The target in words."""
         for name, text in _TARGET_WORDS.items():

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from tfcompress.evaluation.cost import count_cost
-from tfcompress.graph.layers import own_weights, walk_layers
+from tfcompress.graph.layers import named_weights
 from tfcompress.pruning.channel_flow import Keep
 from tfcompress.pruning.channel_groups import ChannelGraph
 
@@ -36,11 +36,8 @@ class ChannelCost:
         axes: dict[tuple[str, str], dict[int, int]] = {}
         for cut in graph.flow.cuts:
             axes.setdefault(cut.key, {})[cut.axis] = self._array(cut.units)
-        sizes = {
-            (placed.path, role): math.prod(variable.shape)
-            for placed in walk_layers(graph.model)
-            for role, variable in own_weights(placed.layer)
-        }
+        weights = named_weights(graph.model)
+        sizes = {key: math.prod(variable.shape) for key, variable in weights.items()}
         self._weights = [(n, tuple(axes.get(key, {}).values())) for key, n in sizes.items()]
         self._macs: list[tuple[float, tuple[int, ...]]] = []
         charged = {layer.path: layer.macs for layer in cost.layers if layer.macs}

@@ -9,7 +9,7 @@ import numpy as np
 
 from tfcompress.data.batches import Batch
 from tfcompress.errors import ConfigError
-from tfcompress.graph.layers import own_weights, walk_layers
+from tfcompress.graph.layers import named_weights
 from tfcompress.graph.wiring import run
 from tfcompress.pruning.channel_flow import Cut
 from tfcompress.pruning.channel_groups import ChannelGraph
@@ -115,11 +115,7 @@ def _observed(
             raise ConfigError(
                 "data", "score 'taylor' needs targets, and it has none", "give (inputs, targets)"
             )
-        tensors = [
-            tf.cast(array, tensor.dtype)
-            for array, tensor in zip(inputs, wiring.inputs, strict=True)
-        ]
-        activations, gradients = observe(tensors, targets)
+        activations, gradients = observe(wiring.as_tensors(inputs), targets)
         yield (
             {index: value.numpy() for index, value in activations.items()},
             {index: value.numpy() for index, value in gradients.items()},
@@ -133,11 +129,7 @@ def _from_cuts(
     function: Callable[[Cut, np.ndarray], np.ndarray | None],
     aggregate: str,
 ) -> dict[str, np.ndarray]:
-    variables = {
-        (placed.path, role): variable
-        for placed in walk_layers(graph.model)
-        for role, variable in own_weights(placed.layer)
-    }
+    variables = named_weights(graph.model)
     positions = _positions(graph)
     values: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {}
     totals: dict[str, int] = {}

@@ -14,8 +14,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from tfcompress.graph.layers import own_weights, walk_layers
-from tfcompress.graph.rebuild import Key
+from tfcompress.graph.layers import Key, is_of_keras, named_weights
 from tfcompress.graph.wiring import Call, Wiring
 from tfcompress.pruning.channel_units import Lanes, Units
 
@@ -59,11 +58,7 @@ class Flow:
         self._fresh: dict[str, np.ndarray] = {}
         self._opaque: dict[Key, str] = {}
         self._cut_at: dict[tuple[Key, int], Cut] = {}
-        self._keys = {
-            id(variable): (placed.path, role)
-            for placed in walk_layers(wiring.model)
-            for role, variable in own_weights(placed.layer)
-        }
+        self._keys = {id(variable): key for key, variable in named_weights(wiring.model).items()}
 
     def fresh(self, path: str, count: int) -> np.ndarray:
         """The units that a layer makes, the same at each of its calls."""
@@ -196,8 +191,3 @@ def trace(wiring: Wiring, rules: Mapping[Any, Rule], other: Rule) -> Flow:
         flow.units.freeze(flow.lanes[tensor.index].units, "model output")
     flow.close()
     return flow
-
-
-def is_of_keras(op: Any) -> bool:
-    """Whether an operation's class is Keras' own; a stranger's may do anything under its name."""
-    return type(op).__module__.split(".")[0] in ("keras", "tf_keras")

@@ -8,13 +8,13 @@ kernel) and reader.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from tfcompress.graph.rebuild import Key
+from tfcompress.graph.layers import Key
 from tfcompress.graph.wiring import read_wiring
 from tfcompress.pruning.channel_flow import Cut, Flow, Keep, trace
 from tfcompress.pruning.channel_ops import unknown
@@ -72,19 +72,22 @@ class ChannelGraph:
         free = sum(g.size * sum(not x for x in g.locked) for g in self.groups)
         return free / max(1, sum(g.width for g in self.groups))
 
-    def removed_from(self, group: ChannelGroup, kept: Sequence[int]) -> dict[Key, tuple[int, ...]]:
-        """Channel positions that each maker's kernel loses: {(path, role): positions}.
+    def removed(self, kept: Mapping[str, Sequence[int]]) -> dict[Key, tuple[int, ...]]:
+        """Channel positions that each maker's kernel loses, by (layer path, role).
 
         The axis they are positions of is the maker's output axis (heads for attention).
+
+        Args:
+            kept: As in `keep`.
         """
-        gone = set(group.units) - {group.units[i] for i in kept}
+        stays = self.keep(kept)
         return {
-            cut.key: tuple(np.flatnonzero(np.isin(cut.units, list(gone))).tolist())
+            cut.key: tuple(np.flatnonzero(~stays[cut.units]).tolist())
             for cut in self.flow.cuts
-            if cut.part == "maker" and cut.key[0] in group.makers and gone & set(cut.units.tolist())
+            if cut.part == "maker" and not stays[cut.units].all()
         }
 
-    def keep(self, kept: dict[str, np.ndarray]) -> Keep:
+    def keep(self, kept: Mapping[str, Sequence[int]]) -> Keep:
         """The keep array for some groups' kept unit positions; the others stay whole.
 
         Args:

@@ -131,7 +131,7 @@ def _operands(call: Call, inputs: list[Lanes]) -> list[tuple[Lanes, Any]]:
     for leaf in flatten((call.args, dict(call.kwargs))):
         if isinstance(leaf, Tensor):
             operands.append((next(given), None))
-        elif isinstance(leaf, (int, float, np.ndarray)) or hasattr(leaf, "numpy"):
+        elif _is_constant(leaf):
             value = np.asarray(leaf, float)
             operands.append((Lanes(value.shape, np.full(value.shape, FIXED), value), leaf))
     return operands
@@ -194,7 +194,8 @@ def _slice_constant(flow: Flow, call: Call, position: int, lanes: Lanes, result:
         import tensorflow as tf
 
         leaves = flatten(arguments)
-        indices = [i for i, leaf in enumerate(leaves) if _is_operand(leaf)]
+        is_tensor = [hasattr(leaf, "_keras_history") for leaf in leaves]
+        indices = [i for i, leaf in enumerate(leaves) if is_tensor[i] or _is_constant(leaf)]
         value = np.asarray(leaves[indices[position]])
         leaves[indices[position]] = np.compress(keep[units], value, axis=axis)
         return tf.nest.pack_sequence_as(arguments, leaves)
@@ -202,9 +203,5 @@ def _slice_constant(flow: Flow, call: Call, position: int, lanes: Lanes, result:
     flow.argument(call.path, rewrite)
 
 
-def _is_operand(leaf: Any) -> bool:
-    return (
-        hasattr(leaf, "_keras_history")
-        or isinstance(leaf, (int, float, np.ndarray))
-        or (hasattr(leaf, "numpy"))
-    )
+def _is_constant(leaf: Any) -> bool:
+    return isinstance(leaf, (int, float, np.ndarray)) or hasattr(leaf, "numpy")

@@ -12,8 +12,9 @@ from typing import Any
 
 import numpy as np
 
+from tfcompress.graph.layers import is_of_keras
 from tfcompress.graph.wiring import Call, Tensor
-from tfcompress.pruning.channel_flow import Flow, Rule, is_of_keras, kept
+from tfcompress.pruning.channel_flow import Flow, Rule, kept
 from tfcompress.pruning.channel_merges import MERGES, merge, pointwise
 from tfcompress.pruning.channel_units import Lanes
 
@@ -49,10 +50,10 @@ def reduce(flow: Flow, call: Call, inputs: list[Lanes]) -> list[Lanes]:
         return flow.give_up(call, inputs, f"{call.path!r} reduces all axes")
     rank = len(lanes.shape) + 1
     gone = {a % rank - 1 for a in np.atleast_1d(axis).tolist()}
-    if gone & {*lanes.axes, -1}:
+    if gone & {*lanes.axes, -1}:  # -1 is the batch axis
         return flow.give_up(call, inputs, f"{call.path!r} reduces over channels")
-    mean = call.kind.lower() in ("mean", "max", "amax", "min", "amin", "reduce_mean")
-    rest = lanes.rest if mean else np.where(lanes.rest == 0, 0.0, np.nan)
+    constant_stays = not _name(call).endswith("sum")
+    rest = lanes.rest if constant_stays else np.where(lanes.rest == 0, 0.0, np.nan)
     units = lanes.units
     if not keep_axes:
         units, rest = (np.squeeze(x, tuple(gone)) for x in (units, rest))

@@ -1,7 +1,8 @@
 """What each Keras layer does with channels: the rules for layers that hold weights.
 
 A rule takes the flow, the call and the lanes of its inputs; it notes which weights shrink and
-returns the lanes of the outputs. `RULES` of `channel_groups` puts these and `channel_ops` together.
+returns the lanes of the outputs. Rules of Keras' own layers stand under the class name; for a layer
+of your own put `LAYER_RULES[MyLayer] = rule`, under the class itself.
 """
 
 from __future__ import annotations
@@ -193,7 +194,7 @@ def recurrent(flow: Flow, call: Call, inputs: list[Lanes]) -> list[Lanes]:
     return [Lanes.fixed(t.shape[1:]) for t in call.outputs]
 
 
-LAYER_RULES: dict[str, Rule] = {
+LAYER_RULES: dict[str | type, Rule] = {
     **dict.fromkeys(("Conv1D", "Conv2D", "Conv3D"), convolution),
     **dict.fromkeys(("Conv1DTranspose", "Conv2DTranspose", "Conv3DTranspose"), transposed),
     **dict.fromkeys(("DepthwiseConv1D", "DepthwiseConv2D"), depthwise),

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from tfcompress.errors import ConfigError
-from tfcompress.graph.layers import own_weights, walk_layers
-from tfcompress.graph.rebuild import Edit, Key, rebuild
+from tfcompress.graph.layers import Key, named_weights
+from tfcompress.graph.rebuild import Edit, rebuild
 from tfcompress.pruning.channel_flow import Keep
 from tfcompress.pruning.channel_groups import ChannelGraph
 from tfcompress.pruning.channel_plan import ChannelPlan
@@ -34,11 +34,7 @@ def keep_of(graph: ChannelGraph, plan: ChannelPlan) -> Keep:
 def without_channels(graph: ChannelGraph, keep: Keep) -> Any:
     """A new model with only what `keep` leaves."""
     flow = graph.flow
-    variables = {
-        (placed.path, role): variable
-        for placed in walk_layers(graph.model)
-        for role, variable in own_weights(placed.layer)
-    }
+    variables = named_weights(graph.model)
     weights: dict[Key, np.ndarray] = {}
     for key, axis, units in {(c.key, c.axis): (c.key, c.axis, c.units) for c in flow.cuts}.values():
         stays = keep[units]
@@ -57,13 +53,9 @@ def without_channels(graph: ChannelGraph, keep: Keep) -> Any:
 
 
 @contextmanager
-def masked(graph: ChannelGraph, keep: Keep) -> Iterator[None]:
+def zeroed(graph: ChannelGraph, keep: Keep) -> Iterator[None]:
     """The graph's model with removed channels zeroed in place, for as long as the block runs."""
-    variables = {
-        (placed.path, role): variable
-        for placed in walk_layers(graph.model)
-        for role, variable in own_weights(placed.layer)
-    }
+    variables = named_weights(graph.model)
     before: dict[Key, np.ndarray] = {}
     try:
         for cut in graph.flow.cuts:

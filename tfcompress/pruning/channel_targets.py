@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from tfcompress.errors import ConfigError
-from tfcompress.pruning.channel_budget import Candidate, Counts, meet
+from tfcompress.pruning.channel_budget import Candidate, Counts, counts_at, meet
 from tfcompress.pruning.channel_config import ChannelConfig
 from tfcompress.pruning.channel_cost import ChannelCost
 from tfcompress.pruning.channel_groups import ChannelGraph
@@ -26,7 +26,9 @@ def kept_positions(candidates: Sequence[Candidate], counts: Counts) -> dict[str,
 def meet_cost(
     graph: ChannelGraph, config: ChannelConfig, candidates: Sequence[Candidate], cost: ChannelCost
 ) -> tuple[Counts, list[str]]:
-    """Counts for a target in channels, MACs or parameters."""
+    """Counts for a target in channels, MACs or parameters, or for the entries' own sparsities."""
+    if config.only_entries:
+        return counts_at(candidates, 0.0, config.scope), []
     sizes = {group.name: group.size for group in graph.groups}
     total = sum(group.width for group in graph.groups)
     held = total - sum(c.size * len(c.scores) for c in candidates)
@@ -45,14 +47,9 @@ def meet_cost(
     elif config.target_parameters is not None:
         what, measured, share = "parameters", parameters, config.target_parameters
     else:
-        what, measured = "channels", channels
-        share = 1.0 if config.sparsity is None else 1 - config.sparsity
+        what, measured, share = "channels", channels, 1 - config.sparsity
     full = measured({c.name: len(c.scores) for c in candidates})
-    least = measured(
-        {c.name: c.count(len(c.scores) * (1 - (c.sparsity or 1.0))) for c in candidates}
-    )
-    if config.target == "sparsities of config_list":
-        return {c.name: c.count(len(c.scores) * (1 - (c.sparsity or 0.0))) for c in candidates}, []
+    least = measured(counts_at(candidates, 1.0, config.scope))
     if least > 1.02 * share * full:
         locked = [group for group in graph.groups if group.frozen]
         names = ", ".join(f"{group.name} ({group.frozen})" for group in locked[:3])
@@ -126,9 +123,7 @@ def meet_latency(
     notes = []
     if gap > 0.1:
         notes.append(
-            f"reached {taken:.2f} ms instead of {wanted:.2f} ms: the frozen layers and min_kept "
-            "leave no more to remove"
-            if taken > wanted
-            else f"reached {taken:.2f} ms instead of {wanted:.2f} ms: latency jumps between widths"
+            f"reached {taken:.2f} ms instead of {wanted:.2f} ms, the nearest of what was tried: "
+            "latency jumps between widths, or frozen layers and min_kept leave no more to remove"
         )
     return counts, notes, (before, taken)

@@ -10,13 +10,13 @@ small = shrink(model, plan)         # a new model; the old one is untouched
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 
-from tfcompress.data.batches import batches
+from tfcompress.data.batches import Batch, batches
 from tfcompress.errors import ConfigError, LayerError, NothingToRemove
 from tfcompress.graph.layers import walk_layers
 from tfcompress.pruning.channel_budget import Candidate, Counts
@@ -107,7 +107,7 @@ def plan_channels(
     )
     if data is None:
         return plan
-    samples = batches(data, _input_shapes(graph), at_most=64)
+    samples = _batches(graph, data, at_most=64)
     return plan.with_errors(reader_errors(graph, kept_positions(candidates, counts), samples))
 
 
@@ -136,7 +136,7 @@ def shrink(model: Any, plan: ChannelPlan, reconstruct: bool = False, data: Any =
     keep = keep_of(graph, plan)
     small = without_channels(graph, keep)
     if reconstruct:
-        refit(graph, keep, small, batches(data, _input_shapes(graph), at_most=128))
+        refit(graph, keep, small, _batches(graph, data, at_most=128))
     return small
 
 
@@ -176,11 +176,12 @@ def _scores(
         raise ConfigError(f"score {score!r}", "it needs data", "pass data= to plan_channels")
     if score == "taylor" and loss is None:
         loss = loss_of(graph.model)
-    return data_scores(graph, score, batches(data, _input_shapes(graph)), loss, aggregate)
+    return data_scores(graph, score, _batches(graph, data), loss, aggregate)
 
 
-def _input_shapes(graph: ChannelGraph) -> list[tuple[int | None, ...]]:
-    return [tensor.shape[1:] for tensor in graph.flow.wiring.inputs]
+def _batches(graph: ChannelGraph, data: Any, at_most: int = 256) -> Iterator[Batch]:
+    wiring = graph.flow.wiring
+    return batches(data, wiring.input_names, wiring.input_shapes, at_most=at_most)
 
 
 def loss_of(model: Any) -> Callable[[Any, Any], Any]:
@@ -212,10 +213,9 @@ def _candidates(
     fixed: Mapping[str, float],
     scores: Mapping[str, np.ndarray],
 ) -> list[Candidate]:
-    free_of_budget = config.target == "sparsities of config_list"
     found = []
     for group in graph.groups:
-        if group.name in frozen or (free_of_budget and group.name not in fixed):
+        if group.name in frozen or (config.only_entries and group.name not in fixed):
             continue
         found.append(
             Candidate(

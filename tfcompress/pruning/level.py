@@ -23,14 +23,14 @@ from typing import Any, Literal
 import numpy as np
 
 from tfcompress.errors import ConfigError, LayerError
-from tfcompress.graph.layers import flavor_of, own_weights, walk_layers
+from tfcompress.graph.layers import Key, flavor_of, own_weights, walk_layers
 from tfcompress.graph.saving import save_plain
 from tfcompress.pruning import constraint, masks, selection, state
 from tfcompress.pruning.layout import arrange, check_pattern, drop_unfit
 from tfcompress.pruning.prune_report import PruneReport, WeightRow
 from tfcompress.pruning.schedules import Schedule
 from tfcompress.pruning.scores import SCORES
-from tfcompress.pruning.selection import Key, Target
+from tfcompress.pruning.selection import Target
 
 Scope = Literal["layer", "global"]
 

@@ -25,7 +25,6 @@ ROWS = 20_000
 RIDGE = 1e-4
 """Weight of the distance to the old kernel, relative to the mean square of the inputs."""
 
-
 LINEAR = (
     *("Dense", "EinsumDense", "SeparableConv1D", "SeparableConv2D"),
     *("Conv1D", "Conv2D", "Conv3D", "Conv1DTranspose", "Conv2DTranspose", "Conv3DTranspose"),
@@ -47,6 +46,7 @@ def reader_errors(
         By group name: the Frobenius norm of the change over that of the output (bias left out),
         over all readers and samples. Groups without a reader of their own tensors are left out.
     """
+    wiring = graph.flow.wiring
     layers = {placed.path: placed.layer for placed in walk_layers(graph.model)}
     keeps = {name: graph.keep({name: kept[name]}) for name in kept}
     readers = [
@@ -60,7 +60,7 @@ def reader_errors(
     changed: dict[str, float] = {}
     total: dict[str, float] = {}
     for inputs, _ in data:
-        values = run(graph.flow.wiring, _cast(graph, inputs), taps) if taps else {}
+        values = run(wiring, wiring.as_tensors(inputs), taps)
         for name, cut in readers:
             layer = layers[cut.key[0]]
             if type(layer).__name__ not in LINEAR:
@@ -93,8 +93,10 @@ def refit(graph: ChannelGraph, keep: Keep, small: Any, data: Iterable[Batch]) ->
     """
     ours, theirs = graph.flow.wiring, read_wiring(small, flat=True)
     inputs = [np.concatenate(parts) for parts in zip(*(x for x, _ in data), strict=True)]
-    before = {t.index: v for t, v in zip(ours.inputs, _cast(graph, inputs), strict=True)}
-    after = {t.index: v for t, v in zip(theirs.inputs, _cast(graph, inputs), strict=True)}
+    before, after = (
+        {t.index: value for t, value in zip(w.inputs, w.as_tensors(inputs), strict=True)}
+        for w in (ours, theirs)
+    )
     cuts = _lossy(graph, keep)
     calls = Counter(call.path for call in ours.calls)
     last_use = last_uses(ours)
@@ -230,13 +232,6 @@ def _lossy(graph: ChannelGraph, keep: Keep) -> dict[str, np.ndarray]:
         for cut in graph.flow.cuts
         if cut.part == "maker" and cut.key[0] in lost
     }
-
-
-def _cast(graph: ChannelGraph, inputs: Iterable[np.ndarray]) -> list[Any]:
-    import tensorflow as tf
-
-    tensors = graph.flow.wiring.inputs
-    return [tf.cast(array, tensor.dtype) for array, tensor in zip(inputs, tensors, strict=True)]
 
 
 @contextmanager

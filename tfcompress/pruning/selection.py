@@ -24,10 +24,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from tfcompress.errors import ConfigError, LayerError
-from tfcompress.graph.layers import NORMALIZATIONS, PlacedLayer, kernels, own_weights, walk_layers
-
-Key = tuple[str, str]
-"""A weight: (layer path, role), such as `("encoder/conv", "kernel")`."""
+from tfcompress.graph.layers import (
+    NORMALIZATIONS,
+    Key,
+    PlacedLayer,
+    kernels,
+    own_weights,
+    walk_layers,
+)
 
 DEFAULT_TYPES = (
     "Conv1D",

@@ -14,11 +14,12 @@ import numpy as np
 
 from tfcompress.data.batches import batches
 from tfcompress.errors import ConfigError, LayerError
+from tfcompress.graph.wiring import pack_inputs
 from tfcompress.pruning.channel_budget import Candidate
 from tfcompress.pruning.channel_evidence import weight_scores
 from tfcompress.pruning.channel_groups import find_groups
 from tfcompress.pruning.channel_scores import WEIGHT_SCORES
-from tfcompress.pruning.channel_surgery import masked
+from tfcompress.pruning.channel_surgery import zeroed
 from tfcompress.reporting.tables import Table
 
 Metric = Callable[[np.ndarray, np.ndarray], float]
@@ -125,14 +126,14 @@ def sensitivity(
             "wrap it: keras.Model(model.inputs, model.outputs[0])",
         )
     graph = find_groups(model)
-    shapes = [tensor.shape[1:] for tensor in graph.flow.wiring.inputs]
-    parts = list(batches(data, shapes, at_most=at_most))
+    wiring = graph.flow.wiring
+    parts = list(batches(data, wiring.input_names, wiring.input_shapes, at_most=at_most))
     if any(targets is None for _, targets in parts):
         raise ConfigError("data", "it has no targets", "give (inputs, targets)")
     targets = np.concatenate([target for _, target in parts])
 
     def quality() -> float:
-        outputs = [np.asarray(model.predict_on_batch(x[0] if len(x) == 1 else x)) for x, _ in parts]
+        outputs = [np.asarray(model.predict_on_batch(pack_inputs(model, x))) for x, _ in parts]
         return float(metric(targets, np.concatenate(outputs)))
 
     scores = weight_scores(graph, score, "mean")
@@ -144,7 +145,7 @@ def sensitivity(
         values = []
         for j, level in enumerate(sorted(levels)):
             count = candidate.count(len(group.units) * (1 - level))
-            with masked(graph, graph.keep({group.name: candidate.kept(count)})):
+            with zeroed(graph, graph.keep({group.name: candidate.kept(count)})):
                 values.append(quality())
             if progress is not None:
                 progress(i * len(levels) + j + 1, len(free) * len(levels))

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import itertools
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
+from tfcompress.data.batches import as_arrays, check_shapes
 from tfcompress.errors import DataError
 
 FEW_SAMPLES = 16
+WHERE = "calibration"
+"""What errors call the data."""
 
 
 class CalibrationWarning(UserWarning):
@@ -65,9 +68,9 @@ def _samples(
     shapes: Sequence[tuple[int | None, ...]],
     at_most: int,
 ) -> Iterator[list[np.ndarray]]:
-    arrays = _as_arrays(calibration, names)
+    arrays = as_arrays(calibration, names, WHERE)
     if arrays is not None:
-        _check_shapes(arrays, names, shapes)
+        check_shapes(arrays, names, shapes, WHERE)
         count = len(arrays[0])
         for i in np.linspace(0, count - 1, min(count, at_most)).round().astype(int):
             yield [np.asarray(array[i : i + 1], np.float32) for array in arrays]
@@ -80,60 +83,12 @@ def _samples(
         )
     for element in calibration:
         inputs = element[0] if isinstance(element, tuple) else element
-        parts = _as_arrays(inputs, names) or [np.asarray(inputs)]
+        parts = as_arrays(inputs, names, WHERE) or [np.asarray(inputs)]
         if len(parts[0].shape) == len(shapes[0]):
             parts = [part[None] for part in parts]
-        _check_shapes(parts, names, shapes)
+        check_shapes(parts, names, shapes, WHERE)
         for i in range(len(parts[0])):
             yield [np.asarray(part[i : i + 1], np.float32) for part in parts]
-
-
-def _as_arrays(value: Any, names: Sequence[str]) -> list[np.ndarray] | None:
-    """One array per input, if `value` is arrays at all."""
-    if isinstance(value, Mapping):
-        missing = [name for name in names if name not in value]
-        if missing:
-            raise DataError(
-                "calibration",
-                f"input {missing[0]!r} is missing",
-                f"give {', '.join(names)}",
-            )
-        return [np.asarray(value[name]) for name in names]
-    if isinstance(value, (list, tuple)):
-        if len(value) != len(names):
-            raise DataError(
-                "calibration",
-                f"it has {len(value)} arrays for {len(names)} inputs",
-                "give one array per input; join a list of samples with np.stack",
-            )
-        return [np.asarray(part) for part in value]
-    if isinstance(value, np.ndarray) or (hasattr(value, "numpy") and hasattr(value, "shape")):
-        if len(names) != 1:
-            raise DataError(
-                "calibration",
-                f"one array for {len(names)} inputs",
-                "give a list of arrays",
-            )
-        return [np.asarray(value)]
-    return None
-
-
-def _check_shapes(
-    arrays: Sequence[np.ndarray],
-    names: Sequence[str],
-    shapes: Sequence[tuple[int | None, ...]],
-) -> None:
-    for array, name, shape in zip(arrays, names, shapes, strict=True):
-        given = array.shape[1:]
-        fits = len(given) == len(shape) and all(
-            want is None or have == want for have, want in zip(given, shape, strict=True)
-        )
-        if not fits:
-            raise DataError(
-                "calibration",
-                f"samples of input {name!r} have shape {given}, but the model takes {shape}",
-                "preprocess calibration data exactly as training data",
-            )
 
 
 def _warn_if_suspicious(samples: Sequence[Sequence[np.ndarray]], names: Sequence[str]) -> None:

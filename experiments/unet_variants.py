@@ -8,6 +8,7 @@ from typing import Any
 
 import keras
 
+from experiments.seeds import seed_file
 from experiments.segmentation import (
     SegmentationConfig,
     augmentation_of,
@@ -64,7 +65,7 @@ def train_pruned(
     Returns:
         The plans of the rounds and the history.
     """
-    path = run.path(f"{name}-seed{seed}.keras")
+    path = seed_file(run, seed, name)
     folder = run.path("checkpoints", f"{name}-seed{seed}")
     starts = [*rounds.starts(), config.epochs]
     model = build_model(config, data)
@@ -128,7 +129,7 @@ def train_whole(
         seed: Of weights and order.
         keep_epoch: Keep the state after this epoch for those that branch off.
     """
-    path = run.path(f"{name}-seed{seed}.keras")
+    path = seed_file(run, seed, name)
     saved = run.read_json(f"checkpoints/{name}-seed{seed}.json")
     if path.is_file() and saved is not None:
         return saved

@@ -1,0 +1,74 @@
+"""LiteRT files of a run's U-Nets: written, read back, and compared on the test images."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from experiments.segmentation import SegmentationConfig
+from tfcompress.compare import Comparison, compare
+from tfcompress.data.folder import SegmentationData
+from tfcompress.quantization.litert import LiteModel, to_litert
+from tfcompress.quantization.recipes import RECIPES
+from tfcompress.reporting.run import Run
+
+
+@dataclass(frozen=True)
+class LiteFile:
+    """A file to write.
+
+    Attributes:
+        title: Of the model in tables and plots.
+        path: Ends in ".tflite".
+        model: The Keras model.
+        recipe: Its number format.
+        sparse: Store zeros sparsely, where the format can.
+    """
+
+    title: str
+    path: Path
+    model: Any
+    recipe: str
+    sparse: bool = False
+
+
+def write_lite(
+    file: LiteFile, data: SegmentationData, run: Run, calibration_samples: int = 200
+) -> LiteModel:
+    """Convert, save, and read back; calibrated on the training patches."""
+    recipe = RECIPES[file.recipe]
+    with run.console.status(f"converting {file.title} to {file.recipe}"):
+        to_litert(
+            file.model,
+            file.recipe,
+            data.train.images if recipe.needs_calibration else None,
+            sparse_encoding=file.sparse and recipe.can_be_sparse,
+            calibration_samples_at_most=calibration_samples,
+        ).save(file.path)
+    return replace(LiteModel.load(file.path), recipe=file.recipe)
+
+
+def compare_lite(
+    models: Sequence[LiteModel],
+    titles: Sequence[str],
+    config: SegmentationConfig,
+    data: SegmentationData,
+    run: Run,
+) -> tuple[dict[str, np.ndarray], Comparison]:
+    """Outputs on the test patches by title, and the comparison; the first is the baseline."""
+    with run.console.status("predicting the test patches with every file"):
+        outputs = [model.predict(data.test.images) for model in models]
+    with run.console.status("measuring every file"):
+        comparison = compare(
+            *models,
+            data=(data.test.images, data.test.labels),
+            names=titles,
+            classes=data.palette.names,
+            threads=config.threads,
+            predictions=outputs,
+        )
+    return dict(zip(titles, outputs, strict=True)), comparison
