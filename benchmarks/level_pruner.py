@@ -21,9 +21,9 @@ import tf_keras
 from rich.console import Console
 
 from benchmarks.alternate import Ratio, ratio, time_in_turn
-from benchmarks.peers import load_tfmot
 from models.unet import multi_unet_model
 from tfcompress.cli import run_experiment
+from tfcompress.graph.legacy import load_tfmot
 from tfcompress.pruning.level import LevelPruner
 from tfcompress.pruning.schedules import Constant
 from tfcompress.reporting.tables import Table

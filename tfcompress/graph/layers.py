@@ -7,6 +7,7 @@ flavors (Keras 3 calls every kernel "kernel").
 
 from __future__ import annotations
 
+import fnmatch
 import re
 import sys
 from collections.abc import Iterator
@@ -153,6 +154,16 @@ def named_weights(model: Any, path: str = "") -> dict[Key, Any]:
         for placed in walk_layers(model)
         for role, variable in own_weights(placed.layer)
     }
+
+
+def is_named(path: str, pattern: str) -> bool:
+    """Whether the layer at a path, or a container it stands in, has this name, path or glob."""
+    parts = path.split("/")
+    prefixes = ("/".join(parts[: i + 1]) for i in range(len(parts)))
+    return any(
+        fnmatch.fnmatchcase(prefix, pattern) or fnmatch.fnmatchcase(part, pattern)
+        for prefix, part in zip(prefixes, parts, strict=True)
+    )
 
 
 def is_of_keras(op: Any) -> bool:

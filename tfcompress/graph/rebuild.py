@@ -90,21 +90,26 @@ class GraphBuilder:
         model: Whose flavor is read.
         edits: By path.
         library: Module of the flavor that is built; default the model's.
+        flat: Splice models inside the model in; layers are then named by their paths.
     """
 
-    def __init__(self, model: Any, edits: Mapping[str, Edit], library: str = "") -> None:
+    def __init__(
+        self, model: Any, edits: Mapping[str, Edit], library: str = "", flat: bool = False
+    ) -> None:
         self.flavor = flavor_of(model)
         self.library = importlib.import_module(library or self.flavor)
         self.edits = edits
+        self.flat = flat
         self.made: dict[int, Any] = {}
         self.met: set[str] = set()
         self.pairs: list[tuple[str, Any, Any]] = []  # (path, old operation, new layer)
         self.replaced: list[tuple[str, Any]] = []  # (path, new layer)
         self._paths = {id(placed.layer): placed.path for placed in walk_layers(model)}
+        self._taken: set[str] = set()
 
     def model(self, old: Any, prefix: str, shapes: Sequence[tuple[int | None, ...]] | None) -> Any:
         """A new model; `shapes` are those of its inputs where they differ from the old ones."""
-        wiring = read_wiring(old)
+        wiring = read_wiring(old, self.flat)
         core = functional_core(old, self.flavor)
         inputs = self.inputs(core, shapes)
         values = {t.index: new for t, new in zip(wiring.inputs, inputs, strict=True)}
@@ -158,7 +163,7 @@ class GraphBuilder:
             inner = self._layers(op.layer, f"{path}/{op.layer.name}", Edit(), ())[0]
             made = [self.library.layers.TimeDistributed(inner, name=op.name)]
         else:
-            made = [self.fresh(op, path, edit.config)]
+            made = [self.fresh(op, path, {**edit.config, **self._named(op, path)})]
             if hasattr(op, "weights") and hasattr(made[0], "weights"):
                 self.pairs.append((path, op, made[0]))
         self.made[id(op)] = made
@@ -168,13 +173,23 @@ class GraphBuilder:
         """A new layer (or other callable) in the place of an operation."""
         return _made_again(op, path, changes)
 
+    def _named(self, op: Any, path: str) -> dict[str, str]:
+        """The name that a layer of a flat model gets, and no layer beside it has."""
+        if not self.flat or not hasattr(op, "weights"):
+            return {}
+        name = path.replace("/", "_")
+        while name in self._taken:
+            name += "_"
+        self._taken.add(name)
+        return {"name": name}
+
     def _close(
         self, old: Any, core: Any, wiring: Wiring, values: Mapping[int, Any], chain: Sequence[Any]
     ) -> Any:
         """The model object around a new graph, of the old one's class where that is possible."""
         import tensorflow as tf
 
-        if isinstance(old, importlib.import_module(self.flavor).Sequential):
+        if isinstance(old, importlib.import_module(self.flavor).Sequential) and not self.flat:
             return self.library.Sequential([input_layer(chain[0]), *chain[1:]], name=old.name)
         if self.flavor == "keras":
             structures = (core._inputs_struct, core._outputs_struct)
@@ -185,7 +200,7 @@ class GraphBuilder:
             tf.nest.pack_sequence_as(structure, new)
             for structure, new in zip(structures, news, strict=True)
         )
-        if self.library.__name__ == self.flavor and not is_of_keras(old):
+        if self.library.__name__ == self.flavor and not self.flat and not is_of_keras(old):
             try:
                 return type(old)(inputs=inputs, outputs=outputs, name=old.name)
             except TypeError:

@@ -9,15 +9,17 @@ that is here.
 
 from __future__ import annotations
 
+import importlib
 import inspect
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from tfcompress.errors import LayerError
-from tfcompress.graph.layers import flavor_of
-from tfcompress.graph.rebuild import GraphBuilder, carry_weights
+from tfcompress.graph.layers import Key, flavor_of, is_of_keras, named_weights, walk_layers
+from tfcompress.graph.rebuild import GraphBuilder, carry_weights, rebuild
 from tfcompress.graph.twin_ops import crossing_function
 from tfcompress.graph.wiring import input_layer, pack_inputs
 
@@ -26,6 +28,74 @@ _RENAMED = (("LeakyReLU", "negative_slope", "alpha"),)
 # Activations that one library lacks or defines differently; they cross as functions.
 _FOREIGN = ("hard_sigmoid", "hard_silu", "hard_swish", "relu6", "celu", "squareplus")
 _PACKAGE = "tfcompress"
+
+
+@dataclass(frozen=True)
+class Twin:
+    """A model and its counterpart in tf_keras, without models inside it.
+
+    Attributes:
+        original: The model; not changed.
+        model: The counterpart, weights carried, not compiled.
+        names: Name of the counterpart's layer by path of the original's.
+    """
+
+    original: Any
+    model: Any
+    names: dict[str, str]
+
+    def layer(self, path: str) -> Any:
+        """The counterpart's layer."""
+        return self.model.get_layer(self.names[path])
+
+    def owner(self, path: str) -> str:
+        """The layer of the counterpart that holds what stands at a path, as that layer's path."""
+        while path not in self.names:
+            path, _, _ = path.rpartition("/")
+        return path
+
+    def bring_back(self, layers: Mapping[str, Any]) -> Any:
+        """The original made anew with weights of (trained) layers of the counterpart.
+
+        Args:
+            layers: By path; those that are left out keep the original's weights. A layer may have
+                lost track of its kernels (TFMOT's quantization wrappers swap them): then give a
+                dict of arrays by role.
+        """
+        placed = {p.path: p.layer for p in walk_layers(self.original)}
+        values: dict[Key, np.ndarray] = {}
+        for path, layer in layers.items():
+            keys = list(named_weights(placed[path], path))
+            if isinstance(layer, Mapping):
+                values.update((key, _of_role(layer, key)) for key in keys)
+                continue
+            arrays = [np.asarray(v) for v in named_weights(layer, path).values()]
+            values.update(zip(keys, arrays, strict=True))
+        return rebuild(self.original, weights=values)
+
+
+def _of_role(arrays: Mapping[str, np.ndarray], key: Key) -> np.ndarray:
+    """A weight by its role; tf_keras calls a depthwise kernel by another name."""
+    role = key[1]
+    return arrays[role] if role in arrays else arrays[f"depthwise_{role}"]
+
+
+def twin_of(model: Any, check: bool = True) -> Twin:
+    """The counterpart in tf_keras of a model of either flavor, models inside it spliced in.
+
+    Args:
+        model: Functional or Sequential.
+        check: Compare the outputs on random input (1e-5 relative).
+
+    Raises:
+        LayerError: As `to_tf_keras`.
+    """
+    if flavor_of(model) == "tf_keras":
+        builder = GraphBuilder(model, {}, flat=True)
+    else:
+        builder = _Crossing(model, "tf_keras", flat=True)
+    twin = _finished(builder, model, check)
+    return Twin(model, twin, {path: new.name for path, _, new in builder.pairs})
 
 
 def to_tf_keras(model: Any, check: bool = True) -> Any:
@@ -54,7 +124,11 @@ def _crossed(model: Any, source: str, target: str, check: bool) -> Any:
         raise LayerError(
             f"model {model.name!r}", f"it is a {target} model already", "use it as it is"
         )
-    builder = _Crossing(model, target)
+    return _finished(_Crossing(model, target), model, check)
+
+
+def _finished(builder: GraphBuilder, model: Any, check: bool) -> Any:
+    """Build, carry weights and flags, compare."""
     twin = builder.model(model, "", None)
     carry_weights(builder, {})
     for _, old, new in builder.pairs:
@@ -67,8 +141,8 @@ def _crossed(model: Any, source: str, target: str, check: bool) -> Any:
 class _Crossing(GraphBuilder):
     """Plays a graph with the other library's layers."""
 
-    def __init__(self, model: Any, target: str) -> None:
-        super().__init__(model, {}, target)
+    def __init__(self, model: Any, target: str, flat: bool = False) -> None:
+        super().__init__(model, {}, target, flat)
 
     def inputs(self, core: Any, shapes: Sequence[tuple[int | None, ...]] | None) -> list[Any]:
         """Inputs of the same names, shapes and types."""
@@ -90,7 +164,7 @@ class _Crossing(GraphBuilder):
         if function is not None:
             return function
         kind = type(op).__name__
-        made_of = getattr(self.library.layers, kind, None)
+        made_of = self._counterpart(op, kind)
         if made_of is None or kind == "Lambda" or not hasattr(op, "weights"):
             raise LayerError(
                 f"layer {path!r}",
@@ -110,6 +184,17 @@ class _Crossing(GraphBuilder):
                 "change its options to ones that both libraries have",
             ) from error
         return layer
+
+    def _counterpart(self, op: Any, kind: str) -> type | None:
+        """The class of the same name, among the layers or in the same module over there."""
+        found = getattr(self.library.layers, kind, None)
+        if found is None and is_of_keras(op):  # such as LayerScale of keras.applications
+            module = type(op).__module__.replace(self.flavor, self.library.__name__, 1)
+            try:
+                found = getattr(importlib.import_module(module), kind, None)
+            except ModuleNotFoundError:
+                return None
+        return found
 
     def _config(self, op: Any, kind: str) -> dict[str, Any]:
         config = {key: self._value(value) for key, value in op.get_config().items()}

@@ -66,9 +66,40 @@ def crossing_function(op: Any, flavor: str) -> Callable[..., Any] | None:
     return lambda *args, name=None, **kwargs: function(*args, **kwargs)
 
 
-def _to_tensorflow(op: Any, kind: str) -> Callable[..., Any] | None:
+_MERGES = ("Add", "Subtract", "Multiply", "Maximum", "Minimum")
+_ACTIVATIONS = {"Sigmoid": "sigmoid", "Tanh": "tanh", "Silu": "swish", "Elu": "elu"}
+
+
+def _as_layer(op: Any, kind: str) -> Callable[..., Any] | None:
+    """The tf_keras layer that computes an operation, where there is one: TFMOT knows layers."""
+    import tf_keras
+
+    layers = tf_keras.layers
+    if kind in _MERGES:
+
+        def merge(*tensors: Any) -> Any:
+            shapes = {tuple(getattr(x, "shape", ())) for x in tensors}
+            symbolic = all(hasattr(x, "_keras_history") for x in tensors)
+            if symbolic and len(shapes) == 1:
+                return getattr(layers, kind)()(list(tensors))
+            return _to_tensorflow(op, kind, as_layer=False)(*tensors)
+
+        return merge
+    if kind == "Relu":
+        return lambda x: layers.ReLU()(x)
+    if kind in _ACTIVATIONS:
+        return lambda x: layers.Activation(_ACTIVATIONS[kind])(x)
+    if kind == "Concatenate":
+        return lambda xs: layers.Concatenate(axis=op.axis)(xs)
+    return None
+
+
+def _to_tensorflow(op: Any, kind: str, as_layer: bool = True) -> Callable[..., Any] | None:
     import tensorflow as tf
 
+    layer = _as_layer(op, kind) if as_layer else None
+    if layer is not None:
+        return layer
     for name, function, _ in _PLAIN:
         if kind == name:
             return lambda *args, **kwargs: _named(tf, function)(*args)

@@ -23,9 +23,10 @@ from typing import Any, Literal
 import numpy as np
 
 from tfcompress.errors import ConfigError, LayerError
+from tfcompress.graph import constraint
 from tfcompress.graph.layers import Key, flavor_of, own_weights, walk_layers
 from tfcompress.graph.saving import save_plain
-from tfcompress.pruning import constraint, masks, selection, state
+from tfcompress.pruning import masks, selection, state
 from tfcompress.pruning.layout import arrange, check_pattern, drop_unfit
 from tfcompress.pruning.prune_report import PruneReport, WeightRow
 from tfcompress.pruning.schedules import Schedule

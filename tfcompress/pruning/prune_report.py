@@ -110,12 +110,7 @@ class PruneReport:
             f"{self.sparsity:.1%}",
             f"{self.zeros / self.model_weights:.1%} of all {self.model_weights:,} parameters",
         )
-        by_reason: dict[str, list[str]] = {}
-        for path, reason in self.skipped:
-            by_reason.setdefault(reason, []).append(path)
-        for reason, paths in by_reason.items():
-            more = f" and {len(paths) - 3} more" if len(paths) > 3 else ""
-            table.note(f"skipped ({reason}): {', '.join(paths[:3])}{more}")
+        table.note_skipped(self.skipped)
         return table
 
     def __str__(self) -> str:

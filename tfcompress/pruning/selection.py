@@ -16,7 +16,6 @@ matches passes the entry on to what it holds.
 
 from __future__ import annotations
 
-import fnmatch
 import math
 import numbers
 from collections.abc import Iterable, Mapping, Sequence
@@ -28,6 +27,7 @@ from tfcompress.graph.layers import (
     NORMALIZATIONS,
     Key,
     PlacedLayer,
+    is_named,
     kernels,
     own_weights,
     walk_layers,
@@ -92,7 +92,7 @@ class Entry:
         """Whether the entry applies to a layer, by itself or through an ancestor."""
         if self.op_types is not None and not set(self.op_types) & set(placed.kinds):
             return False
-        return self.op_names is None or any(_named(placed.path, name) for name in self.op_names)
+        return self.op_names is None or any(is_named(placed.path, name) for name in self.op_names)
 
 
 @dataclass(frozen=True)
@@ -271,23 +271,13 @@ def check_entries(placed_layers: Sequence[PlacedLayer], entries: Sequence[Entry]
                     f"use 'default' or one of {', '.join(present)}",
                 )
         for name in entry.op_names or ():
-            if not any(_named(path, name) for path in paths):
+            if not any(is_named(path, name) for path in paths):
                 with_weights = [p.path for p in placed_layers if own_weights(p.layer)]
                 raise ConfigError(
                     f"config_list[{i}]",
                     f"no layer is named {name!r}",
                     f"use one of {_some(with_weights)}",
                 )
-
-
-def _named(path: str, pattern: str) -> bool:
-    """Whether a layer at `path`, or a container it stands in, has this name, path or glob."""
-    parts = path.split("/")
-    prefixes = ("/".join(parts[: i + 1]) for i in range(len(parts)))
-    return any(
-        fnmatch.fnmatchcase(prefix, pattern) or fnmatch.fnmatchcase(part, pattern)
-        for prefix, part in zip(prefixes, parts, strict=True)
-    )
 
 
 def _some(names: Sequence[str], at_most: int = 30) -> str:

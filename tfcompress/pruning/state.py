@@ -17,9 +17,9 @@ import numpy as np
 import tensorflow as tf
 
 from tfcompress.errors import LayerError
+from tfcompress.graph.constraint import MaskConstraint
 from tfcompress.graph.layers import Flavor, Key
 from tfcompress.graph.saving import STATE_PREFIX
-from tfcompress.pruning.constraint import MaskConstraint
 
 ATTRIBUTE = f"{STATE_PREFIX}pruning"
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -64,6 +64,8 @@ def convert(
     signature: Signature,
     samples: Sequence[Sequence[np.ndarray]] | None = None,
     sparse_encoding: bool = False,
+    trained_ranges: bool = False,
+    keep_float: Collection[str] = (),
 ) -> bytes:
     """The bytes of a LiteRT file with one signature, `input_0, ...` to `output_0, ...`.
 
@@ -73,6 +75,8 @@ def convert(
         signature: Inputs of the file.
         samples: Calibration samples, each input with a batch axis of 1.
         sparse_encoding: Encode sparse weights sparsely.
+        keep_float: Names of tensors in the file whose operators shall compute in float.
+        trained_ranges: The model holds fake quantization, whose ranges take the samples' place.
 
     Raises:
         LayerError: The converter refuses the model, with its reason.
@@ -94,7 +98,7 @@ def convert(
 
     # Keras 3 variables would end as runtime variables in the file; frozen, they are constants.
     with quiet_stderr():
-        frozen = freeze(serve.get_concrete_function(), lower_control_flow=False)
+        frozen = _without_gradients(freeze(serve.get_concrete_function(), lower_control_flow=False))
 
     @tf.function(input_signature=specs)
     def serve_frozen(*tensors: Any) -> dict[str, Any]:
@@ -119,12 +123,15 @@ def convert(
             else builtins.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8,
             builtins.TFLITE_BUILTINS,  # what has no integer kernel stays in float and is listed
         ]
+    if samples is not None or trained_ranges:
         number = tf.int8 if recipe.ports == "int8" else tf.int16
         converter.inference_input_type = converter.inference_output_type = number
     try:
         with quiet_stderr(), warnings.catch_warnings():
             warnings.filterwarnings("ignore", message=".*tf.lite.Interpreter is deprecated.*")
             warnings.filterwarnings("ignore", message=".*Statistics for quantized inputs.*")
+            if keep_float:
+                return _with_floats(converter, keep_float)
             return bytes(converter.convert())
     except Exception as error:  # the converter raises its own kind, plain ones, and RuntimeError
         raise LayerError(
@@ -132,6 +139,37 @@ def convert(
             f"LiteRT cannot express it: {_first_lines(error)}",
             "replace the operation by a Keras layer that LiteRT knows",
         ) from error
+
+
+def _with_floats(converter: Any, names: Collection[str]) -> bytes:
+    """An integer file in which some operators stay in float: TensorFlow's debugger can do it."""
+    import tensorflow as tf
+
+    options = tf.lite.experimental.QuantizationDebugOptions(
+        denylisted_nodes=list(names), fully_quantize=True
+    )
+    debugger = tf.lite.experimental.QuantizationDebugger(
+        converter=converter,
+        debug_dataset=converter.representative_dataset,
+        debug_options=options,
+    )
+    return bytes(debugger.get_nondebug_quantized_model())
+
+
+def _without_gradients(frozen: Any) -> Any:
+    """The same function without custom gradients.
+
+    The converter saves it, TensorFlow then wants to save the gradients of functions such as `silu`
+    too and cannot, and the converter goes on without a signature.
+    """
+    import tensorflow as tf
+
+    graph = frozen.graph.as_graph_def()
+    for nodes in (graph.node, *(function.node_def for function in graph.library.function)):
+        for node in nodes:
+            node.attr.pop("_gradient_op_type", None)
+    wrapped = tf.compat.v1.wrap_function(lambda: tf.graph_util.import_graph_def(graph, name=""), [])
+    return wrapped.prune([t.name for t in frozen.inputs], [t.name for t in frozen.outputs])
 
 
 def _optimizations(tf: Any, recipe: Recipe, sparse_encoding: bool) -> list[Any]:

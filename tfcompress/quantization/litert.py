@@ -21,11 +21,12 @@ import numpy as np
 
 from tfcompress.atomic import write_bytes
 from tfcompress.errors import ConfigError, DataError
-from tfcompress.graph.layers import flavor_of
+from tfcompress.graph.layers import flavor_of, is_named, walk_layers
 from tfcompress.quantization.calibration import calibration_samples
 from tfcompress.quantization.converter import Signature, convert, input_specs
 from tfcompress.quantization.litert_file import LiteFile, read_litert_file
 from tfcompress.quantization.recipes import RECIPES, recipe_named
+from tfcompress.quantization.tensor_layers import TensorLayers
 from tfcompress.quiet import quiet_stderr
 
 
@@ -190,6 +191,7 @@ def to_litert(
     batch_size: int | None = 1,
     sparse_encoding: bool = False,
     calibration_samples_at_most: int = 200,
+    keep_float: Sequence[str] = (),
 ) -> LiteModel:
     """Convert a Keras 3 or tf_keras model to LiteRT.
 
@@ -201,9 +203,11 @@ def to_litert(
             speed in int8 (more delegate partitions).
         sparse_encoding: Store pruned weights sparsely: a smaller file at the same speed.
         calibration_samples_at_most: Samples to calibrate on.
+        keep_float: For `int8`: layers (names, paths or globs) that shall compute in float, such as
+            `debug_quantization` names. What is fused with them stays in float with them.
 
     Raises:
-        ConfigError: An unknown recipe.
+        ConfigError: An unknown recipe or layer.
         DataError: Calibration is missing or does not fit the model.
         LayerError: The model is unbuilt, or uses an operation that LiteRT does not have.
     """
@@ -226,9 +230,49 @@ def to_litert(
             )
         samples = calibration_samples(calibration, names, shapes, calibration_samples_at_most)
         batch_size = 1 if batch_size is None else batch_size
+    if keep_float and (chosen.name != "int8" or sparse_encoding):
+        raise ConfigError(
+            "keep_float",
+            f"it goes with recipe 'int8' without sparse encoding, not with {recipe!r}",
+            "drop it, or use recipe='int8'",
+        )
+    wanted = _layers_named(model, keep_float)
     signature = Signature(tuple(shapes), tuple(dtypes), batch_size)
     content = convert(model, chosen, signature, samples, sparse_encoding)
+    if keep_float:
+        floats = _tensors_of(model, read_litert_file(content), wanted)
+        content = convert(model, chosen, signature, samples, keep_float=floats)
     return LiteModel.from_bytes(content, recipe, names)
+
+
+def _layers_named(model: Any, patterns: Sequence[str]) -> set[str]:
+    """Paths of the layers that names, paths or globs mean."""
+    paths = [placed.path for placed in walk_layers(model)] if patterns else []
+    found: set[str] = set()
+    for pattern in patterns:
+        matching = [path for path in paths if is_named(path, pattern)]
+        if not matching:
+            raise ConfigError(
+                "keep_float",
+                f"no layer is named {pattern!r}",
+                f"use some of {', '.join(paths[:30])}",
+            )
+        found.update(matching)
+    return found
+
+
+def _tensors_of(model: Any, file: LiteFile, wanted: set[str]) -> list[str]:
+    """Names of the tensors that operators of some layers make."""
+    finder = TensorLayers(model.name, [placed.path for placed in walk_layers(model)])
+    names = [file.tensors[i].name for op in file.operators for i in op.outputs]
+    found = [name for name in names if wanted & set(finder.all_of(name))]
+    if not found:
+        raise ConfigError(
+            "keep_float",
+            f"{', '.join(sorted(wanted))}: no operator of the file bears this name",
+            "name a layer that computes: a convolution, a Dense, a merge",
+        )
+    return found
 
 
 def _interpreter(content: bytes, threads: int) -> Any:

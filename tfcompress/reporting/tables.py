@@ -40,6 +40,15 @@ class Table:
         """Append a line below the table."""
         self.notes.append(text)
 
+    def note_skipped(self, skipped: Sequence[tuple[str, str]]) -> None:
+        """One line per reason, with the first names of what was passed over for it."""
+        by_reason: dict[str, list[str]] = {}
+        for name, reason in skipped:
+            by_reason.setdefault(reason, []).append(name)
+        for reason, names in by_reason.items():
+            more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+            self.note(f"skipped ({reason}): {', '.join(names[:3])}{more}")
+
     def numeric(self, column: int) -> bool:
         """Whether a column is aligned right."""
         cells = [row[column] for row in (*self.rows, *self.totals) if row[column]]

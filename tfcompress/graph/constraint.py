@@ -88,7 +88,7 @@ def install(variable: Any, keep: np.ndarray) -> tuple[MaskConstraint, bool]:
     new = constraint is None
     if constraint is None:
         constraint = MaskConstraint(variable, keep, getattr(variable, "constraint", None))
-        _set_constraint(variable, constraint)
+        set_constraint(variable, constraint)
     else:
         constraint.mask.assign(keep)
     variable.assign(constraint.apply(variable))
@@ -103,7 +103,7 @@ def _native(variable: Any) -> Any:
     return getattr(variable, "_variable", variable)
 
 
-def _set_constraint(variable: Any, constraint: MaskConstraint) -> None:
+def set_constraint(variable: Any, constraint: MaskConstraint) -> None:
     """tf_keras variables have no public setter; mirrored ones hold one variable per device."""
     if type(variable).__module__.startswith("keras."):
         variable.constraint = constraint

@@ -1,0 +1,162 @@
+"""Training a tf_keras twin: by the user's function, or compiled as the Keras 3 model was."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from tfcompress.errors import ConfigError
+from tfcompress.graph.layers import flavor_of
+
+Train = Callable[[Any], Any]
+"""Compiles and fits a tf_keras model; what it returns is kept if it is a `History`."""
+
+_PASS_TRAIN = "pass train=function of the tf_keras model that compiles and fits it"
+
+
+def check_training(model: Any, train: Train | None, fit: Mapping[str, Any] | None) -> None:
+    """Refuse what cannot train, before any work.
+
+    Raises:
+        ConfigError: Neither a function nor arguments of `fit`, both, or (with `fit`) a model whose
+            compile state does not cross.
+    """
+    if (train is None) == (fit is None):
+        raise ConfigError(
+            "train, fit",
+            "both are given" if train is not None else "neither is given",
+            "pass train=function of the tf_keras model, or fit=dict(x=..., y=..., epochs=...) for "
+            "a model that is compiled",
+        )
+    if fit is not None:
+        compile_arguments(model)
+
+
+def train_twin(
+    twin: Any,
+    model: Any,
+    train: Train | None,
+    fit: Mapping[str, Any] | None,
+    callbacks: Sequence[Any] = (),
+) -> dict[str, list[float]]:
+    """Train a twin; the history of its last `fit`, as far as it is known.
+
+    Args:
+        twin: The tf_keras model, wrapped or not.
+        model: The model whose compile state it takes for `fit`.
+        train: The user's function.
+        fit: Arguments of `twin.fit`.
+        callbacks: Added to every `fit` of the twin.
+    """
+    inner = twin.fit
+
+    def fit_with_callbacks(*args: Any, callbacks: Any = None, **kwargs: Any) -> Any:
+        theirs = callbacks if isinstance(callbacks, (list, tuple)) else [callbacks]
+        theirs = [callback for callback in theirs if callback is not None]
+        return inner(*args, callbacks=[*ours, *theirs], **kwargs)
+
+    ours = tuple(callbacks)
+    if ours:
+        twin.fit = fit_with_callbacks
+    if train is not None:
+        returned = train(twin)
+    else:
+        twin.compile(**compile_arguments(model))
+        returned = twin.fit(**(fit or {}))
+    history = getattr(returned, "history", None) or getattr(twin, "history", None)
+    history = getattr(history, "history", history)
+    return dict(history) if isinstance(history, Mapping) else {}
+
+
+def compile_arguments(model: Any) -> dict[str, Any]:
+    """Arguments of `compile` for a tf_keras model, as a compiled model has them.
+
+    Raises:
+        ConfigError: The model is not compiled, or with a loss, optimizer or metric that is not
+            Keras' own.
+    """
+    config = _compile_config(model)
+    if not config:
+        raise ConfigError(
+            f"model {model.name!r}",
+            "it is not compiled, so there is no loss and optimizer for its tf_keras twin",
+            f"compile it, or {_PASS_TRAIN}",
+        )
+    return {
+        "optimizer": _crossed(config.get("optimizer"), "optimizers", "optimizer"),
+        "loss": _crossed(config.get("loss"), "losses", "loss"),
+        "loss_weights": config.get("loss_weights"),
+        "metrics": _crossed(config.get("metrics"), "metrics", "metric"),
+        "weighted_metrics": _crossed(config.get("weighted_metrics"), "metrics", "metric"),
+        "steps_per_execution": config.get("steps_per_execution") or 1,
+    }
+
+
+def _compile_config(model: Any) -> dict[str, Any]:
+    flavor = flavor_of(model)
+    compiled = model.compiled if flavor == "keras" else model._is_compiled
+    return dict(model.get_compile_config() or {}) if compiled else {}
+
+
+def _crossed(value: Any, room: str, what: str) -> Any:
+    """A part of a compile config, every serialized object made anew by tf_keras."""
+    if isinstance(value, Mapping) and "class_name" in value:
+        return _object(value, room, what)
+    if isinstance(value, Mapping):
+        return {key: _crossed(item, room, what) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_crossed(item, room, what) for item in value]
+    return value
+
+
+def _object(serialized: Mapping[str, Any], room: str, what: str) -> Any:
+    import tf_keras
+
+    name = serialized["class_name"]
+    own = str(serialized.get("module") or "keras").split(".")[0] in (
+        "keras",
+        "tf_keras",
+        "builtins",
+    )
+    if name == "function":
+        function = getattr(getattr(tf_keras, room), str(serialized["config"]), None)
+        if own and function is not None:
+            return function
+        raise ConfigError(f"{what} {serialized['config']!r}", "it is not Keras' own", _PASS_TRAIN)
+    made_of = getattr(getattr(tf_keras, room), name, None)
+    if not own or serialized.get("registered_name") not in (None, name) or made_of is None:
+        raise ConfigError(f"{what} {name!r}", "it is not one that both Keras have", _PASS_TRAIN)
+    config = dict(serialized["config"])
+    if isinstance(config.get("learning_rate"), Mapping):
+        config["learning_rate"] = _schedule(config["learning_rate"])
+    if isinstance(config.get("fn"), Mapping):
+        config["fn"] = _object(config["fn"], room, what)
+    _check_droppable(config, name, what)
+    accepted = _arguments(made_of)
+    return made_of(**{key: item for key, item in config.items() if key in accepted})
+
+
+def _schedule(serialized: Mapping[str, Any]) -> Any:
+    import tf_keras
+
+    made_of = getattr(tf_keras.optimizers.schedules, serialized["class_name"], None)
+    if made_of is None or serialized.get("registered_name") not in (None, "", made_of.__name__):
+        name = serialized["class_name"]
+        raise ConfigError(f"learning rate schedule {name!r}", "it is not Keras' own", _PASS_TRAIN)
+    return made_of.from_config(dict(serialized["config"]))
+
+
+def _check_droppable(config: Mapping[str, Any], name: str, what: str) -> None:
+    """Options of Keras 3 that tf_keras lacks may only go where they do nothing."""
+    for key in ("gradient_accumulation_steps", "loss_scale_factor"):
+        if config.get(key):
+            raise ConfigError(f"{what} {name!r}", f"tf_keras has no {key}", _PASS_TRAIN)
+
+
+def _arguments(made_of: type) -> set[str]:
+    names: set[str] = set()
+    for base in made_of.__mro__:
+        if "__init__" in vars(base):
+            names |= set(inspect.signature(base.__init__).parameters)
+    return names - {"self", "args", "kwargs"}

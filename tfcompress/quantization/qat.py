@@ -1,0 +1,308 @@
+"""Quantization-aware training on Keras 3 models: TFMOT's fake quantization on a tf_keras twin.
+
+```python
+result = quantize_aware(model, fit=dict(x=images, y=labels, epochs=2))
+lite = result.to_litert()        # int8 in, int8 out, with the ranges that training found
+result.model                     # plain Keras 3, float weights as trained
+```
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from tfcompress.errors import ConfigError, LayerError
+from tfcompress.graph.layers import kernels, walk_layers
+from tfcompress.graph.legacy import load_tfmot
+from tfcompress.graph.rebuild import Edit, rebuild
+from tfcompress.graph.twin import Twin, twin_of
+from tfcompress.graph.twin_training import Train, check_training, train_twin
+from tfcompress.quantization.converter import Signature, convert, input_specs
+from tfcompress.quantization.litert import LiteModel
+from tfcompress.quantization.preserve import PRESERVE, Preserve, preserve
+from tfcompress.quantization.qat_rules import Rule, custom_objects, rule_of
+from tfcompress.quantization.recipes import RECIPES
+from tfcompress.reporting.tables import Table
+
+_PREFIX = "quant_"
+
+
+@dataclass(frozen=True)
+class QatRow:
+    """How one layer was quantized.
+
+    Attributes:
+        path: Layer path.
+        kind: Class name.
+        how: What is quantized, or why it stays in float.
+        quantized: Whether it is.
+        kept: What was kept of the kernel: zeros, clusters; "" for nothing.
+    """
+
+    path: str
+    kind: str
+    how: str
+    quantized: bool
+    kept: str = ""
+
+
+@dataclass(frozen=True)
+class QuantizeAware:
+    """A model after quantization-aware training.
+
+    Attributes:
+        model: Of the original's flavor and wiring, plain: the trained float weights.
+        twin: The tf_keras model with fake quantization, which gives the ranges.
+        rows: How each layer was quantized.
+        history: Of the last `fit`.
+    """
+
+    model: Any
+    twin: Any
+    rows: tuple[QatRow, ...]
+    history: dict[str, list[float]]
+
+    def to_litert(self) -> LiteModel:
+        """The int8 LiteRT model, int8 inputs and outputs, ranges from training."""
+        names, shapes, dtypes = input_specs(self.twin)
+        signature = Signature(tuple(shapes), tuple(dtypes), batch_size=1)
+        content = convert(self.twin, RECIPES["int8"], signature, trained_ranges=True)
+        return LiteModel.from_bytes(content, "int8", names)
+
+    def to_dict(self) -> dict[str, Any]:
+        """What was done, for JSON."""
+        return {"rows": [asdict(row) for row in self.rows], "history": self.history}
+
+    def table(self) -> Table:
+        """What was done, as a table."""
+        table = Table(
+            ("layer", "kind", "int8 in training", "kept"),
+            title="Quantization-aware training, layer by layer",
+        )
+        for row in self.rows:
+            table.add(row.path, row.kind, row.how if row.quantized else "float", row.kept)
+        floats = [(row.path, row.how) for row in self.rows if not row.quantized]
+        table.note_skipped(floats)
+        return table
+
+    def __str__(self) -> str:
+        return str(self.table())
+
+
+def quantize_aware(
+    model: Any,
+    *,
+    preserve_kernels: Preserve = "nothing",
+    unsupported: Literal["error", "float"] = "error",
+    train: Train | None = None,
+    fit: Mapping[str, Any] | None = None,
+    check: bool = True,
+) -> QuantizeAware:
+    """Train a model on under int8 rounding, so that the int8 file keeps its accuracy.
+
+    Args:
+        model: Functional or Sequential, of either flavor, trained; not changed.
+        preserve_kernels: "sparsity" keeps the zeros of a pruned model (TFMOT's PQAT), "clusters"
+            the few values of a clustered one (CQAT), "both" the two (PCQAT).
+        unsupported: What to do with layers that have no int8 rule: "error" lists them, "float"
+            leaves them as they are.
+        train: Compiles and fits the tf_keras model it is given.
+        fit: Instead of `train`: arguments of `fit`; the twin is compiled as `model` is.
+        check: Compare the twin's outputs with the model's first.
+
+    Raises:
+        ConfigError: A bad argument, an unknown layer, or a compile state that does not cross.
+        LayerError: The model has no graph, a layer that cannot cross, layers without a rule, or
+            nothing that could be preserved.
+    """
+    if preserve_kernels not in PRESERVE:
+        raise ConfigError(
+            "preserve_kernels", f"{preserve_kernels!r} is unknown", f"use {', '.join(PRESERVE)}"
+        )
+    if unsupported not in ("error", "float"):
+        raise ConfigError("unsupported", f"{unsupported!r} is unknown", "use 'error' or 'float'")
+    check_training(model, train, fit)
+    tfmot = load_tfmot()
+    twin, parts = _separable_split(twin_of(model, check))
+    rules = _rules(twin, parts)
+    _check_supported(model, rules, unsupported)
+    quantized = _quantized(tfmot, twin, rules)
+    kept = _preserved(twin, parts, quantized, preserve_kernels)
+    history = train_twin(quantized, model, train, fit)
+    trained = twin.bring_back(
+        {path: _arrays(quantized, names) for path, names in _names(twin, parts).items()}
+    )
+    if preserve_kernels != "nothing":
+        _check_zeros(model, trained, preserve_kernels)
+    kinds = {p.path: p.kind for p in walk_layers(model)}
+    rows = tuple(
+        QatRow(path, kinds.get(path, "operation"), rule.how, rule.supported, kept.get(path, ""))
+        for path, rule in rules.items()
+    )
+    return QuantizeAware(trained, quantized, rows, history)
+
+
+def _separable_split(twin: Twin) -> tuple[Twin, dict[str, tuple[str, str]]]:
+    """SeparableConv2D as two layers, whose names we know (TFMOT would split them itself)."""
+    import tf_keras
+
+    edits, weights, parts = {}, {}, {}
+    for path, name in twin.names.items():
+        layer = twin.model.get_layer(name)
+        if type(layer).__name__ != "SeparableConv2D":
+            continue
+        config = layer.get_config()
+        names = (f"{name}_depthwise", f"{name}_pointwise")
+        shared = {key: config[key] for key in ("trainable", "data_format")}
+        spatial = ("kernel_size", "strides", "padding", "dilation_rate", "depth_multiplier")
+        depthwise = tf_keras.layers.DepthwiseConv2D(
+            **{key: config[key] for key in spatial}, **shared, use_bias=False, name=names[0]
+        )
+        pointwise = tf_keras.layers.Conv2D(
+            config["filters"],
+            1,
+            activation=layer.activation,
+            use_bias=config["use_bias"],
+            name=names[1],
+            **shared,
+        )
+        edits[name] = Edit(replacement=(depthwise, pointwise))
+        values = [np.asarray(v) for v in layer.weights]
+        weights[names[0], "depthwise_kernel"] = values[0]
+        weights.update(
+            ((names[1], role), value)
+            for role, value in zip(("kernel", "bias"), values[1:], strict=False)
+        )
+        parts[path] = names
+    if not parts:
+        return twin, {}
+    return Twin(twin.original, rebuild(twin.model, edits, weights), twin.names), parts
+
+
+def _names(twin: Twin, parts: Mapping[str, tuple[str, str]]) -> dict[str, tuple[str, ...]]:
+    """Names of the twin's layers that stand for each layer of the original."""
+    return {path: parts.get(path, (name,)) for path, name in twin.names.items()}
+
+
+def _rules(twin: Twin, parts: Mapping[str, tuple[str, str]]) -> dict[str, Rule]:
+    """The rule of each layer, by path; of an operation that became a layer, by name."""
+    names = _names(twin, parts)
+    rules = {}
+    for path, of_path in names.items():
+        if path in parts:
+            rules[path] = Rule("kernels, output")
+        else:
+            rules[path] = rule_of(twin.model.get_layer(of_path[0]))
+    known = {name for of_path in names.values() for name in of_path}
+    for layer in twin.model.layers:
+        kind = type(layer).__name__
+        if kind.endswith("OpLambda"):
+            rules[layer.name] = Rule("a bare operation that is no layer", supported=False)
+        elif kind != "InputLayer" and layer.name not in known:
+            rules[layer.name] = rule_of(layer)
+    return rules
+
+
+def _check_supported(model: Any, rules: Mapping[str, Rule], unsupported: str) -> None:
+    lacking = [f"{path}: {rule.how}" for path, rule in rules.items() if not rule.supported]
+    if len(lacking) == len(rules):
+        raise LayerError(
+            f"model {model.name!r}",
+            f"no layer would be quantized ({'; '.join(lacking[:8])})",
+            "convert it with to_litert(model, 'int8', calibration) instead",
+        )
+    if lacking and unsupported == "error":
+        raise LayerError(
+            f"model {model.name!r}",
+            f"{len(lacking)} layers cannot be quantized in training ({'; '.join(lacking[:8])})",
+            "pass unsupported='float' to leave these in float and go on with the rest",
+        )
+
+
+def _quantized(tfmot: Any, twin: Twin, rules: Mapping[str, Rule]) -> Any:
+    """The twin with fake quantization, weights carried."""
+    import tf_keras
+
+    quantization = tfmot.quantization.keras
+    by_name = {twin.names.get(path, path): rule for path, rule in rules.items()}
+    whole = Rule("part of a separable convolution")
+
+    def annotate(layer: Any) -> Any:
+        rule = by_name.get(layer.name, whole)
+        if not rule.supported:
+            return layer
+        return quantization.quantize_annotate_layer(layer, rule.config)
+
+    with tf_keras.utils.custom_object_scope(custom_objects(twin.model)):
+        annotated = tf_keras.models.clone_model(twin.model, clone_function=annotate)
+        return quantization.quantize_apply(annotated)
+
+
+def _layer(quantized: Any, name: str) -> Any:
+    """A layer of the quantized model, wrapped or not."""
+    names = {layer.name for layer in quantized.layers}
+    return quantized.get_layer(f"{_PREFIX}{name}" if f"{_PREFIX}{name}" in names else name)
+
+
+def _arrays(quantized: Any, names: Sequence[str]) -> Any:
+    """Weights by role of the layers that stand for one of the original's."""
+    if len(names) == 2:  # a separable convolution
+        depthwise, pointwise = (_variables(_layer(quantized, name)) for name in names)
+        found = {"depthwise_kernel": depthwise["depthwise_kernel"]}
+        found["pointwise_kernel"] = pointwise["kernel"]
+        if "bias" in pointwise:
+            found["bias"] = pointwise["bias"]
+        return {role: np.asarray(variable) for role, variable in found.items()}
+    layer = _layer(quantized, names[0])
+    if not layer.name.startswith(_PREFIX):
+        return layer
+    return {role: np.asarray(variable) for role, variable in _variables(layer).items()}
+
+
+def _variables(layer: Any) -> dict[str, Any]:
+    """A layer's variables by role; a wrapper has its layer's among its own."""
+    return {v.name.rsplit("/", 1)[-1].split(":")[0]: v for v in layer.weights}
+
+
+def _preserved(
+    twin: Twin, parts: Mapping[str, tuple[str, str]], quantized: Any, what: Preserve
+) -> dict[str, str]:
+    """Constraints on the kernels; what was kept, by path."""
+    if what == "nothing":
+        return {}
+    kept: dict[str, list[str]] = {}
+    for path, names in _names(twin, parts).items():
+        for name in names:
+            variables = _variables(_layer(quantized, name))
+            for role in ("kernel", "depthwise_kernel"):
+                found = preserve(variables[role], what) if role in variables else ""
+                if found:
+                    kept.setdefault(path, []).append(found)
+    if not kept:
+        wanted = {"sparsity": "zero in a kernel", "clusters": "clustered kernel"}
+        raise LayerError(
+            f"model {twin.original.name!r}",
+            f"there is no {wanted.get(what, 'zero or clustered kernel')} to preserve",
+            "prune or cluster it first, or pass preserve_kernels='nothing'",
+        )
+    return {path: ", ".join(found) for path, found in kept.items()}
+
+
+def _check_zeros(before: Any, after: Any, what: Preserve) -> None:
+    """Zeros that were to stay and are gone are an error, not a surprise in the file."""
+    if what == "clusters":
+        return
+    for old, new in zip(walk_layers(before), walk_layers(after), strict=True):
+        for (role, was), (_, now) in zip(kernels(old), kernels(new), strict=True):
+            was, now = np.asarray(was), np.asarray(now)
+            lost = int(np.count_nonzero(now[was == 0])) if (was != 0).any() else 0
+            if lost and role in ("kernel", "depthwise_kernel", "pointwise_kernel"):
+                raise LayerError(
+                    f"weight {old.path}/{role}",
+                    f"{lost} of its zeros were trained away",
+                    "train with an optimizer that applies constraints (all of Keras' own do)",
+                )

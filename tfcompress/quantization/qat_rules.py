@@ -1,0 +1,173 @@
+"""How each layer of a tf_keras model is quantized while it trains: TFMOT's rules and ours.
+
+TFMOT's registry covers convolutions, Dense, ReLU, pooling, Add, Concatenate and the like. What it
+lacks and LiteRT has in int8 is added here: other merges, PReLU, activations, layers that only move
+values.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+_MERGES = ("Multiply", "Subtract", "Average", "Maximum", "Minimum")
+_OUTPUT_ONLY = (*_MERGES, "ELU", "PReLU", "Resizing", "Softmax")
+_PASSING = (
+    "MaxPooling1D",
+    "MaxPooling3D",
+    "GlobalMaxPooling1D",
+    "GlobalMaxPooling2D",
+    "GlobalMaxPooling3D",
+    "ZeroPadding3D",
+    "RepeatVector",
+    "UpSampling1D",
+    "UpSampling3D",
+    "AlphaDropout",
+    "GaussianDropout",
+    "GaussianNoise",
+)
+_OWN_ACTIVATION = ("linear", "relu", "swish", "gelu", "softmax", "sigmoid", "tanh")
+"""Activations inside Conv2D and Dense for which TFMOT places quantizers."""
+_ACTIVATION_LAYERS = (*_OWN_ACTIVATION, "relu6")
+_KERNELS = {"Conv2D": "kernel", "DepthwiseConv2D": "depthwise_kernel", "Dense": "kernel"}
+
+
+@dataclass(frozen=True)
+class Rule:
+    """How a layer is quantized.
+
+    Attributes:
+        how: In words, for the report.
+        config: TFMOT's `QuantizeConfig`; None lets TFMOT choose.
+        supported: False: it stays in float, and `how` says why.
+    """
+
+    how: str
+    config: Any = None
+    supported: bool = True
+
+
+def rule_of(layer: Any) -> Rule:
+    """The rule of a layer of a built functional tf_keras model."""
+    kind = type(layer).__name__
+    configs = _configs()
+    if kind in ("BatchNormalization", "SyncBatchNormalization"):
+        if _follows_kernel(layer):
+            return Rule("folded into the convolution before it")
+        return Rule("no convolution before it that it could be folded into", supported=False)
+    if kind == "Activation":
+        name = _activation(layer)
+        if name in _ACTIVATION_LAYERS:
+            return Rule("output")
+        return Rule("output", configs["output"]())
+    if kind in _KERNELS and _activation(layer) not in _OWN_ACTIVATION:
+        return Rule(f"{_KERNELS[kind]}, output", configs["kernel"](_KERNELS[kind], kind))
+    if _registry().supports(layer):
+        if kind in _KERNELS or kind == "Conv2DTranspose":
+            return Rule("kernel, output")
+        return Rule("output")
+    if kind in _OUTPUT_ONLY:
+        return Rule("output", configs["output"]())
+    if kind in _PASSING:
+        return Rule("passes quantized values", configs["pass"]())
+    return Rule(f"TFMOT and LiteRT quantize no {kind} in training", supported=False)
+
+
+def custom_objects(model: Any) -> dict[str, Any]:
+    """Classes by name that TFMOT needs to make the model's layers again."""
+    found = {type(layer).__name__: type(layer) for layer in model.layers}
+    found.update({made.__name__: made for made in _configs().values()})
+    for layer in model.layers:
+        function = getattr(layer, "activation", None)
+        if function is not None and hasattr(function, "__name__"):
+            found[function.__name__] = function
+    return found
+
+
+def _activation(layer: Any) -> str:
+    function = getattr(layer, "activation", None)
+    return getattr(function, "__name__", type(function).__name__)
+
+
+def _follows_kernel(layer: Any) -> bool:
+    """Whether TFMOT folds this normalization: what comes before is linear and read by it only."""
+    nodes = layer._inbound_nodes
+    if len(nodes) != 1 or isinstance(nodes[0].inbound_layers, list):
+        return False
+    before = nodes[0].inbound_layers
+    if type(before).__name__ == "SeparableConv2D":
+        return _activation(before) == "linear"
+    return (
+        type(before).__name__ in _KERNELS
+        and _activation(before) == "linear"
+        and len(before._outbound_nodes) == 1
+    )
+
+
+def _registry() -> Any:
+    from tensorflow_model_optimization.python.core.quantization.keras.default_8bit import (
+        default_8bit_quantize_registry,
+    )
+
+    return default_8bit_quantize_registry.Default8BitQuantizeRegistry()
+
+
+def _configs() -> dict[str, Callable[..., Any]]:
+    """TFMOT's and our quantize configs. The classes can only be made once TFMOT is imported."""
+    if not _MADE:
+        _MADE.update(_make_configs())
+    return _MADE
+
+
+_MADE: dict[str, Callable[..., Any]] = {}
+
+
+def _make_configs() -> dict[str, Callable[..., Any]]:
+    from tensorflow_model_optimization.python.core.quantization.keras import (
+        quantize_config,
+        quantizers,
+    )
+    from tensorflow_model_optimization.python.core.quantization.keras.default_8bit import (
+        default_8bit_quantize_configs as theirs,
+    )
+    from tensorflow_model_optimization.python.core.quantization.keras.default_8bit import (
+        default_8bit_quantizers,
+    )
+
+    class KernelQuantizeConfig(quantize_config.QuantizeConfig):
+        """One weight in int8 and the output, whatever the activation computes."""
+
+        def __init__(self, attribute: str, kind: str) -> None:
+            self.attribute = attribute
+            self.kind = kind
+            per_axis = kind in ("Conv2D", "DepthwiseConv2D")
+            self.weight_quantizer = (
+                default_8bit_quantizers.Default8BitConvWeightsQuantizer()
+                if per_axis
+                else quantizers.LastValueQuantizer(8, False, True, True)
+            )
+
+        def get_weights_and_quantizers(self, layer: Any) -> list[tuple[Any, Any]]:
+            return [(getattr(layer, self.attribute), self.weight_quantizer)]
+
+        def get_activations_and_quantizers(self, layer: Any) -> list[tuple[Any, Any]]:
+            return []
+
+        def set_quantize_weights(self, layer: Any, quantize_weights: list[Any]) -> None:
+            setattr(layer, self.attribute, quantize_weights[0])
+
+        def set_quantize_activations(self, layer: Any, quantize_activations: list[Any]) -> None:
+            return None
+
+        def get_output_quantizers(self, layer: Any) -> list[Any]:
+            return [quantizers.MovingAverageQuantizer(8, False, False, False)]
+
+        def get_config(self) -> dict[str, Any]:
+            return {"attribute": self.attribute, "kind": self.kind}
+
+    return {
+        "kernel": KernelQuantizeConfig,
+        "output": theirs.Default8BitOutputQuantizeConfig,
+        "pass": theirs.NoOpQuantizeConfig,
+    }

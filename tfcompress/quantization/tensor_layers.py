@@ -1,0 +1,61 @@
+"""Which Keras layer a tensor of a LiteRT file comes from, by its name.
+
+The converter keeps TensorFlow's names: `unet_1/down_relu_1/Relu;unet_1/down_conv_1/convolution` is
+the output of `down_relu`, with `down_conv` fused into the same operator. Keras 3 numbers the scopes
+of a second trace (`_1`), tf_keras does not, TFMOT puts `quant_` before a layer's name.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+_NUMBER = re.compile(r"_\d+$")
+_TFMOT = "quant_"
+
+
+class TensorLayers:
+    """Finds layers by tensor name.
+
+    Args:
+        model_name: Of the model that was converted, or of the one that its twin was made from.
+        paths: Paths of its layers.
+    """
+
+    def __init__(self, model_name: str, paths: Sequence[str]) -> None:
+        self.model_name = model_name
+        self.by_name: dict[str, list[str]] = {}
+        for path in paths:
+            self.by_name.setdefault(path.rpartition("/")[2], []).append(path)
+            flat = path.replace("/", "_")  # the name in a flat twin
+            if flat != path:
+                self.by_name.setdefault(flat, []).append(path)
+
+    def all_of(self, tensor: str) -> list[str]:
+        """Paths of the layers fused into the operator behind a tensor, its output's first."""
+        found = (self._of_part(part) for part in tensor.split(";"))
+        return list(dict.fromkeys(path for path in found if path))
+
+    def of(self, tensor: str) -> str:
+        """Path of the layer whose output a tensor is; "" if no layer's name is in its own."""
+        return self._of_part(tensor.split(";")[0])
+
+    def _of_part(self, name: str) -> str:
+        scopes = name.split("/")[:-1]
+        numbered = bool(scopes) and scopes[0] != self.model_name
+        for i in reversed(range(len(scopes))):
+            for candidate in self._names(scopes[i], numbered):
+                paths = self.by_name.get(candidate, ())
+                if len(paths) == 1:
+                    return paths[0]
+                above = {n for scope in scopes[:i] for n in self._names(scope, numbered)}
+                for path in paths:  # of equal names in several models inside the model
+                    if set(path.split("/")[:-1]) <= above:
+                        return path
+        return ""
+
+    def _names(self, scope: str, numbered: bool) -> list[str]:
+        """What a scope may mean, the likeliest first."""
+        bare = _NUMBER.sub("", scope)
+        names = [bare, scope] if numbered else [scope, bare]
+        return [*names, *(n.removeprefix(_TFMOT) for n in names if n.startswith(_TFMOT))]
