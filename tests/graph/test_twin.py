@@ -1,3 +1,4 @@
+import inspect
 import os
 import subprocess
 import sys
@@ -12,7 +13,7 @@ from benchmarks.masked_reference import randomize
 from tests.pruning.channel_zoo import ZOO, inputs_for, outputs_of
 from tfcompress.errors import LayerError
 from tfcompress.graph.layers import flavor_of, walk_layers
-from tfcompress.graph.twin import to_keras3, to_tf_keras
+from tfcompress.graph.twin import to_keras3, to_tf_keras, twin_of
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -32,6 +33,24 @@ def test_there_and_back(library, name):
         np.testing.assert_allclose(a, c, atol=1e-5 * max(1, np.abs(a).max()))
     weighty = [[p.path for p in walk_layers(m) if p.layer.weights] for m in (model, again)]
     assert weighty[0] == weighty[1]
+
+
+@pytest.mark.parametrize("name", ZOO)
+def test_flat_twin_and_weights_brought_back(library, name):
+    model = ZOO[name](library)
+    randomize(model)
+    twin = twin_of(model)
+    assert flavor_of(twin.model) == "tf_keras"
+    assert not [layer for layer in twin.model.layers if isinstance(layer, tf_keras.Model)]
+    inputs = inputs_for(model)
+    for a, b in zip(outputs_of(model, inputs), outputs_of(twin.model, inputs), strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-5 * max(1, np.abs(a).max()))
+    for variable in twin.model.trainable_weights:
+        variable.assign(0.5 * np.asarray(variable))
+    back = twin.bring_back({path: twin.layer(path) for path in twin.names})
+    assert flavor_of(back) == flavor_of(model)
+    for a, b in zip(outputs_of(back, inputs), outputs_of(twin.model, inputs), strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-5 * max(1, np.abs(a).max()))
 
 
 @pytest.mark.parametrize("name", ["hard_sigmoid", "hard_silu", "relu6", "silu", "gelu", "elu"])
@@ -102,7 +121,18 @@ def test_the_environment_stays_as_it_was():
     assert done.stdout.split() == ["False", "True"], done.stderr
 
 
-@pytest.mark.parametrize("name", ["MobileNetV2", "MobileNetV3Small", "EfficientNetB0"])
+FAST = ("MobileNetV2", "MobileNetV3Small", "EfficientNetB0")
+APPLICATIONS = [
+    pytest.param(name, marks=() if name in FAST else pytest.mark.slow)
+    for name, function in vars(keras.applications).items()
+    if inspect.isfunction(function)
+]
+
+
+@pytest.mark.parametrize("name", APPLICATIONS)
 def test_applications_cross_and_come_back(name):
-    model = getattr(keras.applications, name)((96, 96, 3), weights=None)
-    to_keras3(to_tf_keras(model))  # both check their outputs
+    model = getattr(keras.applications, name)(weights=None, classifier_activation=None)
+    randomize(model)
+    twin = to_tf_keras(model)
+    assert flavor_of(twin) == "tf_keras"
+    assert flavor_of(to_keras3(twin)) == "keras"  # both checked their outputs

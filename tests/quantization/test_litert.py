@@ -1,5 +1,6 @@
 """Conversion of both flavors, measured on the bytes through the real interpreter."""
 
+import keras
 import numpy as np
 import pytest
 
@@ -41,6 +42,17 @@ def test_recipes(unet, batch, recipe):
         assert formats == {"int8", "float32"}
     else:
         assert formats == {stored}
+
+
+@pytest.mark.parametrize("activation", ["silu", "gelu", "hard_silu", "softplus"])
+def test_activations_with_gradients_of_their_own(activation):
+    """TensorFlow cannot save silu's gradient; the file must come out all the same."""
+    inputs = keras.Input((4,))
+    model = keras.Model(inputs, keras.layers.Activation(activation)(inputs))
+    x = np.linspace(-4, 4, 40, dtype=np.float32).reshape(10, 4)
+    lite = to_litert(model)
+    assert lite.inputs[0].name == model.inputs[0].name
+    np.testing.assert_allclose(lite.predict(x), model.predict(x, verbose=0), atol=1e-5)
 
 
 def test_sizes_follow_the_format(unet, batch):

@@ -17,7 +17,6 @@ from typing import Any
 import numpy as np
 
 from tfcompress.errors import DataError
-from tfcompress.graph.layers import walk_layers
 from tfcompress.quantization.calibration import calibration_samples
 from tfcompress.quantization.converter import input_specs
 from tfcompress.quantization.litert import LiteModel, to_litert
@@ -34,7 +33,7 @@ class LayerNoise:
     """The error of one operator's output.
 
     Attributes:
-        path: Path of the Keras layer whose output it is; "output" for the model's own.
+        path: Path of the Keras layer that the operator belongs to; "" where its name says none.
         kind: Operator, such as "CONV_2D".
         snr_db: Signal over error power, 10 log10.
         lost_db: By how much that is below the worst of the operator's inputs: the loss made here.
@@ -69,7 +68,7 @@ class QuantizationReport:
     def worst(self, count: int) -> list[str]:
         """Paths of the layers that lose most, for `keep_float`."""
         order = sorted(self.rows, key=lambda row: -row.lost_db)
-        paths = dict.fromkeys(row.path for row in order if row.path != "output")
+        paths = dict.fromkeys(row.path for row in order if row.path)
         return list(paths)[:count]
 
     def to_dict(self) -> dict[str, Any]:
@@ -122,7 +121,7 @@ def debug_quantization(
     """
     names, shapes, _ = input_specs(model)
     samples = calibration_samples(data, names, shapes, at_most)
-    finder = TensorLayers(model.name, [p.path for p in walk_layers(model)])
+    finder = TensorLayers.of_model(model)
     reference = to_litert(model, "float32")
     ours, theirs = (_keyed(m.file, finder) for m in (lite, reference))
     pairs = {key: (ours[key], theirs[key]) for key in ours if key in theirs}
@@ -150,31 +149,17 @@ Key = tuple[str, str, int]
 
 
 def _keyed(file: LiteFile, finder: TensorLayers) -> dict[Key, int]:
-    """Index of each operator's first output by what it is; the model's own outputs bear no layer.
-
-    (The name of the last tensor of a file is the signature's or the layer's, as it happens.)
-    """
+    """Index of each operator's first output by what it is."""
     seen: dict[tuple[str, str], int] = {}
     found = {}
-    read = _read_tensors(file)
     for op in file.operators:
         if op.kind in _CASTS or not op.outputs:
             continue
-        index = op.outputs[0]
-        path = finder.of(file.tensors[index].name) if index in read else ""
+        path = finder.of(file.tensors[op.outputs[0]].name)
         number = seen.get((op.kind, path), 0)
         seen[op.kind, path] = number + 1
         found[op.kind, path, number] = op.outputs[0]
     return found
-
-
-def _read_tensors(file: LiteFile) -> set[int]:
-    """Tensors that an operator reads, be it behind a cast."""
-    read: set[int] = set()
-    for op in reversed(file.operators):
-        if op.kind not in _CASTS or read & set(op.outputs):
-            read.update(op.inputs)
-    return read
 
 
 def _outputs(
@@ -248,7 +233,7 @@ def _rows(
             rms = math.sqrt(error / max(1, counts[key]))
             scale = inspector.scale(index)
             yield LayerNoise(
-                path=key[1] or "output",
+                path=key[1],
                 kind=key[0],
                 snr_db=snr[index],
                 lost_db=before - snr[index],

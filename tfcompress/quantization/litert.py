@@ -263,7 +263,7 @@ def _layers_named(model: Any, patterns: Sequence[str]) -> set[str]:
 
 def _tensors_of(model: Any, file: LiteFile, wanted: set[str]) -> list[str]:
     """Names of the tensors that operators of some layers make."""
-    finder = TensorLayers(model.name, [placed.path for placed in walk_layers(model)])
+    finder = TensorLayers.of_model(model)
     names = [file.tensors[i].name for op in file.operators for i in op.outputs]
     found = [name for name in names if wanted & set(finder.all_of(name))]
     if not found:
