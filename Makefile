@@ -16,6 +16,7 @@ IMAGES ?=
 TARGET_MACS ?=
 SCORE ?=
 ROUNDS ?=
+FROM_RUN ?=
 SMOKE ?=
 RESUME ?=
 ARGS ?=
@@ -27,7 +28,8 @@ FILE_FLAGS = $(if $(CONFIG),--config "$(CONFIG)") $(if $(SMOKE),--smoke) \
 	$(if $(MODEL),--model "$(MODEL)")
 
 .PHONY: help setup demo test test-slow lint bench clean \
-	unet-train unet-level-prune unet-channel-prune unet-int8 unet-predict evaluate-model \
+	unet-train unet-level-prune unet-channel-prune unet-tfmot-prune unet-qat unet-int8 \
+	unet-predict evaluate-model \
 	bench-channels bench-applications
 
 help: ## print this list
@@ -36,7 +38,7 @@ help: ## print this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-20s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo
 	@echo "Variables: DATA=folder EPOCHS=n RUN=name CONFIG=file.yaml SMOKE=1 RESUME=1 ARGS='--any flag'"
-	@echo "           TARGET_MACS='0.5 0.25' SCORE=l2 ROUNDS=3"
+	@echo "           TARGET_MACS='0.5 0.25' SCORE=l2 ROUNDS=3, FROM_RUN=folder of unet-level-prune"
 	@echo "           MODEL=file IMAGES=folder; PYTHON=python3.11 PIP_ARGS='--index-url ...' for set-up"
 	@echo "Flags of one experiment: make unet-train ARGS=--help"
 
@@ -65,6 +67,12 @@ unet-channel-prune: $(STAMP) ## U-Nets with fewer channels for TARGET_MACS, by S
 	$(RUN_PYTHON) -m experiments.unet_channel_prune $(FLAGS) \
 	$(if $(TARGET_MACS),--target-macs $(TARGET_MACS)) $(if $(SCORE),--score $(SCORE)) \
 	$(if $(ROUNDS),--rounds $(ROUNDS)) $(ARGS)
+
+unet-tfmot-prune: $(STAMP) ## TFMOT's pruning beside LevelPruner, along the same schedule
+	$(RUN_PYTHON) -m experiments.unet_tfmot_prune $(FLAGS) $(ARGS)
+
+unet-qat: $(STAMP) ## int8 in training (QAT, and PQAT that keeps zeros) beside int8 after it
+	$(RUN_PYTHON) -m experiments.unet_qat $(FLAGS) $(if $(FROM_RUN),--from-run "$(FROM_RUN)") $(ARGS)
 
 unet-int8: $(STAMP) ## MODEL (or a new U-Net) in every LiteRT number format
 	$(RUN_PYTHON) -m experiments.unet_int8 $(FLAGS) $(if $(MODEL),--model "$(MODEL)") $(ARGS)

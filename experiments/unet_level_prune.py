@@ -126,13 +126,13 @@ def main(config: Config, experiment: str = "unet-level-prune") -> dict[str, Any]
     untrained = build_model(config, data)
     if config.channel_macs:  # a bad setting shows before any training
         plan_channels(untrained, config.channel_pruning())
-    _pruner(config, untrained, data)
+    pruner_of(config, untrained, data)
     run.write_json(CARD_NAME, asdict(card_of(config, data)))
     outcomes, histories = [], []
     for seed in config.seeds:
         if len(config.seeds) > 1:
             run.print(f"seed {seed}", style="bold")
-        histories.append(_train_all(config, run, data, seed))
+        histories.append(train_all(config, run, data, seed))
         outcomes.append(_measure(config, run, data, seed))
     first = outcomes[0]
     pruner = LevelPruner.hold(first.pruned)
@@ -148,7 +148,7 @@ def main(config: Config, experiment: str = "unet-level-prune") -> dict[str, Any]
     return finish(run, first.comparison, more)
 
 
-def _train_all(
+def train_all(
     config: Config, run: Run, data: SegmentationData, seed: int
 ) -> dict[str, list[dict[str, float]]]:
     """Train and save the U-Nets of a seed; their histories."""
@@ -162,7 +162,7 @@ def _train_all(
     compile_model(pruned, config, data, config.epochs)
     pruned.optimizer.build(pruned.trainable_variables)
     pruned.load_weights(run.path("checkpoints", f"dense-seed{seed}", BRANCH))
-    pruner = _pruner(config, pruned, data)
+    pruner = pruner_of(config, pruned, data)
     pruner.compress()
     how = Training(
         "pruned",
@@ -186,7 +186,7 @@ def _train_all(
     return histories
 
 
-def _pruner(config: Config, model: Any, data: SegmentationData) -> LevelPruner:
+def pruner_of(config: Config, model: Any, data: SegmentationData) -> LevelPruner:
     """The pruner of a config: cubic growth in steps; a pattern such as 2:4 comes at once."""
     schedule = None
     if ":" not in config.granularity:

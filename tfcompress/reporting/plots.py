@@ -213,6 +213,33 @@ def plot_sensitivity(
     return figure
 
 
+def plot_layer_noise(models: Mapping[str, Sequence[tuple[str, str, float]]]) -> Figure:
+    """Signal over error of each operator of int8 models, in the order of computation.
+
+    Args:
+        models: Per model `(layer, operator, SNR in dB)` in order; operators of the same layer and
+            kind share a line.
+    """
+    places = dict.fromkeys((layer, kind) for rows in models.values() for layer, kind, _ in rows)
+    lines = {key: i for i, key in enumerate(places)}
+    figure = Figure(figsize=(7.6, max(3.0, 0.22 * len(lines) + 1.2)), layout="constrained")
+    axes = figure.subplots()
+    for color, marker, (name, rows) in zip(COLORS, "osD^vP", models.items(), strict=False):
+        y = [lines[layer, kind] for layer, kind, _ in rows]
+        x = [snr for *_, snr in rows]
+        axes.plot(x, y, marker=marker, ls="-", lw=0.8, ms=5, color=color, alpha=0.85, label=name)
+    axes.set(
+        yticks=range(len(lines)),
+        yticklabels=[f"{layer} ({kind.lower()})" for layer, kind in lines],
+        xlabel="signal over error (dB): further left is worse",
+    )
+    axes.invert_yaxis()
+    axes.tick_params(axis="y", labelsize=7)
+    axes.grid(alpha=0.25)
+    axes.legend(fontsize=8, frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)
+    return figure
+
+
 def plot_tradeoff(points: Sequence[tuple[str, float, float]], x_title: str, y_title: str) -> Figure:
     """One dot per model: what it costs against what it gives.
 
