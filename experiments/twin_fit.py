@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,7 @@ from experiments.segmentation import (
     compile_model,
     mean_iou_on,
 )
-from tfcompress.atomic import atomic_path
+from tfcompress.atomic import atomic_path, write_text
 from tfcompress.data.augment import training_batches
 from tfcompress.data.folder import SegmentationData
 from tfcompress.reporting.run import Run
@@ -77,10 +78,8 @@ def fit_twin(
         peak, total, done = config.learning_rate, config.epochs, how.first_epoch
     else:
         peak, total, done = how.learning_rate, how.last_epoch - how.first_epoch, 0
-    schedule = tf_keras.optimizers.schedules.CosineDecay(peak, total * steps, alpha=0.01)
+    schedule = _CosineFrom(done * steps, peak, total * steps, alpha=0.01)
     twin.compile(tf_keras.optimizers.Adam(schedule), lambda y_true, y_pred: loss(y_true, y_pred))
-    twin.optimizer.build(twin.trainable_variables)
-    twin.optimizer.iterations.assign(done * steps)
     folder = run.path("checkpoints", how.folder)
     folder.mkdir(parents=True, exist_ok=True)
     watcher = _Watcher(folder, how, data, run)
@@ -103,37 +102,55 @@ def fit_twin(
     return watcher.history
 
 
-class _Watcher(tf_keras.callbacks.Callback):
-    """Notes each epoch, keeps the best weights in a file; runs before the backup is made."""
+class _CosineFrom(tf_keras.optimizers.schedules.CosineDecay):
+    """A cosine from a later step on.
 
-    def __init__(self, folder: Any, how: TwinTraining, data: SegmentationData, run: Run) -> None:
+    The optimizer's own count starts at 0: its moments are new, and Adam corrects their bias by it.
+    """
+
+    def __init__(self, first_step: int, *args: float, **kwargs: float) -> None:
+        super().__init__(*args, **kwargs)
+        self.first_step = first_step
+
+    def __call__(self, step: Any) -> Any:
+        return super().__call__(step + self.first_step)
+
+
+class _Watcher(tf_keras.callbacks.Callback):
+    """Notes each epoch and keeps the best weights; runs before the backup is made.
+
+    What an epoch wrote that a kill left without a backup is passed over: the epoch is done again.
+    """
+
+    def __init__(self, folder: Path, how: TwinTraining, data: SegmentationData, run: Run) -> None:
         super().__init__()
-        self.best_path = folder / "best.npz"
-        self.history_path = folder / "history.json"
+        self.folder = folder
         self.how, self.data, self.run = how, data, run
         self.history: list[dict[str, float]] = []
-        if self.history_path.is_file():
-            self.history = json.loads(self.history_path.read_text(encoding="utf-8"))
+        path = folder / "history.json"
+        if path.is_file():
+            self.history = json.loads(path.read_text(encoding="utf-8"))
 
     def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
         self.began = time.monotonic()
-        # What a kill left undone is done again, and noted again.
-        self.history = [row for row in self.history if row["epoch"] <= self._seen(epoch) - 1]
+        seen = self.how.first_epoch + epoch
+        self.history = [row for row in self.history if row["epoch"] <= seen]
+        best = self._best()
+        for path in self.folder.glob("best-*.npz"):
+            if path != self._path(best):
+                path.unlink()
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         quality, _ = mean_iou_on(self.model, self.data.val, len(self.data.palette))
         seconds = time.monotonic() - self.began  # with validation, as Keras 3's epochs count
-        seen = self._seen(epoch)
+        seen = self.how.first_epoch + epoch + 1
         row = {"epoch": seen, "loss": float((logs or {})["loss"]), "val_mean_iou": quality}
-        row["seconds"] = round(seconds, 2)
-        eligible = [r["val_mean_iou"] for r in self.history if r["epoch"] >= self.how.choose_from]
-        is_best = seen >= self.how.choose_from and quality > max(eligible, default=-1.0)
-        self.history.append(row)
+        self.history.append({**row, "seconds": round(seconds, 2)})
+        is_best = self._best() == seen
         if is_best:
-            with atomic_path(self.best_path) as temporary:
+            with atomic_path(self._path(seen)) as temporary:
                 np.savez(temporary, *[variable.numpy() for variable in self.model.variables])
-        with atomic_path(self.history_path) as temporary:
-            temporary.write_text(json.dumps(self.history), encoding="utf-8")
+        write_text(self.folder / "history.json", json.dumps(self.history))
         self.run.print(
             f"{self.how.name:<6} {seen:3.0f}/{self.how.last_epoch}  loss {row['loss']:.4f}  "
             f"val mIoU {quality:.4f}  {seconds:.1f} s" + ("  *" if is_best else "")
@@ -141,9 +158,15 @@ class _Watcher(tf_keras.callbacks.Callback):
 
     def restore_best(self) -> None:
         """Give the model the weights of its best epoch."""
-        with np.load(self.best_path) as best:
+        with np.load(self._path(self._best())) as best:
             for variable, name in zip(self.model.variables, best.files, strict=True):
                 variable.assign(best[name])
 
-    def _seen(self, epoch: int) -> int:
-        return self.how.first_epoch + epoch + 1
+    def _best(self) -> int:
+        """The epoch that is best on validation so far; 0 where none may be chosen yet."""
+        eligible = [row for row in self.history if row["epoch"] >= self.how.choose_from]
+        best = max(eligible, key=lambda row: row["val_mean_iou"], default={"epoch": 0})
+        return int(best["epoch"])
+
+    def _path(self, epoch: int) -> Path:
+        return self.folder / f"best-{epoch:04d}.npz"

@@ -10,7 +10,7 @@ finished files on the test images.
 from tfcompress import startup  # noqa: F401  (first: TensorFlow without its messages)
 
 # isort: split
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any, Literal
 
@@ -39,10 +39,11 @@ from tfcompress.errors import ConfigError
 from tfcompress.evaluation.segmentation import confusion_matrices, iou_per_class
 from tfcompress.pruning.channel_config import ChannelConfig
 from tfcompress.pruning.channel_plan import ChannelPlan
+from tfcompress.pruning.channel_scores import ACTIVATION_SCORES, GRADIENT_SCORES
 from tfcompress.pruning.channels import plan_channels
 from tfcompress.pruning.sensitivity import Sensitivity, sensitivity
 from tfcompress.reporting.page import Section, write_page
-from tfcompress.reporting.plots import plot_sensitivity, save_figure
+from tfcompress.reporting.plots import save_figure
 from tfcompress.reporting.run import Run, environment, open_run
 from tfcompress.reporting.tables import Table
 
@@ -55,7 +56,7 @@ class Config(SegmentationConfig):
     dense_epochs: int = 8
     """Epochs before the pruned U-Nets branch off and lose their first channels."""
     sparse_epoch: int = 14
-    """Epoch of the last round; from there on the widths stay."""
+    """Epoch of the last of several rounds; from there on the widths stay."""
     target_macs: tuple[float, ...] = (0.5, 0.25)
     """Shares of the MACs to keep, one U-Net each."""
     score: str = "l2"
@@ -144,8 +145,10 @@ def main(config: Config) -> dict[str, Any]:
     if run.finished:
         return already_finished(run)
     data = load_data(config, run)
+    from_data = config.score in {**ACTIVATION_SCORES, **GRADIENT_SCORES}
     for target in config.target_macs:  # what cannot be reached shows before any training
-        plan_channels(build_model(config, data), replace(config.pruning(target), score="l2"))
+        pruning = config.pruning(target, "l2" if from_data else config.score)
+        plan_channels(build_model(config, data), pruning)
     run.write_json(CARD_NAME, asdict(card_of(config, data)))
     outcomes = []
     for seed in config.seeds:
@@ -295,15 +298,9 @@ def _write_report(
         for name, rows in first.histories.items()
         if name == "dense" or name in {v.slug for v in pruned}
     }
-    marks = {"first round": config.dense_epochs, "last round": config.sparse_epoch}
-    baseline = [(0.0, curves.baseline)]
-    figure = plot_sensitivity(
-        {
-            name: baseline + list(zip(curves.levels, values, strict=True))
-            for name, values in curves.groups.items()
-        },
-        "mean IoU",
-    )
+    marks = {"channels go": config.dense_epochs}
+    if config.rounds > 1:
+        marks = {"first round": config.dense_epochs, "last round": config.sparse_epoch}
     sections += [
         history_section(run, compared_histories, marks),
         prediction_section(
@@ -316,7 +313,7 @@ def _write_report(
             pictures=(
                 (
                     "Mean IoU against the share of channels removed",
-                    save_figure(figure, run.path("plots", "sensitivity.png")),
+                    save_figure(curves.figure("mean IoU"), run.path("plots", "sensitivity.png")),
                 ),
             ),
         ),

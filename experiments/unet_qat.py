@@ -173,6 +173,13 @@ def _models(config: Config, run: Run, data: SegmentationData) -> dict[str, Any]:
         unet_level_prune.train_all(config, run, data, seed)
         paths = {name: seed_file(run, seed, name) for name in _SOURCES}
     models = {name: load_model_file(str(path)) for name, path in paths.items()}
+    classes = models["dense"].output_shape[-1]
+    if classes != len(data.palette):
+        raise ConfigError(
+            "from_run",
+            f"its U-Nets have {classes} classes, and the data {len(data.palette)}",
+            "use the data of that run",
+        )
     shape = models["dense"].input_shape[1:]
     if tuple(shape) != tuple(data.train.images.shape[1:]):
         raise ConfigError(

@@ -33,8 +33,9 @@ from experiments.twin_fit import TwinTraining, fit_twin
 from experiments.unet_train import already_finished, finish, history_section
 from tfcompress.cli import compared, run_experiment
 from tfcompress.data.folder import SegmentationData
+from tfcompress.errors import ConfigError
 from tfcompress.graph.saving import save_plain
-from tfcompress.pruning.schedules import Polynomial
+from tfcompress.pruning.schedules import Constant, Polynomial, Schedule
 from tfcompress.pruning.tfmot import tfmot_prune
 from tfcompress.reporting.page import Section, write_page
 from tfcompress.reporting.run import Run, environment, open_run
@@ -51,6 +52,17 @@ class Config(unet_level_prune.Config):
     seeds: tuple[int, ...] = (0,)
     """The first one is used."""
 
+    def check(self) -> None:
+        """Check what TFMOT cannot do."""
+        super().check()
+        if "x" in self.granularity:
+            raise ConfigError(
+                "granularity",
+                f"TFMOT lays blocks over Dense kernels only, and a U-Net has none: "
+                f"{self.granularity!r}",
+                "use 'unstructured' or '2:4'",
+            )
+
 
 def main(config: Config) -> dict[str, Any]:
     """Train, prune by both, convert, compare; the metrics."""
@@ -60,9 +72,10 @@ def main(config: Config) -> dict[str, Any]:
     seed = config.seeds[0]
     data = load_data(config, run)
     unet_level_prune.pruner_of(config, build_model(config, data), data)
+    schedule = _schedule(config, data)
     run.write_json(CARD_NAME, asdict(card_of(config, data)))
     histories = unet_level_prune.train_all(config, run, data, seed)
-    histories["tfmot"] = _train_tfmot(config, run, data, seed)
+    histories["tfmot"] = _train_tfmot(config, run, data, seed, schedule)
     names = {"dense": "dense", "pruned": "LevelPruner", "tfmot": "TFMOT"}
     lite, titles = [], []
     for name, title in names.items():
@@ -100,8 +113,23 @@ def _float_outputs(outputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     return {name: output for name, output in outputs.items() if name.endswith("float32")}
 
 
+def _schedule(config: Config, data: SegmentationData) -> Schedule:
+    """That of the LevelPruner, in the whole multiples of its frequency at which TFMOT acts."""
+    if ":" in config.granularity:
+        return Constant(0, frequency=1)
+    growing = (config.sparse_epoch - config.dense_epochs) * -(-len(data.train) // config.batch)
+    growing -= growing % config.mask_frequency
+    if not growing:
+        raise ConfigError(
+            "mask_frequency",
+            f"{config.mask_frequency} steps are more than sparsity has to grow in",
+            "use a smaller one",
+        )
+    return Polynomial(0, growing, frequency=config.mask_frequency)
+
+
 def _train_tfmot(
-    config: Config, run: Run, data: SegmentationData, seed: int
+    config: Config, run: Run, data: SegmentationData, seed: int, schedule: Schedule
 ) -> list[dict[str, float]]:
     """Train and save the U-Net that TFMOT prunes; its history."""
     saved = run.read_json(f"checkpoints/tfmot-seed{seed}.json")
@@ -125,11 +153,9 @@ def _train_tfmot(
         fit = partial(fit_twin, config=config, data=data, run=run)
         history.extend(fit(twin, keras.models.clone_model(model), how))
 
-    growing = (config.sparse_epoch - config.dense_epochs) * -(-len(data.train) // config.batch)
-    growing -= growing % config.mask_frequency  # TFMOT acts at whole multiples only
     result = tfmot_prune(
         model,
-        Polynomial(0, growing, frequency=config.mask_frequency),
+        schedule,
         [{"sparsity": config.sparsity, "op_types": ["default"]}],
         granularity=config.granularity,
         train=train,
@@ -147,6 +173,7 @@ def _times(histories: dict[str, list[dict[str, float]]], names: dict[str, str]) 
         ratio = seconds[name] / seconds["dense"]
         table.add(title, f"{len(histories[name])}", f"{seconds[name]:.1f} s", f"{ratio:.2f}x")
     table.note("one after the other, so a drifting machine shows; `make bench` alternates the two")
+    table.note("Keras 3's epochs compute metrics on training batches as well, TFMOT's do not")
     return table
 
 

@@ -172,6 +172,62 @@ def test_unet_channel_prune_and_its_resume(tmp_path):
     assert len(history) == 4 + 3 + 3 + 4
 
 
+@pytest.mark.slow
+def test_unet_tfmot_prune_and_its_resume(tmp_path):
+    folder = tmp_path / "unet-tfmot-prune" / "default"
+    process = start("unet_tfmot_prune", "--smoke", "--root", tmp_path)
+    deadline = time.monotonic() + 400
+    while len(list(folder.glob("checkpoints/tfmot-seed0/history.json"))) < 1:
+        assert process.poll() is None, process.communicate()[0]
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    output = run("unet_tfmot_prune", "--smoke", "--root", tmp_path, "--resume")
+    assert "its U-Nets are trained already" in output
+    assert output.count("tfmot ") in (3, 4), "at most the epoch of the kill is done again"
+    metrics = json.loads((folder / "metrics.json").read_text())
+    rows = {row["name"]: row for row in metrics["comparison"]["rows"]}
+    assert len(rows) == 6
+    for name in ("LevelPruner float32", "TFMOT float32", "LevelPruner int8", "TFMOT int8"):
+        assert rows[name]["sparsity"] == pytest.approx(0.8, abs=0.02)
+    history = (folder / "history.csv").read_text().splitlines()[1:]
+    assert len(history) == 4 + 3 + 3
+    assert "Time of an epoch" in (folder / "report.html").read_text()
+    refused = run("unet_tfmot_prune", "--smoke", "--root", tmp_path, "--granularity", "1x4", code=2)
+    assert "TFMOT lays blocks over Dense kernels only" in refused
+
+
+@pytest.mark.slow
+def test_unet_qat_from_a_run(tmp_path):
+    run("unet_level_prune", "--smoke", "--root", tmp_path)
+    source = tmp_path / "unet-level-prune" / "default"
+    tiles = source / "generated_tiles"
+    output = run("unet_qat", "--smoke", "--root", tmp_path, "--from-run", source, "--data", tiles)
+    folder = tmp_path / "unet-qat" / "default"
+    metrics = json.loads((folder / "metrics.json").read_text())
+    rows = {row["name"]: row for row in metrics["comparison"]["rows"]}
+    assert list(rows) == [
+        "dense float32",
+        "dense int8 (PTQ)",
+        "dense int8 (QAT)",
+        "80% zeros float32",
+        "80% zeros int8 (PTQ)",
+        "80% zeros int8 (PQAT)",
+    ]
+    assert rows["80% zeros int8 (PQAT)"]["sparsity"] >= rows["80% zeros float32"]["sparsity"]
+    assert rows["dense int8 (QAT)"]["sparsity"] < 0.1
+    for name in ("dense int8 (QAT)", "80% zeros int8 (PQAT)"):
+        assert rows[name]["size_bytes"] < 0.5 * rows["dense float32"]["size_bytes"]
+        assert metrics["debug"][name]["rows"]
+        assert not metrics["debug"][name]["unmatched"]
+    page = (folder / "report.html").read_text()
+    assert "Where int8 differs from float" in page
+    assert "worst first" in output
+    bad = run("unet_qat", "--smoke", "--root", tmp_path, "--from-run", tmp_path, code=2)
+    assert "give the folder of a finished unet-level-prune run" in bad.replace("\n", " ")
+
+
 # What the folder shows at the moment of the kill.
 MOMENTS = {
     "training": lambda f: (f / "checkpoints/dense-seed0/epoch-0002").is_dir(),

@@ -167,7 +167,10 @@ def test_sensitivity_finds_the_group_that_matters(library):
     assert result.baseline == 1.0
     assert result.groups["noise"] == (1.0, 1.0)
     assert result.groups["important"][1] < result.groups["important"][0] < 1.0
-    assert result.config_list(0.0) == [{"sparsity": 0.75, "op_names": ["noise"]}]
+    assert result.config_list(0.0) == [
+        {"exclude": True, "op_names": ["important"]},
+        {"sparsity": 0.75, "op_names": ["noise"]},
+    ]
     assert str(result).index("important") < str(result).index("noise"), "most sensitive first"
     for a, b in zip(before, model.get_weights(), strict=True):
         np.testing.assert_array_equal(a, b)

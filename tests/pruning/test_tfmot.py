@@ -153,6 +153,84 @@ def test_a_schedule_that_training_does_not_finish(batch):
         tfmot_prune(build(keras), Constant(0, frequency=100), DEFAULT, fit=fit(batch))
 
 
+def test_several_outputs_shared_layers_and_wrappers(batch):
+    """Losses and targets by output name, a layer called twice, a TimeDistributed, equal names."""
+    layers = keras.layers
+    a, b = keras.Input((6, 4), name="left"), keras.Input((6, 4), name="right")
+    shared = layers.Dense(8, name="shared")
+    x = layers.Add(name="add")([shared(a), shared(b)]) + layers.TimeDistributed(
+        layers.Dense(8, name="inside"), name="each"
+    )(a)
+    x = layers.Flatten(name="flat")(keras.ops.relu(layers.ReLU(name="relu")(x)))
+    outputs = {name: layers.Dense(2, name=name)(x) for name in ("first", "second")}
+    model = keras.Model([a, b], outputs)
+    model.compile("adam", {"first": "mse", "second": "mae"}, loss_weights={"first": 1, "second": 2})
+    generator = np.random.default_rng(0)
+    x = [generator.random((8, 6, 4), dtype=np.float32) for _ in range(2)]
+    y = {name: np.zeros((8, 2), "float32") for name in outputs}
+    result = tfmot_prune(
+        model,
+        AT_ONCE,
+        [{"sparsity": 0.5, "op_types": ["default"]}],
+        fit=dict(x=x, y=y, batch_size=4, verbose=0),
+    )
+    counted = {row.path: row.zeros for row in result.report.rows}
+    assert counted == {"shared": 16, "first": 48, "second": 48}
+    assert dict(result.report.skipped)["each/inside"] == "TFMOT prunes no TimeDistributed"
+    assert {"first_loss", "second_loss"} <= set(result.history)
+    assert set(result.model.predict(x, verbose=0)) == {"first", "second"}
+
+
+def test_attention_is_pruned_as_a_whole(batch):
+    def build_attention():
+        x = inputs = keras.Input((6, 8))
+        x = keras.layers.MultiHeadAttention(2, 4, name="mha")(x, x)
+        model = keras.Model(inputs, keras.layers.Dense(2, name="head")(x))
+        model.compile("sgd", "mse")
+        return model
+
+    fit = dict(x=np.ones((4, 6, 8), "float32"), y=np.zeros((4, 6, 2), "float32"), verbose=0)
+    chosen = [{"sparsity": 0.5, "op_types": ["MultiHeadAttention", "Dense"]}]
+    result = tfmot_prune(build_attention(), AT_ONCE, chosen, fit=fit)
+    counted = {row.path: row.sparsity for row in result.report.rows}
+    assert counted == {
+        "mha/query": 0.5,
+        "mha/key": 0.5,
+        "mha/value": 0.5,
+        "mha/attention_output": 0.5,
+        "head": 0.5,
+    }
+    part = [{"sparsity": 0.5, "op_names": ["mha/query", "head"]}]
+    result = tfmot_prune(build_attention(), AT_ONCE, part, fit=fit)
+    assert [row.path for row in result.report.rows] == ["head"]
+    assert "as a whole, at one sparsity" in dict(result.report.skipped)["mha/query"]
+
+
+def test_separable_and_recurrent_layers(batch):
+    layers = keras.layers
+    x = inputs = keras.Input((8, 8, 4))
+    x = layers.SeparableConv2D(8, 3, name="sep")(x)
+    x = layers.Reshape((36, 8))(x)
+    x = layers.Bidirectional(layers.GRU(4, name="gru"), name="both")(x)
+    x = layers.Reshape((8, 1))(x)
+    x = layers.LSTM(6, name="lstm")(x)
+    model = keras.Model(inputs, layers.Dense(4, activation="softmax", name="head")(x))
+    model.compile("adam", "sparse_categorical_crossentropy")
+    chosen = [{"sparsity": 0.5, "op_types": ["SeparableConv2D", "LSTM", "Dense"]}]
+    result = tfmot_prune(model, AT_ONCE, chosen, fit=fit(batch))
+    counted = {f"{row.path}/{row.role}": row.sparsity for row in result.report.rows}
+    assert counted == {
+        "sep/pointwise_kernel": 0.5,
+        "lstm/lstm_cell/kernel": 0.5,
+        "lstm/lstm_cell/recurrent_kernel": 0.5,
+        "head/kernel": 0.5,
+    }
+    assert (
+        dict(result.report.skipped)["sep"]
+        == "TFMOT leaves the depthwise_kernel of a SeparableConv2D"
+    )
+
+
 class Subclassed(keras.Model):
     def __init__(self):
         super().__init__()

@@ -72,6 +72,15 @@ def test_zeros_stay_if_asked(training):
     assert result.report.rows[0].zeros >= (conv == 0).sum()
 
 
+def test_frozen_layers_are_left(training):
+    model = build(keras)
+    model.get_layer("conv").trainable = False
+    model.compile("adam", "sparse_categorical_crossentropy")
+    result = tfmot_cluster(model, 8, fit=training)
+    assert [row.path for row in result.report.rows] == ["up", "head"]
+    assert "frozen" in dict(result.report.skipped)["conv"]
+
+
 BAD = {
     "one": (dict(clusters=1), "clusters is 1.*from 2 on"),
     "two with zeros": (dict(clusters=2, preserve_sparsity=True), "clusters is 2.*from 3 on"),

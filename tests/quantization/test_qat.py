@@ -155,6 +155,45 @@ def test_unsupported_layers_are_listed_and_left_in_float_if_asked(batch):
     )
 
 
+def test_an_output_before_its_normalization_is_not_folded(batch):
+    """TFMOT folds no normalization behind a convolution whose output leaves the model."""
+    layers = keras.layers
+    inputs = keras.Input((16, 16, 3))
+    early = layers.Conv2D(4, 3, name="early")(inputs)
+    x = layers.ReLU()(layers.BatchNormalization(name="norm")(early))
+    model = keras.Model(inputs, [early, layers.Conv2D(4, 1, name="late")(x)])
+    model.compile("adam", ["mse", "mse"])
+    targets = [np.zeros((16, 14, 14, 4), "float32")] * 2
+    fit = dict(x=batch, y=targets, batch_size=8, verbose=0)
+    with pytest.raises(LayerError, match="norm: no convolution before it"):
+        quantize_aware(model, fit=fit)
+    result = quantize_aware(model, unsupported="float", fit=fit)
+    assert [row.path for row in result.rows if not row.quantized] == ["norm"]
+    outputs = result.to_litert().predict(batch)
+    for got, want in zip(outputs, result.twin.predict(batch, verbose=0), strict=True):
+        np.testing.assert_allclose(got, want, atol=0.1)
+
+
+def test_zeros_stay_in_layers_that_are_not_quantized(batch):
+    layers = keras.layers
+    inputs = keras.Input((16, 16, 3))
+    x = layers.Conv2D(4, 3, activation="relu", name="conv")(inputs)
+    x = layers.Reshape((196, 4))(x)
+    x = layers.MultiHeadAttention(2, 4, name="mha")(x, x)
+    model = keras.Model(inputs, layers.Dense(2, activation="softmax", name="head")(x))
+    model.compile("adam", "sparse_categorical_crossentropy")
+    everything = [{"sparsity": 0.5, "op_types": ["default", "MultiHeadAttention"]}]
+    LevelPruner(model, everything).compress()
+    result = quantize_aware(
+        model,
+        preserve_kernels="sparsity",
+        unsupported="float",
+        fit=dict(x=batch[:4], y=np.zeros((4, 196)), verbose=0),
+    )
+    assert total_zeros(result.model).zeros == total_zeros(model).zeros
+    assert {row.path for row in result.rows if row.kept} == {"conv", "mha", "head"}
+
+
 def only_norms():
     x = keras.Input((4,))
     model = keras.Model(x, keras.layers.LayerNormalization(name="ln")(x))

@@ -35,10 +35,14 @@ def batches(
     Raises:
         DataError: No data, or a shape that does not fit.
     """
-    inputs, targets = _parts(data)
-    arrays = as_arrays(inputs, names)
+    if isinstance(data, list) and data and all(isinstance(part, tuple) for part in data):
+        inputs, targets, arrays = None, None, None  # a list of batches
+    else:
+        inputs, targets = _parts(data)
+        arrays = as_arrays(inputs, names)
     if arrays is not None:
         check_shapes(arrays, names, shapes)
+        _check_targets(arrays, targets)
         count = len(arrays[0])
         chosen = np.linspace(0, count - 1, min(count, at_most)).round().astype(int)
         for start in range(0, len(chosen), batch_size):
@@ -61,6 +65,7 @@ def batches(
                 "data", "its batches are no arrays", "yield arrays or (inputs, targets) tuples"
             )
         check_shapes(arrays, names, shapes)
+        _check_targets(arrays, targets)
         yield arrays, None if targets is None else np.asarray(targets)
         seen += len(arrays[0])
         if seen >= at_most:
@@ -120,6 +125,19 @@ def check_shapes(
             )
     if not len(arrays[0]):
         raise DataError(where, "it holds no sample", "give a non-empty data set")
+    lengths = [len(array) for array in arrays]
+    if len(set(lengths)) > 1:
+        given = ", ".join(f"{n} of {name!r}" for n, name in zip(lengths, names, strict=True))
+        raise DataError(where, f"it has {given}", "give as many samples of each input")
+
+
+def _check_targets(arrays: Sequence[np.ndarray], targets: Any) -> None:
+    if targets is not None and hasattr(targets, "__len__") and len(targets) != len(arrays[0]):
+        raise DataError(
+            "data",
+            f"it has {len(arrays[0])} inputs and {len(targets)} targets",
+            "give one target per input",
+        )
 
 
 def _parts(element: Any) -> tuple[Any, Any]:

@@ -104,8 +104,11 @@ class GraphBuilder:
         self.met: set[str] = set()
         self.pairs: list[tuple[str, Any, Any]] = []  # (path, old operation, new layer)
         self.replaced: list[tuple[str, Any]] = []  # (path, new layer)
+        self.holders: list[tuple[str, Any]] = []  # (path, new layer) around one of `pairs`
         self._paths = {id(placed.layer): placed.path for placed in walk_layers(model)}
-        self._taken: set[str] = set()
+        core = functional_core(model, self.flavor)
+        inputs = () if core is None else core.inputs
+        self._taken = {input_layer(tensor).name.replace("/", "_") for tensor in inputs}
 
     def model(self, old: Any, prefix: str, shapes: Sequence[tuple[int | None, ...]] | None) -> Any:
         """A new model; `shapes` are those of its inputs where they differ from the old ones."""
@@ -161,7 +164,9 @@ class GraphBuilder:
             made = [self.model(op, f"{path}/", shapes)]
         elif type(op).__name__ == "TimeDistributed":  # what it wraps may be used outside as well
             inner = self._layers(op.layer, f"{path}/{op.layer.name}", Edit(), ())[0]
-            made = [self.library.layers.TimeDistributed(inner, name=op.name)]
+            name = self._named(op, path).get("name", op.name)
+            made = [self.library.layers.TimeDistributed(inner, name=name)]
+            self.holders.append((path, made[0]))
         else:
             made = [self.fresh(op, path, {**edit.config, **self._named(op, path)})]
             if hasattr(op, "weights") and hasattr(made[0], "weights"):

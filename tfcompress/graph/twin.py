@@ -49,10 +49,21 @@ class Twin:
         return self.model.get_layer(self.names[path])
 
     def owner(self, path: str) -> str:
-        """The layer of the counterpart that holds what stands at a path, as that layer's path."""
-        while path not in self.names:
-            path, _, _ = path.rpartition("/")
-        return path
+        """The layer of the counterpart that holds what stands at a path, as that layer's path.
+
+        Raises:
+            LayerError: The model's graph does not use it.
+        """
+        at = path
+        while at not in self.names:
+            at, _, _ = at.rpartition("/")
+            if not at:
+                raise LayerError(
+                    f"layer {path!r}",
+                    f"the graph of {self.original.name!r} does not use it",
+                    "select layers that the model calls",
+                )
+        return at
 
     def bring_back(self, layers: Mapping[str, Any]) -> Any:
         """The original made anew with weights of (trained) layers of the counterpart.
@@ -95,7 +106,9 @@ def twin_of(model: Any, check: bool = True) -> Twin:
     else:
         builder = _Crossing(model, "tf_keras", flat=True)
     twin = _finished(builder, model, check)
-    return Twin(model, twin, {path: new.name for path, _, new in builder.pairs})
+    placed = {id(layer) for layer in twin.layers}  # not those inside a TimeDistributed
+    layers = [*((path, new) for path, _, new in builder.pairs), *builder.holders]
+    return Twin(model, twin, {path: new.name for path, new in layers if id(new) in placed})
 
 
 def to_tf_keras(model: Any, check: bool = True) -> Any:
@@ -160,7 +173,7 @@ class _Crossing(GraphBuilder):
 
     def fresh(self, op: Any, path: str, changes: Mapping[str, Any]) -> Any:
         """The other library's layer, or a function for a bare operation."""
-        function = crossing_function(op, self.flavor)
+        function = crossing_function(op, self.flavor, path)
         if function is not None:
             return function
         kind = type(op).__name__
@@ -224,6 +237,10 @@ class _Crossing(GraphBuilder):
                     config = {k: self._value(v) for k, v in config.items() if k not in drop}
                 if value["class_name"] == "function":
                     return str(config).split(">")[-1]
+                made_of = getattr(self.library.layers, value["class_name"], None)
+                if made_of is not None and isinstance(config, Mapping):  # a layer inside a layer
+                    accepted = _accepted(made_of)
+                    config = {k: v for k, v in config.items() if k in accepted}
                 return {"class_name": value["class_name"], "config": config}
             return {k: self._value(v) for k, v in value.items()}
         if isinstance(value, tuple):

@@ -44,12 +44,13 @@ _ALIASES = {
 _REDUCTIONS = {"Mean": "reduce_mean", "Max": "reduce_max", "Min": "reduce_min", "Sum": "reduce_sum"}
 
 
-def crossing_function(op: Any, flavor: str) -> Callable[..., Any] | None:
+def crossing_function(op: Any, flavor: str, path: str) -> Callable[..., Any] | None:
     """What computes a bare operation of one library in the other; None if `op` is no such thing.
 
     Args:
         op: An operation of a wiring.
         flavor: Of `op`.
+        path: Of `op`; names the layer that it may become.
     """
     kind = type(op).__name__
     if flavor == "keras":
@@ -57,7 +58,8 @@ def crossing_function(op: Any, flavor: str) -> Callable[..., Any] | None:
 
         if isinstance(op, keras.Layer):
             return None
-        return _to_tensorflow(op, kind)
+        layer = _as_layer(op, kind, f"op_{path.replace('/', '_')}")
+        return _to_tensorflow(op, kind) if layer is None else layer
     if kind == "SlicingOpLambda":
         return lambda x, key: x[tuple(_as_slice(k) for k in _as_tuple(key))]
     function = _to_keras3(op.symbol) if kind == "TFOpLambda" else None
@@ -70,36 +72,34 @@ _MERGES = ("Add", "Subtract", "Multiply", "Maximum", "Minimum")
 _ACTIVATIONS = {"Sigmoid": "sigmoid", "Tanh": "tanh", "Silu": "swish", "Elu": "elu"}
 
 
-def _as_layer(op: Any, kind: str) -> Callable[..., Any] | None:
+def _as_layer(op: Any, kind: str, name: str) -> Callable[..., Any] | None:
     """The tf_keras layer that computes an operation, where there is one: TFMOT knows layers."""
     import tf_keras
 
     layers = tf_keras.layers
     if kind in _MERGES:
+        layer = getattr(layers, kind)(name=name)
+        plain = _to_tensorflow(op, kind)
 
         def merge(*tensors: Any) -> Any:
             shapes = {tuple(getattr(x, "shape", ())) for x in tensors}
             symbolic = all(hasattr(x, "_keras_history") for x in tensors)
-            if symbolic and len(shapes) == 1:
-                return getattr(layers, kind)()(list(tensors))
-            return _to_tensorflow(op, kind, as_layer=False)(*tensors)
+            alike = symbolic and len(shapes) == 1
+            return layer(list(tensors)) if alike or plain is None else plain(*tensors)
 
         return merge
     if kind == "Relu":
-        return lambda x: layers.ReLU()(x)
+        return layers.ReLU(name=name)
     if kind in _ACTIVATIONS:
-        return lambda x: layers.Activation(_ACTIVATIONS[kind])(x)
+        return layers.Activation(_ACTIVATIONS[kind], name=name)
     if kind == "Concatenate":
-        return lambda xs: layers.Concatenate(axis=op.axis)(xs)
+        return layers.Concatenate(axis=op.axis, name=name)
     return None
 
 
-def _to_tensorflow(op: Any, kind: str, as_layer: bool = True) -> Callable[..., Any] | None:
+def _to_tensorflow(op: Any, kind: str) -> Callable[..., Any] | None:
     import tensorflow as tf
 
-    layer = _as_layer(op, kind) if as_layer else None
-    if layer is not None:
-        return layer
     for name, function, _ in _PLAIN:
         if kind == name:
             return lambda *args, **kwargs: _named(tf, function)(*args)

@@ -49,6 +49,10 @@ def train_twin(
         fit: Arguments of `twin.fit`.
         callbacks: Added to every `fit` of the twin.
     """
+    # Wrappers rename outputs; losses and targets may be dicts by the model's own names.
+    names = getattr(model, "output_names", None)
+    if names and len(names) == len(twin.output_names):
+        twin.output_names = list(names)
     inner = twin.fit
 
     def fit_with_callbacks(*args: Any, callbacks: Any = None, **kwargs: Any) -> Any:
@@ -107,7 +111,19 @@ def _crossed(value: Any, room: str, what: str) -> Any:
         return {key: _crossed(item, room, what) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [_crossed(item, room, what) for item in value]
+    if isinstance(value, str) and not (room == "metrics" and value in _SHORT_METRICS):
+        import tf_keras
+
+        try:
+            getattr(tf_keras, room).get(value)
+        except ValueError:
+            raise ConfigError(
+                f"{what} {value!r}", "it is not one that both Keras have", _PASS_TRAIN
+            ) from None
     return value
+
+
+_SHORT_METRICS = ("accuracy", "acc", "crossentropy", "ce")
 
 
 def _object(serialized: Mapping[str, Any], room: str, what: str) -> Any:
@@ -133,8 +149,15 @@ def _object(serialized: Mapping[str, Any], room: str, what: str) -> Any:
     if isinstance(config.get("fn"), Mapping):
         config["fn"] = _object(config["fn"], room, what)
     _check_droppable(config, name, what)
+    if config.get("reduction", "") in ("mean", None):
+        config["reduction"] = "none" if config["reduction"] is None else "sum_over_batch_size"
     accepted = _arguments(made_of)
-    return made_of(**{key: item for key, item in config.items() if key in accepted})
+    try:
+        return made_of(**{key: item for key, item in config.items() if key in accepted})
+    except (TypeError, ValueError) as error:
+        raise ConfigError(
+            f"{what} {name!r}", f"tf_keras cannot make it ({error})", _PASS_TRAIN
+        ) from error
 
 
 def _schedule(serialized: Mapping[str, Any]) -> Any:

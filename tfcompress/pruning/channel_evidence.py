@@ -13,37 +13,52 @@ from tfcompress.graph.layers import named_weights
 from tfcompress.graph.wiring import run
 from tfcompress.pruning.channel_flow import Cut
 from tfcompress.pruning.channel_groups import ChannelGraph
-from tfcompress.pruning.channel_scores import WEIGHT_SCORES, apoz, mean_activation, per_unit, taylor
+from tfcompress.pruning.channel_scores import (
+    ACTIVATION_SCORES,
+    GRADIENT_SCORES,
+    SCORES,
+    WEIGHT_SCORES,
+    per_unit,
+)
 
 Loss = Callable[[Any, Any], Any]
 
 
-def weight_scores(graph: ChannelGraph, score: str, aggregate: str) -> dict[str, np.ndarray]:
+def weight_scores(
+    graph: ChannelGraph, score: str, aggregate: str, alike: bool = True
+) -> dict[str, np.ndarray]:
     """A score of `WEIGHT_SCORES` per group: each maker's kernel, combined per unit.
 
-    Makers count alike, however many weights they have: each maker's scores are divided by their
-    mean before they are combined.
+    Args:
+        graph: The groups.
+        score: Its name.
+        aggregate: How a unit's channels and makers combine.
+        alike: Makers count alike, however many weights they have: each maker's scores are divided
+            by their mean before they are combined.
     """
     function = WEIGHT_SCORES[score]
     return _from_cuts(
-        graph, "maker", lambda cut, value: function(_columns(value, cut.axis)), aggregate
+        graph, "maker", lambda cut, value: function(_columns(value, cut.axis)), aggregate, alike
     )
 
 
-def gamma_scores(graph: ChannelGraph, aggregate: str) -> dict[str, np.ndarray]:
-    """|gamma| of the normalization layers that follow a group; groups without one are left out."""
+def gamma_scores(graph: ChannelGraph, aggregate: str, alike: bool = True) -> dict[str, np.ndarray]:
+    """Of the normalization layers that follow a group; groups without one are left out."""
+    function = SCORES["gamma"]
     return _from_cuts(
         graph,
         "follower",
-        lambda cut, value: np.abs(value) if cut.key[1].split("#")[0] == "gamma" else None,
+        lambda cut, value: function(value) if cut.key[1].split("#")[0] == "gamma" else None,
         aggregate,
+        alike,
     )
 
 
 def random_scores(graph: ChannelGraph, seed: int) -> dict[str, np.ndarray]:
     """Uniform noise."""
     generator = np.random.default_rng(seed)
-    return {group.name: generator.random(len(group.units)) for group in graph.groups}
+    function = SCORES["random"]
+    return {group.name: function(np.array(group.units), generator) for group in graph.groups}
 
 
 def data_scores(
@@ -53,26 +68,27 @@ def data_scores(
     loss: Loss | None,
     aggregate: str,
 ) -> dict[str, np.ndarray]:
-    """A score of `DATA_SCORES` per group, on the tensors that the group's readers read.
+    """A score from data per group, on the tensors that the group's readers read.
 
-    Several tensors of one group are averaged (APoZ, mean activation) or summed (Taylor, whose
-    values are changes of the loss). Groups that no reader reads directly are left out.
+    Several tensors of one group are averaged (activations) or summed (gradients: Taylor's values
+    are changes of the loss). Groups that no reader reads directly are left out.
     """
+    slopes = score in GRADIENT_SCORES
+    function = GRADIENT_SCORES[score] if slopes else ACTIVATION_SCORES[score]
     taps = sorted({cut.tensor for cut in graph.flow.cuts if cut.tensor is not None})
     taps = [index for index in taps if len(graph.flow.lanes[index].axes) == 1]
     totals: dict[int, np.ndarray] = {}
     samples = 0
-    for activations, gradients, count in _observed(graph, taps, data, loss, score == "taylor"):
+    for activations, gradients, count in _observed(graph, taps, data, loss, score):
         samples += count
         for index in taps:
             axis = graph.flow.lanes[index].axes[0] + 1
             values = np.moveaxis(activations[index], axis, -1)
-            if score == "taylor":
-                slopes = np.moveaxis(gradients[index], axis, -1)
+            if slopes:
+                gradient = np.moveaxis(gradients[index], axis, -1)
                 form = (len(values), -1, values.shape[-1])
-                found = taylor(values.reshape(form), slopes.reshape(form))
+                found = function(values.reshape(form), gradient.reshape(form))
             else:
-                function = apoz if score == "apoz" else mean_activation
                 found = function(values.reshape(-1, values.shape[-1]))
             totals[index] = totals.get(index, 0.0) + count * found
     positions = _positions(graph)
@@ -83,16 +99,17 @@ def data_scores(
             results.setdefault(name, []).append(
                 per_unit(totals[index] / samples, unit, total, aggregate)
             )
-    combine = np.sum if score == "taylor" else np.mean
+    combine = np.sum if slopes else np.mean
     return {name: combine(found, axis=0) for name, found in results.items()}
 
 
 def _observed(
-    graph: ChannelGraph, taps: list[int], data: Iterable[Batch], loss: Loss | None, slopes: bool
+    graph: ChannelGraph, taps: list[int], data: Iterable[Batch], loss: Loss | None, score: str
 ) -> Iterable[tuple[dict[int, np.ndarray], dict[int, np.ndarray], int]]:
     """(activations, gradients, samples) of the tapped tensors, batch by batch."""
     import tensorflow as tf
 
+    slopes = score in GRADIENT_SCORES
     wiring = graph.flow.wiring
     outputs = [tensor.index for tensor in wiring.outputs]
 
@@ -113,7 +130,9 @@ def _observed(
     for inputs, targets in data:
         if slopes and targets is None:
             raise ConfigError(
-                "data", "score 'taylor' needs targets, and it has none", "give (inputs, targets)"
+                "data",
+                f"score {score!r} needs targets, and it has none",
+                "give (inputs, targets)",
             )
         activations, gradients = observe(wiring.as_tensors(inputs), targets)
         yield (
@@ -128,6 +147,7 @@ def _from_cuts(
     part: str,
     function: Callable[[Cut, np.ndarray], np.ndarray | None],
     aggregate: str,
+    alike: bool,
 ) -> dict[str, np.ndarray]:
     variables = named_weights(graph.model)
     positions = _positions(graph)
@@ -141,7 +161,8 @@ def _from_cuts(
             continue
         for name, unit, total in _per_group(graph, positions, cut.units):
             ours = found[unit >= 0]
-            scaled = np.where(unit >= 0, found / (ours.mean() + 1e-12), 0.0)
+            by = ours.mean() + 1e-12 if alike else 1.0
+            scaled = np.where(unit >= 0, found / by, 0.0)
             values.setdefault(name, []).append((scaled, unit))
             totals[name] = total
     results = {}

@@ -63,10 +63,10 @@ def merge(flow: Flow, call: Call, inputs: list[Lanes], function: Callable[..., A
             if full.units.size == 1:
                 flow.units.freeze(full.units, f"it is broadcast over channels in {call.path!r}")
             rests.append(full.rest if constant is not None else np.full((1,) * len(shape), np.nan))
-    if ours is None:
-        return [Lanes.fixed(shape)]
     if partial:
         return flow.give_up(call, inputs, f"{call.path!r} broadcasts along several axes")
+    if ours is None:
+        return [Lanes.fixed(shape)]
     rests = [_fitted(rest, ours.shape) for rest in rests]
     result = Lanes(shape, ours, np.broadcast_to(_rest(function, rests), ours.shape))
     for position, (lanes, constant) in enumerate(operands):

@@ -20,9 +20,18 @@ from tfcompress.pruning.channel_units import Lanes
 
 
 def same(flow: Flow, call: Call, inputs: list[Lanes]) -> list[Lanes]:
-    """Dropout, pooling, up-sampling, cropping: each channel by itself, constants stay."""
+    """Dropout, up-sampling, cropping: each channel by itself, constants stay."""
     lanes = inputs[0]
     return [_placed(flow, call, lanes, call.outputs[0].shape[1:])]
+
+
+def pooled(flow: Flow, call: Call, inputs: list[Lanes]) -> list[Lanes]:
+    """Pooling: windows run over space; where channels lie there, it mixes them."""
+    first = getattr(call.op, "data_format", "channels_last") == "channels_first"
+    channel = 0 if first else len(inputs[0].shape) - 1
+    if set(inputs[0].axes) - {channel}:
+        return flow.give_up(call, inputs, f"{call.path!r} pools over them")
+    return same(flow, call, inputs)
 
 
 def padded(flow: Flow, call: Call, inputs: list[Lanes]) -> list[Lanes]:
@@ -44,8 +53,9 @@ def reduce(flow: Flow, call: Call, inputs: list[Lanes]) -> list[Lanes]:
     """`keras.ops.mean`, `max` and so on over axes that carry no channels."""
     lanes = inputs[0]
     axis, keep_axes = getattr(call.op, "axis", None), getattr(call.op, "keepdims", False)
-    if "axis" in call.kwargs:  # tf_keras
-        axis, keep_axes = call.kwargs["axis"], call.kwargs.get("keepdims", False)
+    if call.kind == "TFOpLambda":
+        axis = call.kwargs.get("axis", call.args[1] if len(call.args) > 1 else None)
+        keep_axes = call.kwargs.get("keepdims", call.args[2] if len(call.args) > 2 else False)
     if axis is None:
         return flow.give_up(call, inputs, f"{call.path!r} reduces all axes")
     rank = len(lanes.shape) + 1
@@ -110,6 +120,8 @@ def transpose(flow: Flow, call: Call, inputs: list[Lanes]) -> list[Lanes]:
         order = [axis - 1 for axis in call.op.dims]
     else:
         axes = getattr(call.op, "axes", None) or call.kwargs.get("perm") or call.kwargs.get("axes")
+        if axes is None and len(call.args) > 1:  # tf_keras: tf.transpose(x, perm)
+            axes = call.args[1]
         if axes is None or axes[0] != 0:
             return flow.give_up(call, inputs, f"{call.path!r} moves the batch axis")
         order = [axis - 1 for axis in axes[1:]]
@@ -212,15 +224,17 @@ _OPAQUE = ("Lambda", "Masking")
 """Never tried out: what a Lambda does may differ elsewhere, and a mask depends on all channels."""
 
 _SAME = """Dropout SpatialDropout1D SpatialDropout2D SpatialDropout3D GaussianNoise GaussianDropout
-AlphaDropout ActivityRegularization Identity StochasticDepth AveragePooling1D AveragePooling2D
-AveragePooling3D MaxPooling1D MaxPooling2D MaxPooling3D UpSampling1D UpSampling2D UpSampling3D
+AlphaDropout ActivityRegularization Identity StochasticDepth UpSampling1D UpSampling2D UpSampling3D
 Cropping1D Cropping2D Cropping3D Resizing CenterCrop"""
+
+_POOLS = ("average", "max")
 
 OPERATION_RULES: dict[str, Rule] = {
     **dict.fromkeys(_SAME.lower().split(), same),
+    **dict.fromkeys([f"{kind}pooling{n}d" for kind in _POOLS for n in (1, 2, 3)], pooled),
     **dict.fromkeys(("zeropadding1d", "zeropadding2d", "zeropadding3d"), padded),
     **dict.fromkeys(
-        [f"global{kind}pooling{n}d" for kind in ("average", "max") for n in (1, 2, 3)], global_pool
+        [f"global{kind}pooling{n}d" for kind in _POOLS for n in (1, 2, 3)], global_pool
     ),
     **dict.fromkeys(
         ("mean", "max", "amax", "min", "amin", "sum", "reduce_mean", "reduce_sum", "reduce_max"),

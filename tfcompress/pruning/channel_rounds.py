@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import json
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from tfcompress.atomic import write_text
 from tfcompress.errors import ConfigError, NothingToRemove
 from tfcompress.graph.layers import flavor_of
 from tfcompress.graph.rebuild import carry_compile_state
 from tfcompress.graph.saving import save_plain
 from tfcompress.pruning.channel_config import ChannelConfig
+from tfcompress.pruning.channel_groups import find_groups
 from tfcompress.pruning.channel_plan import ChannelPlan
 from tfcompress.pruning.channel_targets import Measure
 from tfcompress.pruning.channels import plan_channels, shrink
@@ -72,7 +75,8 @@ def prune_in_rounds(
         measure: As in `plan_channels`.
 
     Raises:
-        ConfigError: Fewer than one round, an unknown schedule, or what `plan_channels` raises.
+        ConfigError: Fewer than one round, an unknown schedule, a folder of other rounds, or what
+            `plan_channels` raises.
     """
     if rounds < 1:
         raise ConfigError("rounds", f"it is {rounds}", "use at least 1")
@@ -81,6 +85,9 @@ def prune_in_rounds(
     start = float(measure(model)) if measure is not None and config.target_latency_ms else 0.0
     reached = 1.0
     current, plans = model, []
+    if folder is not None:
+        _check_same(Path(folder), config, rounds, schedule)
+    whole = [len(group.units) for group in find_groups(model).groups]
     for i, share in enumerate(round_shares(rounds, schedule), start=1):
         saved = None if folder is None else _load_round(Path(folder), i, flavor_of(model))
         if saved is not None:
@@ -91,8 +98,16 @@ def prune_in_rounds(
             plan = None
             if ours is not None:
                 # The last rounds of "agp" are small steps; one that removes nothing only trains.
+                names = [group.name for group in find_groups(current).groups]
                 with contextlib.suppress(NothingToRemove):
-                    plan = plan_channels(current, ours, data=data, loss=loss, measure=measure)
+                    plan = plan_channels(
+                        current,
+                        ours,
+                        data=data,
+                        loss=loss,
+                        measure=measure,
+                        units_before=dict(zip(names, whole, strict=True)),
+                    )
             if plan is not None:
                 current = shrink(current, plan)
             trained = fine_tune(current, i)
@@ -108,7 +123,15 @@ def prune_in_rounds(
 def _round_config(
     config: ChannelConfig, share: float, reached: float, start_ms: float
 ) -> ChannelConfig | None:
-    """The config of one round, relative to the model that it starts from; None if it is there."""
+    """The config of one round, relative to the model that it starts from; None if it is there.
+
+    Sparsities of `config_list` stay relative to the whole model, as `min_kept` does.
+    """
+    entries = [
+        {**entry, "sparsity": share * entry["sparsity"]} if "sparsity" in entry else entry
+        for entry in config.config_list
+    ]
+    config = replace(config, config_list=entries)
     if config.target_latency_ms is not None:
         wanted = start_ms - share * (start_ms - config.target_latency_ms)
         return replace(config, target_latency_ms=wanted)
@@ -126,6 +149,23 @@ def _round_config(
         "rounds need a target to approach, and config_list alone has none",
         "set sparsity, target_macs, target_parameters or target_latency_ms",
     )
+
+
+def _check_same(folder: Path, config: ChannelConfig, rounds: int, schedule: str) -> None:
+    """Refuse a folder whose rounds were made for something else; note what these are for."""
+    path = folder / "rounds.json"
+    ours = json.loads(json.dumps({**asdict(config), "rounds": rounds, "schedule": schedule}))
+    if path.is_file():
+        theirs = json.loads(path.read_text(encoding="utf-8"))
+        other = [key for key in ours if ours[key] != theirs.get(key)]
+        if other:
+            raise ConfigError(
+                str(folder),
+                f"its rounds were made with {other[0]}={theirs.get(other[0])!r}, not "
+                f"{ours[other[0]]!r}",
+                "choose another folder, or clear this one",
+            )
+    write_text(path, json.dumps(ours, indent=1) + "\n")
 
 
 def _kept_share(config: ChannelConfig, plan: ChannelPlan) -> float:

@@ -2,11 +2,12 @@
 
 Scores from weights take a kernel as (fan_in, channels), everything that one channel sums over in a
 column. Scores from data take a channel's activations or their gradients. To add a score, put a
-function of the same form into `WEIGHT_SCORES` or `DATA_SCORES`.
+function of the same form into `WEIGHT_SCORES`, `ACTIVATION_SCORES` or `GRADIENT_SCORES`.
 """
 
 from __future__ import annotations
 
+from collections import ChainMap
 from collections.abc import Callable
 
 import numpy as np
@@ -75,17 +76,35 @@ def taylor(activations: np.ndarray, gradients: np.ndarray) -> np.ndarray:
     return np.abs((activations * gradients).mean(axis=1)).mean(axis=0)
 
 
-WEIGHT_SCORES: dict[str, Callable[[np.ndarray], np.ndarray]] = {"l1": l1, "l2": l2, "fpgm": fpgm}
+def gamma(values: np.ndarray) -> np.ndarray:
+    """|gamma| of the normalization that follows.
+
+    Reference: Liu, Li, Shen, Huang, Yan, Zhang: "Learning Efficient Convolutional Networks through
+    Network Slimming", ICCV 2017, section 3.
+    """
+    return np.abs(values)
+
+
+def random(units: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+    """Uniform noise: the control."""
+    return generator.random(len(units))
+
+
+Score = Callable[..., np.ndarray]
+
+WEIGHT_SCORES: dict[str, Score] = {"l1": l1, "l2": l2, "fpgm": fpgm}
 """Scores of a maker's kernel."""
 
-DATA_SCORES = {"apoz": apoz, "mean_activation": mean_activation, "taylor": taylor}
-"""Scores that need data; `taylor` a loss as well."""
+ACTIVATION_SCORES: dict[str, Score] = {"apoz": apoz, "mean_activation": mean_activation}
+"""Scores of activations (positions, channels): they need data."""
 
-OTHER_SCORES = ("gamma", "random")
-"""`gamma`: |gamma| of the normalization that follows (Liu et al.: "Learning Efficient Convolutional
-Networks through Network Slimming", ICCV 2017, section 3). `random`: the control."""
+GRADIENT_SCORES: dict[str, Score] = {"taylor": taylor}
+"""Scores of activations and gradients: they need data and a loss."""
 
-SCORES = (*WEIGHT_SCORES, *DATA_SCORES, *OTHER_SCORES)
+OTHER_SCORES: dict[str, Score] = {"gamma": gamma, "random": random}
+
+SCORES = ChainMap(OTHER_SCORES, GRADIENT_SCORES, ACTIVATION_SCORES, WEIGHT_SCORES)
+"""All of them by name (a ChainMap lists its last map first)."""
 
 
 def normalized(scores: np.ndarray, how: str) -> np.ndarray:

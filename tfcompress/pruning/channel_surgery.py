@@ -28,6 +28,18 @@ def keep_of(graph: ChannelGraph, plan: ChannelPlan) -> Keep:
                 f"{graph.model.name!r} {_width(ours.get(name))}",
                 "apply a plan to the model it was made for, or to a checkpoint of it",
             )
+    locked = {group.name: np.asarray(group.locked) for group in graph.groups}
+    reasons = {group.name: group.frozen for group in graph.groups}
+    for group in plan.groups:
+        gone = np.ones(len(locked[group.name]), bool)
+        gone[list(group.kept)] = False
+        if (gone & locked[group.name]).any():
+            raise ConfigError(
+                f"group {group.name!r}",
+                f"the plan for {plan.model!r} removes channels that have to stay in the model "
+                f"{graph.model.name!r} ({reasons[group.name] or 'some of them are frozen'})",
+                "apply a plan to the model it was made for, or to a checkpoint of it",
+            )
     return graph.keep({group.name: np.asarray(group.kept) for group in plan.groups})
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from tfcompress.errors import ConfigError
+from tfcompress.errors import ConfigError, NothingToRemove
 from tfcompress.pruning.channel_budget import Candidate, Counts, counts_at, meet
 from tfcompress.pruning.channel_config import ChannelConfig
 from tfcompress.pruning.channel_cost import ChannelCost
@@ -62,6 +62,12 @@ def meet_cost(
     counts = meet(candidates, measured, share * full, config.scope)
     reached = measured(counts) / full
     if abs(reached / share - 1) > 0.02:
+        free = [c for c in candidates if c.sparsity is None]
+        if reached < share and all(counts[c.name] == len(c.scores) for c in free):
+            return counts, [
+                f"reached {reached:.1%} of the {what} instead of {share:.1%}: the sparsities of "
+                "config_list alone remove more than was asked for"
+            ]
         return counts, [
             f"reached {reached:.1%} of the {what} instead of {share:.1%}: the next step "
             f"(round_to={config.round_to}, whole units) is further away"
@@ -86,7 +92,7 @@ def meet_latency(
     wanted = float(config.target_latency_ms or 0)
     before = float(measure(graph.model))
     if before <= wanted:
-        raise ConfigError(
+        raise NothingToRemove(
             "target_latency_ms", f"the model already takes {before:.2f} ms", "ask for less"
         )
     full = cost.macs(np.ones(len(graph.flow.units) + 1, bool))

@@ -30,7 +30,7 @@ from tfcompress.pruning.channel_evidence import (
 )
 from tfcompress.pruning.channel_groups import ChannelGraph, ChannelGroup, find_groups
 from tfcompress.pruning.channel_plan import ChannelPlan, GroupPlan
-from tfcompress.pruning.channel_scores import WEIGHT_SCORES, normalized
+from tfcompress.pruning.channel_scores import GRADIENT_SCORES, WEIGHT_SCORES, normalized
 from tfcompress.pruning.channel_surgery import keep_of, without_channels
 from tfcompress.pruning.channel_targets import Measure, kept_positions, meet_cost, meet_latency
 from tfcompress.pruning.reconstruction import reader_errors, refit
@@ -44,6 +44,7 @@ def plan_channels(
     loss: Callable[[Any, Any], Any] | None = None,
     measure: Measure | None = None,
     input_shapes: Sequence[tuple[int, ...]] | None = None,
+    units_before: Mapping[str, int] | None = None,
 ) -> ChannelPlan:
     """Choose the channels to remove; the model is not changed.
 
@@ -51,11 +52,13 @@ def plan_channels(
         model: Functional or Sequential, Keras 3 or tf_keras.
         config: What to reach.
         data: For the scores "apoz", "mean_activation" and "taylor": inputs, (inputs, targets), or
-            an iterable of such batches that can be read twice (a list, a `tf.data.Dataset`). With
-            any score it gives each group's reconstruction error.
+            an iterable of such batches that can be read twice (a list of tuples, a
+            `tf.data.Dataset`). With any score it gives each group's reconstruction error.
         loss: For "taylor": `loss(targets, outputs)`; default the compiled model's.
         measure: For `target_latency_ms`: model -> milliseconds.
         input_shapes: Without batch, where the model's inputs have free axes.
+        units_before: Units that each group had before earlier rounds, by name: `min_kept` and the
+            sparsities of `config_list` are shares of these. Default: those of `model`.
 
     Returns:
         The plan. Where the target is missed by more than 2% (10% for latency), `notes` says why.
@@ -70,12 +73,12 @@ def plan_channels(
     entries = parse_config_list(config.config_list) if config.config_list else ()
     placed = list(walk_layers(model))
     check_entries(placed, entries)
-    frozen, fixed = _selected(graph, placed, entries)
+    frozen, fixed, unused = _selected(graph, placed, entries)
     scores = _scores(graph, config, data, loss)
     for group in graph.groups:
         if group.name not in scores and group.name not in frozen:
             frozen[group.name] = f"score {config.score!r} has nothing to go by"
-    candidates = _candidates(graph, config, frozen, fixed, scores)
+    candidates = _candidates(graph, config, frozen, fixed, scores, units_before or {})
     if not candidates:
         reasons = "; ".join(f"{name}: {why}" for name, why in list(frozen.items())[:5])
         raise LayerError(
@@ -102,7 +105,7 @@ def plan_channels(
         parameters=(round(cost.parameters(whole)), round(cost.parameters(keep))),
         latency_ms=latency,
         target=config.target,
-        notes=(*notes, *(f"MACs uncounted in {p}: {why}" for p, why in cost.uncounted)),
+        notes=(*notes, *unused, *(f"MACs uncounted in {p}: {why}" for p, why in cost.uncounted)),
         config=asdict(config),
     )
     if data is None:
@@ -122,9 +125,9 @@ def shrink(model: Any, plan: ChannelPlan, reconstruct: bool = False, data: Any =
         data: Inputs, (inputs, targets), or an iterable of such batches.
 
     Returns:
-        The new model, weights carried; compiled as the old one, with a fresh optimizer. Its outputs
-        equal those of the old model with the removed channels' kernels, biases, normalization
-        parameters and statistics set to zero.
+        The new model, weights carried; compiled as the old one, with a fresh optimizer. Without
+        `reconstruct` its outputs equal those of the old model with the removed channels' kernels,
+        biases, normalization parameters and statistics set to zero.
 
     Raises:
         ConfigError: The plan was made for a model with other layers or widths, or there is no data
@@ -142,40 +145,53 @@ def shrink(model: Any, plan: ChannelPlan, reconstruct: bool = False, data: Any =
 
 def _selected(
     graph: ChannelGraph, placed: Sequence[Any], entries: Sequence[Entry]
-) -> tuple[dict[str, str], dict[str, float]]:
-    """Groups that stay whole with the reason, and groups whose sparsity an entry fixes."""
+) -> tuple[dict[str, str], dict[str, float], list[str]]:
+    """Groups that stay whole with the reason, groups whose sparsity an entry fixes, and notes.
+
+    A group is chosen by the layers that make it and by those with kernels that shrink along
+    (depthwise and grouped convolutions).
+    """
     by_path = {p.path: p for p in placed}
     frozen: dict[str, str] = {}
     fixed: dict[str, float] = {}
+    used: set[int] = set()
     for group in graph.groups:
         if group.frozen:
             frozen[group.name] = group.frozen
-        for maker in group.makers:
-            matching = [i for i, entry in enumerate(entries) if entry.matches(by_path[maker])]
+        along = (p for p in group.followers if "Conv" in by_path[p].kind)
+        for path in (*group.makers, *along):
+            matching = [i for i, entry in enumerate(entries) if entry.matches(by_path[path])]
+            used.update(matching)
             if not matching:
                 continue
             entry = entries[matching[-1]]
             if entry.exclude:
-                frozen.setdefault(group.name, f"{maker} excluded by config_list[{matching[-1]}]")
+                frozen.setdefault(group.name, f"{path} excluded by config_list[{matching[-1]}]")
             else:
                 fixed[group.name] = min(entry.sparsity, fixed.get(group.name, 1.0))
-    return frozen, fixed
+    unused = [
+        f"config_list[{i}] names no layer whose channels could go"
+        for i in range(len(entries))
+        if i not in used
+    ]
+    return frozen, fixed, unused
 
 
 def _scores(
     graph: ChannelGraph, config: ChannelConfig, data: Any, loss: Any
 ) -> dict[str, np.ndarray]:
     score, aggregate = config.score, config.aggregate
+    alike = config.normalize != "none"
     if score in WEIGHT_SCORES:
-        return weight_scores(graph, score, aggregate)
+        return weight_scores(graph, score, aggregate, alike)
     if score == "gamma":
-        return gamma_scores(graph, aggregate)
+        return gamma_scores(graph, aggregate, alike)
     if score == "random":
         return random_scores(graph, config.seed)
     if data is None:
         raise ConfigError(f"score {score!r}", "it needs data", "pass data= to plan_channels")
-    if score == "taylor" and loss is None:
-        loss = loss_of(graph.model)
+    if score in GRADIENT_SCORES and loss is None:
+        loss = loss_of(graph.model, score)
     return data_scores(graph, score, _batches(graph, data), loss, aggregate)
 
 
@@ -184,7 +200,7 @@ def _batches(graph: ChannelGraph, data: Any, at_most: int = 256) -> Iterator[Bat
     return batches(data, wiring.input_names, wiring.input_shapes, at_most=at_most)
 
 
-def loss_of(model: Any) -> Callable[[Any, Any], Any]:
+def loss_of(model: Any, score: str = "taylor") -> Callable[[Any, Any], Any]:
     """The loss that a model was compiled with, as `loss(targets, outputs)`.
 
     Raises:
@@ -201,7 +217,7 @@ def loss_of(model: Any) -> Callable[[Any, Any], Any]:
         return loss
     raise ConfigError(
         "loss",
-        f"score 'taylor' needs one, and {model.name!r} is not compiled with a single loss",
+        f"score {score!r} needs one, and {model.name!r} is not compiled with a single loss",
         "pass loss=function of (targets, outputs)",
     )
 
@@ -212,20 +228,24 @@ def _candidates(
     frozen: Mapping[str, str],
     fixed: Mapping[str, float],
     scores: Mapping[str, np.ndarray],
+    units_before: Mapping[str, int],
 ) -> list[Candidate]:
     found = []
     for group in graph.groups:
         if group.name in frozen or (config.only_entries and group.name not in fixed):
             continue
+        now = len(group.units)
+        whole = units_before.get(group.name, now)
+        sparsity = fixed.get(group.name)
         found.append(
             Candidate(
                 name=group.name,
                 scores=normalized(np.asarray(scores[group.name], float), config.normalize),
                 locked=np.asarray(group.locked),
                 size=group.size,
-                minimum=math.ceil(config.min_kept * len(group.units)),
+                minimum=min(now, math.ceil(config.min_kept * whole)),
                 round_to=config.round_to,
-                sparsity=fixed.get(group.name),
+                sparsity=None if sparsity is None else max(0.0, 1 - whole * (1 - sparsity) / now),
             )
         )
     return found

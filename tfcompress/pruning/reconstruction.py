@@ -65,12 +65,8 @@ def reader_errors(
             layer = layers[cut.key[0]]
             if type(layer).__name__ not in LINEAR:
                 continue  # a recurrent cell is not linear in its inputs alone
-            lanes = graph.flow.lanes[cut.tensor]
-            axis = lanes.axes[0] if lanes.axes else len(lanes.shape) - 1
-            form = [1] * (len(lanes.shape) + 1)
-            form[axis + 1] = -1
             x = values[cut.tensor]
-            mask = keeps[name][cut.units].reshape(form)
+            mask = keeps[name][graph.flow.lanes[cut.tensor].units][None]
             with _linear(layer):
                 whole, part = layer(x), layer(x * mask.astype(str(x.dtype.name)))
                 bias = layer(x[:1] * 0)
@@ -103,7 +99,8 @@ def refit(graph: ChannelGraph, keep: Keep, small: Any, data: Iterable[Batch]) ->
     done = []
     for i, (old, new) in enumerate(zip(ours.calls, theirs.calls, strict=True)):
         solve = SOLVERS.get(old.kind)
-        if old.path in cuts and solve is not None and calls[old.path] == 1:
+        first = getattr(old.op, "data_format", "channels_last") == "channels_first"
+        if old.path in cuts and solve is not None and calls[old.path] == 1 and not first:
             with _linear(old.op):
                 wanted = old.op(before[old.inputs[0].index])
             stays = keep[cuts[old.path]]
@@ -127,7 +124,7 @@ def convolution(layer: Any, x: np.ndarray, wanted: np.ndarray) -> bool:
     """Conv1D, Conv2D: rows are the patches under the kernel."""
     import tensorflow as tf
 
-    if layer.groups > 1 or layer.data_format != "channels_last":
+    if layer.groups > 1:
         return False
     flat = x.ndim == 3
     if flat:
@@ -158,7 +155,7 @@ def convolution(layer: Any, x: np.ndarray, wanted: np.ndarray) -> bool:
 
 def transposed(layer: Any, x: np.ndarray, wanted: np.ndarray) -> bool:
     """Conv2DTranspose whose strides equal its kernel: every input pixel makes its own block."""
-    if tuple(layer.kernel_size) != tuple(layer.strides) or layer.data_format != "channels_last":
+    if tuple(layer.kernel_size) != tuple(layer.strides):
         return False
     n, h, w, _ = x.shape
     kh, kw = layer.kernel_size
@@ -179,7 +176,7 @@ SOLVERS: dict[str, Callable[[Any, np.ndarray, np.ndarray], bool]] = {
     "Conv2D": convolution,
     "Conv2DTranspose": transposed,
 }
-"""Least squares by class of the reader; others keep their kernels."""
+"""Least squares by class of the reader; others, and those with channels first, keep theirs."""
 
 
 def _solve(

@@ -20,6 +20,7 @@ from tfcompress.pruning.channel_evidence import weight_scores
 from tfcompress.pruning.channel_groups import find_groups
 from tfcompress.pruning.channel_scores import WEIGHT_SCORES
 from tfcompress.pruning.channel_surgery import zeroed
+from tfcompress.reporting.plots import plot_sensitivity
 from tfcompress.reporting.tables import Table
 
 Metric = Callable[[np.ndarray, np.ndarray], float]
@@ -48,27 +49,42 @@ class Sensitivity:
     def config_list(self, tolerance: float) -> list[dict[str, Any]]:
         """Entries for `ChannelConfig(config_list=...)`: the most that costs no more than allowed.
 
+        Groups that stand nothing are excluded.
+
         Args:
             tolerance: Largest loss of quality against the baseline, each group alone.
 
         Raises:
             ConfigError: No group stands even the lowest level.
         """
-        entries = []
-        for name, values in self.groups.items():
-            good = [
-                level
-                for level, value in zip(self.levels, values, strict=True)
-                if value >= self.baseline - tolerance
-            ]
-            if good:
-                entries.append({"sparsity": max(good), "op_names": list(self.makers[name])})
-        if not entries:
+        stands = {
+            name: max(
+                (
+                    level
+                    for level, value in zip(self.levels, values, strict=True)
+                    if value >= self.baseline - tolerance
+                ),
+                default=0.0,
+            )
+            for name, values in self.groups.items()
+        }
+        if not any(stands.values()):
             raise ConfigError(
                 "tolerance",
                 f"no group keeps its loss below {tolerance} at a sparsity of {self.levels[0]}",
                 "allow more, or try lower levels",
             )
+        # A layer that makes channels of several groups must not carry one's sparsity to another.
+        makers = [path for paths in self.makers.values() for path in paths]
+        entries: list[dict[str, Any]] = []
+        for name, level in stands.items():
+            own = [path for path in self.makers[name] if makers.count(path) == 1]
+            if own and level:
+                entries.append({"sparsity": level, "op_names": own})
+            elif own:
+                entries.append({"exclude": True, "op_names": own})
+        # The last match wins: a short name must not overrule a longer path that it is part of.
+        entries.sort(key=lambda entry: max(path.count("/") for path in entry["op_names"]))
         return entries
 
     def table(self) -> Table:
@@ -80,6 +96,19 @@ class Sensitivity:
         for name, values in sorted(self.groups.items(), key=lambda item: item[1][-1]):
             table.add(name, *(f"{value:.4f}" for value in values))
         return table
+
+    def figure(self, quality: str = "quality") -> Any:
+        """The curves as a matplotlib figure.
+
+        Args:
+            quality: Name of the metric.
+        """
+        start = [(0.0, self.baseline)]
+        curves = {
+            name: start + list(zip(self.levels, values, strict=True))
+            for name, values in self.groups.items()
+        }
+        return plot_sensitivity(curves, quality)
 
     def __str__(self) -> str:
         return str(self.table())

@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 
 from tfcompress.errors import ConfigError, LayerError
-from tfcompress.graph.layers import named_weights
+from tfcompress.graph.layers import kernels, named_weights, walk_layers
 from tfcompress.graph.legacy import load_tfmot
 from tfcompress.graph.twin import Twin, twin_of
 from tfcompress.graph.twin_training import Train, check_training, train_twin
@@ -69,8 +69,8 @@ def tfmot_prune(
     Args:
         model: Functional or Sequential, of either flavor; not changed.
         schedule: `Polynomial` or `Constant`, in steps. TFMOT acts at `begin + k * frequency`
-            (steps count from 1); a 2:4 pattern it lays once, at the first step, whatever the
-            schedule.
+            (steps count from 1; a layer that the model calls twice counts each twice); a 2:4
+            pattern it lays once, at the first step, whatever the schedule.
         config_list: Which layers, and how sparse; NNI's vocabulary, see `selection.py`.
         granularity: `"unstructured"`, a block such as `"1x4"` (Dense kernels only), or a pattern
             such as `"2:4"`.
@@ -95,7 +95,7 @@ def tfmot_prune(
     tfmot = load_tfmot()
     twin = twin_of(model, check)
     targets, skipped = drop_unfit(select(model, entries), pattern)
-    targets, skipped = _supported(tfmot, twin, targets, list(skipped), pattern)
+    targets, skipped = _supported(twin, targets, list(skipped), pattern)
     if not targets:
         reasons = "; ".join(f"{path}: {why}" for path, why in skipped[-5:])
         raise LayerError(
@@ -129,7 +129,6 @@ def _check_schedule(schedule: Schedule) -> None:
 
 
 def _supported(
-    tfmot: Any,
     twin: Twin,
     targets: Sequence[Target],
     skipped: list[tuple[str, str]],
@@ -137,12 +136,19 @@ def _supported(
 ) -> tuple[tuple[Target, ...], tuple[tuple[str, str], ...]]:
     """The targets that TFMOT prunes, and what is passed over with the reason."""
     fit = []
+    whole = _whole_layers(twin, targets)
     for target in targets:
         path, role = target.key
-        layer = twin.layer(twin.owner(path))
+        owner = twin.owner(path)
+        layer = twin.layer(owner)
         kind = type(layer).__name__
-        if not _prunable(tfmot, layer):
+        roles = _pruned_roles(layer)
+        if not roles:
             skipped.append((path, f"TFMOT prunes no {kind}"))
+        elif role.split("#")[0] not in roles:
+            skipped.append((path, f"TFMOT leaves the {role} of a {kind}"))
+        elif owner not in whole:
+            skipped.append((path, f"TFMOT prunes a {kind} as a whole, at one sparsity"))
         elif isinstance(pattern, Block) and len(target.variable.shape) != 2:
             skipped.append((path, f"TFMOT lays blocks over Dense kernels only, not over {role}"))
         elif isinstance(pattern, NOfM) and kind not in ("Conv2D", "Dense"):
@@ -152,15 +158,34 @@ def _supported(
     return tuple(fit), tuple(skipped)
 
 
-def _prunable(tfmot: Any, layer: Any) -> bool:
+def _whole_layers(twin: Twin, targets: Sequence[Target]) -> set[str]:
+    """Layers (such as attention) of which all kernels are to be pruned alike."""
+    chosen: dict[str, list[Target]] = {}
+    for target in targets:
+        chosen.setdefault(twin.owner(target.key[0]), []).append(target)
+    placed = {p.path: p for p in walk_layers(twin.original)}
+    whole = set()
+    for owner, ours in chosen.items():
+        inside = [p for path, p in placed.items() if path == owner or path.startswith(f"{owner}/")]
+        count = sum(len(kernels(p)) for p in inside)
+        alike = len({target.sparsity for target in ours}) == 1
+        if len(inside) == 1 or (alike and len(ours) == count):
+            whole.add(owner)
+    return whole
+
+
+def _pruned_roles(layer: Any) -> tuple[str, ...]:
+    """Roles of the weights that TFMOT prunes in a layer."""
     from tensorflow_model_optimization.python.core.sparsity.keras.prune_registry import (
         PruneRegistry,
     )
 
     if not PruneRegistry.supports(layer):
-        return False
+        return ()
     names = PruneRegistry._LAYERS_WEIGHTS_MAP.get(type(layer))
-    return names is None or bool(names)  # None: a recurrent layer, whose cells it knows
+    if names is None:  # a recurrent layer, whose cells it knows
+        return ("kernel", "recurrent_kernel")
+    return tuple(name.rpartition(".")[2] for name in names)
 
 
 def _wrapped(
@@ -231,7 +256,7 @@ def _report(
 
 
 def _check_reached(report: PruneReport, schedule: Schedule, wrapped: Any) -> None:
-    steps = int(wrapped.optimizer.iterations) if wrapped.optimizer is not None else 0
+    steps = max(int(x.pruning_step) for x in wrapped.layers if hasattr(x, "pruning_step"))
     acts = f"TFMOT acts at steps {schedule.begin} + k * {schedule.frequency}"
     if any(row.target for row in report.rows) and not report.zeros:
         raise LayerError(
@@ -241,9 +266,14 @@ def _check_reached(report: PruneReport, schedule: Schedule, wrapped: Any) -> Non
         )
     short = [row for row in report.rows if row.sparsity < row.target - 1 / row.weights - 1e-3]
     if short:
+        ended = schedule.end is not None and steps >= schedule.end
+        why = (
+            "equal weights and whole blocks leave TFMOT there"
+            if ended
+            else f"the training ended after {steps} steps, before the schedule; {acts}"
+        )
         warnings.warn(
             f"{len(short)} layers are less sparse than asked for ({short[0].path}: "
-            f"{short[0].sparsity:.1%} instead of {short[0].target:.1%}): the training ended after "
-            f"{steps} steps, before the schedule; {acts}",
+            f"{short[0].sparsity:.1%} instead of {short[0].target:.1%}): {why}",
             stacklevel=3,
         )

@@ -167,7 +167,15 @@ def tfmot_cluster(
     stripped = tfmot.clustering.keras.strip_clustering(wrapped)
     layers = {path: stripped.get_layer(name) for path, name in twin.names.items()}
     clustered = twin.bring_back(layers)
-    return TfmotClustered(clustered, _report(clustered, wanted, skipped, per_channel), history)
+    report = _report(clustered, wanted, skipped, per_channel)
+    for row in report.rows:
+        if row.unique > row.clusters:
+            raise LayerError(
+                f"weight {row.path}/{row.role}",
+                f"it has {row.unique} different values after clustering into {row.clusters}",
+                f"exclude {row.path!r}",
+            )
+    return TfmotClustered(clustered, report, history)
 
 
 def _entries(
@@ -216,6 +224,10 @@ def _supported(
         names = ClusteringRegistry._LAYERS_WEIGHTS_MAP.get(type(layer))
         if not ClusteringRegistry.supports(layer) or names == []:
             skipped.append((path, f"TFMOT clusters no {kind}"))
+        elif names is not None and role not in names:
+            skipped.append((path, f"TFMOT leaves the {role} of a {kind}"))
+        elif not layer.trainable:
+            skipped.append((path, "it is frozen (trainable=False), and TFMOT leaves such layers"))
         elif kind not in DEFAULT_TYPES and path != twin.owner(path):
             skipped.append((path, f"it is inside a {kind}"))
         elif size <= number:

@@ -201,19 +201,20 @@ def _names(twin: Twin, parts: Mapping[str, tuple[str, str]]) -> dict[str, tuple[
 def _rules(twin: Twin, parts: Mapping[str, tuple[str, str]]) -> dict[str, Rule]:
     """The rule of each layer, by path; of an operation that became a layer, by name."""
     names = _names(twin, parts)
+    outputs = {tensor._keras_history.layer.name for tensor in twin.model.outputs}
     rules = {}
     for path, of_path in names.items():
         if path in parts:
             rules[path] = Rule("kernels, output")
         else:
-            rules[path] = rule_of(twin.model.get_layer(of_path[0]))
+            rules[path] = rule_of(twin.model.get_layer(of_path[0]), outputs)
     known = {name for of_path in names.values() for name in of_path}
     for layer in twin.model.layers:
         kind = type(layer).__name__
         if kind.endswith("OpLambda"):
             rules[layer.name] = Rule("a bare operation that is no layer", supported=False)
         elif kind != "InputLayer" and layer.name not in known:
-            rules[layer.name] = rule_of(layer)
+            rules[layer.name] = rule_of(layer, outputs)
     return rules
 
 
@@ -287,9 +288,8 @@ def _preserved(
     kept: dict[str, list[str]] = {}
     for path, names in _names(twin, parts).items():
         for name in names:
-            variables = _variables(_layer(quantized, name))
-            for role in ("kernel", "depthwise_kernel"):
-                found = preserve(variables[role], what) if role in variables else ""
+            for variable in _kernels(_layer(quantized, name)):
+                found = preserve(variable, what)
                 if found:
                     kept.setdefault(path, []).append(found)
     if not kept:
@@ -302,6 +302,18 @@ def _preserved(
     return {path: ", ".join(found) for path, found in kept.items()}
 
 
+def _kernels(layer: Any) -> list[Any]:
+    """Variables of a layer that pruning and clustering change, wrapped or not."""
+    if layer.name.startswith(_PREFIX):
+        found = _variables(layer)
+        return [found[role] for role in (*_KERNEL_ROLES, "alpha") if role in found]
+    inside = walk_layers(layer) if hasattr(layer, "_flatten_layers") else ()
+    return [variable for placed in inside for _, variable in kernels(placed)]
+
+
+_KERNEL_ROLES = ("kernel", "depthwise_kernel", "pointwise_kernel")
+
+
 def _check_zeros(before: Any, after: Any, what: Preserve) -> None:
     """Zeros that were to stay and are gone are an error, not a surprise in the file."""
     if what == "clusters":
@@ -310,7 +322,7 @@ def _check_zeros(before: Any, after: Any, what: Preserve) -> None:
         for (role, was), (_, now) in zip(kernels(old), kernels(new), strict=True):
             was, now = np.asarray(was), np.asarray(now)
             lost = int(np.count_nonzero(now[was == 0])) if (was != 0).any() else 0
-            if lost and role in ("kernel", "depthwise_kernel", "pointwise_kernel"):
+            if lost:
                 raise LayerError(
                     f"weight {old.path}/{role}",
                     f"{lost} of its zeros were trained away",

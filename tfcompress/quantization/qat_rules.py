@@ -7,7 +7,7 @@ values.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -48,12 +48,17 @@ class Rule:
     supported: bool = True
 
 
-def rule_of(layer: Any) -> Rule:
-    """The rule of a layer of a built functional tf_keras model."""
+def rule_of(layer: Any, outputs: Collection[str] = ()) -> Rule:
+    """The rule of a layer of a built functional tf_keras model.
+
+    Args:
+        layer: The layer.
+        outputs: Names of the layers whose outputs leave the model.
+    """
     kind = type(layer).__name__
     configs = _configs()
     if kind in ("BatchNormalization", "SyncBatchNormalization"):
-        if _follows_kernel(layer):
+        if _follows_kernel(layer, outputs):
             return Rule("folded into the convolution before it")
         return Rule("no convolution before it that it could be folded into", supported=False)
     if kind == "Activation":
@@ -90,12 +95,14 @@ def _activation(layer: Any) -> str:
     return getattr(function, "__name__", type(function).__name__)
 
 
-def _follows_kernel(layer: Any) -> bool:
+def _follows_kernel(layer: Any, outputs: Collection[str]) -> bool:
     """Whether TFMOT folds this normalization: what comes before is linear and read by it only."""
     nodes = layer._inbound_nodes
     if len(nodes) != 1 or isinstance(nodes[0].inbound_layers, list):
         return False
     before = nodes[0].inbound_layers
+    if before.name in outputs:
+        return False
     if type(before).__name__ == "SeparableConv2D":
         return _activation(before) == "linear"
     return (
