@@ -156,6 +156,7 @@ class _Crossing(GraphBuilder):
 
     def __init__(self, model: Any, target: str, flat: bool = False) -> None:
         super().__init__(model, {}, target, flat)
+        self._names = {_safe(path) for path in self._paths.values()} | self._taken
 
     def inputs(self, core: Any, shapes: Sequence[tuple[int | None, ...]] | None) -> list[Any]:
         """Inputs of the same names, shapes and types."""
@@ -173,7 +174,10 @@ class _Crossing(GraphBuilder):
 
     def fresh(self, op: Any, path: str, changes: Mapping[str, Any]) -> Any:
         """The other library's layer, or a function for a bare operation."""
-        function = crossing_function(op, self.flavor, path)
+        name = f"op_{_safe(path)}"
+        while name in self._names:
+            name += "_"
+        function = crossing_function(op, self.flavor, name)
         if function is not None:
             return function
         kind = type(op).__name__

@@ -44,13 +44,13 @@ _ALIASES = {
 _REDUCTIONS = {"Mean": "reduce_mean", "Max": "reduce_max", "Min": "reduce_min", "Sum": "reduce_sum"}
 
 
-def crossing_function(op: Any, flavor: str, path: str) -> Callable[..., Any] | None:
+def crossing_function(op: Any, flavor: str, name: str) -> Callable[..., Any] | None:
     """What computes a bare operation of one library in the other; None if `op` is no such thing.
 
     Args:
         op: An operation of a wiring.
         flavor: Of `op`.
-        path: Of `op`; names the layer that it may become.
+        name: Of the layer that it may become.
     """
     kind = type(op).__name__
     if flavor == "keras":
@@ -58,7 +58,7 @@ def crossing_function(op: Any, flavor: str, path: str) -> Callable[..., Any] | N
 
         if isinstance(op, keras.Layer):
             return None
-        layer = _as_layer(op, kind, f"op_{path.replace('/', '_')}")
+        layer = _as_layer(op, kind, name)
         return _to_tensorflow(op, kind) if layer is None else layer
     if kind == "SlicingOpLambda":
         return lambda x, key: x[tuple(_as_slice(k) for k in _as_tuple(key))]

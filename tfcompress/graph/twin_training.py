@@ -98,15 +98,23 @@ def compile_arguments(model: Any) -> dict[str, Any]:
 
 
 def _compile_config(model: Any) -> dict[str, Any]:
+    """What a model was compiled with, as live objects."""
     flavor = flavor_of(model)
     compiled = model.compiled if flavor == "keras" else model._is_compiled
-    return dict(model.get_compile_config() or {}) if compiled else {}
+    config = getattr(model, "_compile_config", None)
+    return dict(config.config) if compiled and config is not None else {}
 
 
 def _crossed(value: Any, room: str, what: str) -> Any:
-    """A part of a compile config, every serialized object made anew by tf_keras."""
-    if isinstance(value, Mapping) and "class_name" in value:
-        return _object(value, room, what)
+    """A part of a compile config, every object in it made anew by tf_keras."""
+    if callable(value) or hasattr(value, "get_config"):
+        import keras
+
+        serialized = keras.saving.serialize_keras_object(value)
+        if isinstance(serialized.get("config"), Mapping):  # get_config() leaves some of these out
+            options = getattr(value, "_fn_kwargs", None) or {}
+            serialized = {**serialized, "config": {**options, **serialized["config"]}}
+        return _object(serialized, room, what)
     if isinstance(value, Mapping):
         return {key: _crossed(item, room, what) for key, item in value.items()}
     if isinstance(value, (list, tuple)):

@@ -151,11 +151,18 @@ def _supported(
             skipped.append((path, f"TFMOT prunes a {kind} as a whole, at one sparsity"))
         elif isinstance(pattern, Block) and len(target.variable.shape) != 2:
             skipped.append((path, f"TFMOT lays blocks over Dense kernels only, not over {role}"))
+        elif isinstance(pattern, Block) and _too_narrow(target.variable.shape, pattern):
+            skipped.append((path, f"one block of {pattern} covers a whole axis: TFMOT fails on it"))
         elif isinstance(pattern, NOfM) and kind not in ("Conv2D", "Dense"):
             skipped.append((path, f"TFMOT lays {pattern} over the inputs of Conv2D and Dense only"))
         else:
             fit.append(target)
     return tuple(fit), tuple(skipped)
+
+
+def _too_narrow(shape: Sequence[int], block: Block) -> bool:
+    """TFMOT drops an axis along which there is one block, and stops at the missing axis."""
+    return shape[0] <= block.rows or shape[1] <= block.columns
 
 
 def _whole_layers(twin: Twin, targets: Sequence[Target]) -> set[str]:
@@ -182,9 +189,8 @@ def _pruned_roles(layer: Any) -> tuple[str, ...]:
 
     if not PruneRegistry.supports(layer):
         return ()
-    names = PruneRegistry._LAYERS_WEIGHTS_MAP.get(type(layer))
-    if names is None:  # a recurrent layer, whose cells it knows
-        return ("kernel", "recurrent_kernel")
+    # It knows recurrent layers too, but with this tf_keras their wrapper never updates a mask.
+    names = PruneRegistry._LAYERS_WEIGHTS_MAP.get(type(layer), ())
     return tuple(name.rpartition(".")[2] for name in names)
 
 
