@@ -247,6 +247,7 @@ def _wrapped(
     preserve_sparsity: bool,
 ) -> Any:
     """The twin with clustering wrappers around its very layers."""
+    import tensorflow as tf
     import tf_keras
     from tensorflow_model_optimization.python.core.clustering.keras.cluster_wrapper import (
         ClusterWeights,
@@ -267,7 +268,14 @@ def _wrapped(
             layer, numbers[layer.name], initial, preserve_sparsity=preserve_sparsity
         )
 
-    return tf_keras.models.clone_model(twin.model, clone_function=wrap)
+    try:
+        return tf_keras.models.clone_model(twin.model, clone_function=wrap)
+    except tf.errors.InvalidArgumentError as error:
+        raise LayerError(
+            f"model {twin.original.name!r}",
+            f"TFMOT finds no first values for so many clusters ({error.message})",
+            "ask for fewer clusters, or use centroids='linear'",
+        ) from error
 
 
 def _report(

@@ -18,13 +18,13 @@ import numpy as np
 from tfcompress.errors import ConfigError, LayerError
 from tfcompress.graph.layers import kernels, walk_layers
 from tfcompress.graph.legacy import load_tfmot
-from tfcompress.graph.rebuild import Edit, rebuild
 from tfcompress.graph.twin import Twin, twin_of
 from tfcompress.graph.twin_training import Train, check_training, train_twin
 from tfcompress.quantization.converter import Signature, convert, input_specs
 from tfcompress.quantization.litert import LiteModel
 from tfcompress.quantization.preserve import PRESERVE, Preserve, preserve
 from tfcompress.quantization.qat_rules import Rule, custom_objects, rule_of
+from tfcompress.quantization.qat_split import Parts, joined, split_layers
 from tfcompress.quantization.recipes import RECIPES
 from tfcompress.reporting.tables import Table
 
@@ -137,15 +137,13 @@ def quantize_aware(
         raise ConfigError("unsupported", f"{unsupported!r} is unknown", "use 'error' or 'float'")
     check_training(model, train, fit)
     tfmot = load_tfmot()
-    twin, parts = _separable_split(twin_of(model, check))
+    twin, parts = split_layers(twin_of(model, check))
     rules = _rules(twin, parts)
     _check_supported(model, rules, unsupported)
-    quantized = _quantized(tfmot, twin, rules)
+    quantized = _quantized(tfmot, twin, parts, rules)
     kept = _preserved(twin, parts, quantized, preserve_kernels)
     history = train_twin(quantized, model, train, fit)
-    trained = twin.bring_back(
-        {path: _arrays(quantized, names) for path, names in _names(twin, parts).items()}
-    )
+    trained = twin.bring_back({path: _arrays(quantized, names) for path, names in parts.items()})
     if preserve_kernels != "nothing":
         _check_zeros(model, trained, preserve_kernels)
     kinds = {p.path: p.kind for p in walk_layers(model)}
@@ -156,59 +154,16 @@ def quantize_aware(
     return QuantizeAware(trained, quantized, rows, history)
 
 
-def _separable_split(twin: Twin) -> tuple[Twin, dict[str, tuple[str, str]]]:
-    """SeparableConv2D as two layers, whose names we know (TFMOT would split them itself)."""
-    import tf_keras
-
-    edits, weights, parts = {}, {}, {}
-    for path, name in twin.names.items():
-        layer = twin.model.get_layer(name)
-        if type(layer).__name__ != "SeparableConv2D":
-            continue
-        config = layer.get_config()
-        names = (f"{name}_depthwise", f"{name}_pointwise")
-        shared = {key: config[key] for key in ("trainable", "data_format")}
-        spatial = ("kernel_size", "strides", "padding", "dilation_rate", "depth_multiplier")
-        depthwise = tf_keras.layers.DepthwiseConv2D(
-            **{key: config[key] for key in spatial}, **shared, use_bias=False, name=names[0]
-        )
-        pointwise = tf_keras.layers.Conv2D(
-            config["filters"],
-            1,
-            activation=layer.activation,
-            use_bias=config["use_bias"],
-            name=names[1],
-            **shared,
-        )
-        edits[name] = Edit(replacement=(depthwise, pointwise))
-        values = [np.asarray(v) for v in layer.weights]
-        weights[names[0], "depthwise_kernel"] = values[0]
-        weights.update(
-            ((names[1], role), value)
-            for role, value in zip(("kernel", "bias"), values[1:], strict=False)
-        )
-        parts[path] = names
-    if not parts:
-        return twin, {}
-    return Twin(twin.original, rebuild(twin.model, edits, weights), twin.names), parts
-
-
-def _names(twin: Twin, parts: Mapping[str, tuple[str, str]]) -> dict[str, tuple[str, ...]]:
-    """Names of the twin's layers that stand for each layer of the original."""
-    return {path: parts.get(path, (name,)) for path, name in twin.names.items()}
-
-
-def _rules(twin: Twin, parts: Mapping[str, tuple[str, str]]) -> dict[str, Rule]:
+def _rules(twin: Twin, parts: Parts) -> dict[str, Rule]:
     """The rule of each layer, by path; of an operation that became a layer, by name."""
-    names = _names(twin, parts)
     outputs = {tensor._keras_history.layer.name for tensor in twin.model.outputs}
     rules = {}
-    for path, of_path in names.items():
-        if path in parts:
-            rules[path] = Rule("kernels, output")
+    for path, names in parts.items():
+        if len(names) > 1:
+            rules[path] = Rule("each of its parts: kernels, outputs")
         else:
-            rules[path] = rule_of(twin.model.get_layer(of_path[0]), outputs)
-    known = {name for of_path in names.values() for name in of_path}
+            rules[path] = rule_of(twin.model.get_layer(names[0]), outputs)
+    known = {name for names in parts.values() for name in names}
     for layer in twin.model.layers:
         kind = type(layer).__name__
         if kind.endswith("OpLambda"):
@@ -234,16 +189,19 @@ def _check_supported(model: Any, rules: Mapping[str, Rule], unsupported: str) ->
         )
 
 
-def _quantized(tfmot: Any, twin: Twin, rules: Mapping[str, Rule]) -> Any:
+def _quantized(tfmot: Any, twin: Twin, parts: Parts, rules: Mapping[str, Rule]) -> Any:
     """The twin with fake quantization, weights carried."""
     import tf_keras
 
     quantization = tfmot.quantization.keras
-    by_name = {twin.names.get(path, path): rule for path, rule in rules.items()}
-    whole = Rule("part of a separable convolution")
+    by_name: dict[str, Rule] = {}
+    for path, rule in rules.items():
+        names = parts.get(path, (path,))
+        for name in names:
+            by_name[name] = rule if len(names) == 1 else rule_of(twin.model.get_layer(name))
 
     def annotate(layer: Any) -> Any:
-        rule = by_name.get(layer.name, whole)
+        rule = by_name[layer.name]
         if not rule.supported:
             return layer
         return quantization.quantize_annotate_layer(layer, rule.config)
@@ -261,17 +219,11 @@ def _layer(quantized: Any, name: str) -> Any:
 
 def _arrays(quantized: Any, names: Sequence[str]) -> Any:
     """Weights by role of the layers that stand for one of the original's."""
-    if len(names) == 2:  # a separable convolution
-        depthwise, pointwise = (_variables(_layer(quantized, name)) for name in names)
-        found = {"depthwise_kernel": depthwise["depthwise_kernel"]}
-        found["pointwise_kernel"] = pointwise["kernel"]
-        if "bias" in pointwise:
-            found["bias"] = pointwise["bias"]
-        return {role: np.asarray(variable) for role, variable in found.items()}
-    layer = _layer(quantized, names[0])
-    if not layer.name.startswith(_PREFIX):
-        return layer
-    return {role: np.asarray(variable) for role, variable in _variables(layer).items()}
+    layers = [_layer(quantized, name) for name in names]
+    if len(layers) == 1 and not layers[0].name.startswith(_PREFIX):
+        return layers[0]
+    arrays = {role: np.asarray(v) for layer in layers for role, v in _variables(layer).items()}
+    return joined(arrays, separable=len(layers) == 2 and "depthwise_kernel" in arrays)
 
 
 def _variables(layer: Any) -> dict[str, Any]:
@@ -279,14 +231,12 @@ def _variables(layer: Any) -> dict[str, Any]:
     return {v.name.rsplit("/", 1)[-1].split(":")[0]: v for v in layer.weights}
 
 
-def _preserved(
-    twin: Twin, parts: Mapping[str, tuple[str, str]], quantized: Any, what: Preserve
-) -> dict[str, str]:
+def _preserved(twin: Twin, parts: Parts, quantized: Any, what: Preserve) -> dict[str, str]:
     """Constraints on the kernels; what was kept, by path."""
     if what == "nothing":
         return {}
     kept: dict[str, list[str]] = {}
-    for path, names in _names(twin, parts).items():
+    for path, names in parts.items():
         for name in names:
             for variable in _kernels(_layer(quantized, name)):
                 found = preserve(variable, what)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 _MERGES = ("Multiply", "Subtract", "Average", "Maximum", "Minimum")
-_OUTPUT_ONLY = (*_MERGES, "ELU", "PReLU", "Resizing", "Softmax")
+_OUTPUT_ONLY = (*_MERGES, "PReLU", "Resizing", "Softmax")
 _PASSING = (
     "MaxPooling1D",
     "MaxPooling3D",
@@ -27,10 +27,11 @@ _PASSING = (
     "GaussianDropout",
     "GaussianNoise",
 )
-_OWN_ACTIVATION = ("linear", "relu", "swish", "gelu", "softmax", "sigmoid", "tanh")
+OWN_ACTIVATIONS = ("linear", "relu", "swish", "gelu", "softmax", "sigmoid", "tanh")
 """Activations inside Conv2D and Dense for which TFMOT places quantizers."""
-_ACTIVATION_LAYERS = (*_OWN_ACTIVATION, "relu6")
-_KERNELS = {"Conv2D": "kernel", "DepthwiseConv2D": "depthwise_kernel", "Dense": "kernel"}
+_ACTIVATION_LAYERS = (*OWN_ACTIVATIONS, "relu6")
+KERNELS = ("Conv2D", "DepthwiseConv2D", "Dense")
+"""Layers with a kernel whose activation TFMOT quantizes with them."""
 
 
 @dataclass(frozen=True)
@@ -62,14 +63,14 @@ def rule_of(layer: Any, outputs: Collection[str] = ()) -> Rule:
             return Rule("folded into the convolution before it")
         return Rule("no convolution before it that it could be folded into", supported=False)
     if kind == "Activation":
-        name = _activation(layer)
+        name = activation_of(layer)
         if name in _ACTIVATION_LAYERS:
             return Rule("output")
+        if name == "elu":
+            return Rule("LiteRT's converter leaves ELU in float", supported=False)
         return Rule("output", configs["output"]())
-    if kind in _KERNELS and _activation(layer) not in _OWN_ACTIVATION:
-        return Rule(f"{_KERNELS[kind]}, output", configs["kernel"](_KERNELS[kind], kind))
     if _registry().supports(layer):
-        if kind in _KERNELS or kind == "Conv2DTranspose":
+        if kind in KERNELS or kind == "Conv2DTranspose":
             return Rule("kernel, output")
         return Rule("output")
     if kind in _OUTPUT_ONLY:
@@ -90,7 +91,8 @@ def custom_objects(model: Any) -> dict[str, Any]:
     return found
 
 
-def _activation(layer: Any) -> str:
+def activation_of(layer: Any) -> str:
+    """Name of a layer's activation."""
     function = getattr(layer, "activation", None)
     return getattr(function, "__name__", type(function).__name__)
 
@@ -104,10 +106,10 @@ def _follows_kernel(layer: Any, outputs: Collection[str]) -> bool:
     if before.name in outputs:
         return False
     if type(before).__name__ == "SeparableConv2D":
-        return _activation(before) == "linear"
+        return activation_of(before) == "linear"
     return (
-        type(before).__name__ in _KERNELS
-        and _activation(before) == "linear"
+        type(before).__name__ in KERNELS
+        and activation_of(before) == "linear"
         and len(before._outbound_nodes) == 1
     )
 
@@ -121,60 +123,12 @@ def _registry() -> Any:
 
 
 def _configs() -> dict[str, Callable[..., Any]]:
-    """TFMOT's and our quantize configs. The classes can only be made once TFMOT is imported."""
-    if not _MADE:
-        _MADE.update(_make_configs())
-    return _MADE
-
-
-_MADE: dict[str, Callable[..., Any]] = {}
-
-
-def _make_configs() -> dict[str, Callable[..., Any]]:
-    from tensorflow_model_optimization.python.core.quantization.keras import (
-        quantize_config,
-        quantizers,
-    )
+    """TFMOT's configs that quantize a layer's output alone, and nothing."""
     from tensorflow_model_optimization.python.core.quantization.keras.default_8bit import (
         default_8bit_quantize_configs as theirs,
     )
-    from tensorflow_model_optimization.python.core.quantization.keras.default_8bit import (
-        default_8bit_quantizers,
-    )
-
-    class KernelQuantizeConfig(quantize_config.QuantizeConfig):
-        """One weight in int8 and the output, whatever the activation computes."""
-
-        def __init__(self, attribute: str, kind: str) -> None:
-            self.attribute = attribute
-            self.kind = kind
-            per_axis = kind in ("Conv2D", "DepthwiseConv2D")
-            self.weight_quantizer = (
-                default_8bit_quantizers.Default8BitConvWeightsQuantizer()
-                if per_axis
-                else quantizers.LastValueQuantizer(8, False, True, True)
-            )
-
-        def get_weights_and_quantizers(self, layer: Any) -> list[tuple[Any, Any]]:
-            return [(getattr(layer, self.attribute), self.weight_quantizer)]
-
-        def get_activations_and_quantizers(self, layer: Any) -> list[tuple[Any, Any]]:
-            return []
-
-        def set_quantize_weights(self, layer: Any, quantize_weights: list[Any]) -> None:
-            setattr(layer, self.attribute, quantize_weights[0])
-
-        def set_quantize_activations(self, layer: Any, quantize_activations: list[Any]) -> None:
-            return None
-
-        def get_output_quantizers(self, layer: Any) -> list[Any]:
-            return [quantizers.MovingAverageQuantizer(8, False, False, False)]
-
-        def get_config(self) -> dict[str, Any]:
-            return {"attribute": self.attribute, "kind": self.kind}
 
     return {
-        "kernel": KernelQuantizeConfig,
         "output": theirs.Default8BitOutputQuantizeConfig,
         "pass": theirs.NoOpQuantizeConfig,
     }
