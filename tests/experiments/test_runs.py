@@ -162,7 +162,8 @@ def test_unet_channel_prune_and_its_resume(tmp_path):
     for name in ("50% MACs float32", "50% MACs, random channels float32"):
         assert rows[name]["macs"] == pytest.approx(0.5 * whole["macs"], rel=0.05)
     assert rows["50% MACs, from scratch float32"]["macs"] == rows["50% MACs float32"]["macs"]
-    assert rows["50% MACs int8"]["size_bytes"] < 0.3 * whole["size_bytes"]
+    for name in ("dense int8", "50% MACs float32"):
+        assert rows["50% MACs int8"]["size_bytes"] < rows[name]["size_bytes"]
     assert set(metrics["plans"]) == {"macs50", "macs50-random"}
     page = (folder / "report.html").read_text()
     assert page.count("data:image/png;base64,") == 7
