@@ -223,7 +223,7 @@ def _arrays(quantized: Any, names: Sequence[str]) -> Any:
     if len(layers) == 1 and not layers[0].name.startswith(_PREFIX):
         return layers[0]
     arrays = {role: np.asarray(v) for layer in layers for role, v in _variables(layer).items()}
-    return joined(arrays, separable=len(layers) == 2 and "depthwise_kernel" in arrays)
+    return joined(arrays)
 
 
 def _variables(layer: Any) -> dict[str, Any]:

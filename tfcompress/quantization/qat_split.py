@@ -49,10 +49,10 @@ def split_layers(twin: Twin) -> tuple[Twin, Parts]:
     return Twin(twin.original, rebuild(twin.model, edits, weights), twin.names), parts
 
 
-def joined(arrays: Mapping[str, Any], separable: bool) -> dict[str, Any]:
+def joined(arrays: Mapping[str, Any]) -> dict[str, Any]:
     """Weights by role of a layer that was split, under the roles that it has itself."""
-    if not separable:
-        return dict(arrays)
+    if not {"kernel", "depthwise_kernel"} <= set(arrays):
+        return dict(arrays)  # of one convolution alone
     return {{"kernel": "pointwise_kernel"}.get(role, role): a for role, a in arrays.items()}
 
 
