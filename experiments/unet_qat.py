@@ -32,7 +32,7 @@ from tfcompress.cli import compared, run_experiment
 from tfcompress.data.folder import SegmentationData
 from tfcompress.errors import ConfigError
 from tfcompress.graph.saving import save_plain
-from tfcompress.quantization.debug import QuantizationReport, debug_quantization
+from tfcompress.quantization.debug import debug_quantization
 from tfcompress.quantization.litert import LiteModel
 from tfcompress.quantization.qat import quantize_aware
 from tfcompress.reporting.page import Section, write_page
@@ -125,6 +125,7 @@ def main(config: Config) -> dict[str, Any]:
     tables = [report.table() for report in noise.values()]
     for table, title in zip(tables, noise, strict=True):
         table.title = f"{title} against float, layer by layer, worst first"
+    picture = plot_layer_noise({title: report.points() for title, report in noise.items()})
     rows = {row.name: row for row in comparison.rows}
     write_page(
         run.path("report.html"),
@@ -142,7 +143,7 @@ def main(config: Config) -> dict[str, Any]:
                 pictures=(
                     (
                         "Signal over error of each operator, in the order of computation",
-                        save_figure(_figure(noise), run.path("plots", "layer_noise.png")),
+                        save_figure(picture, run.path("plots", "layer_noise.png")),
                     ),
                 ),
             ),
@@ -153,15 +154,6 @@ def main(config: Config) -> dict[str, Any]:
     run.print(*tables, comparison.table(), comparison.class_table())
     more = {"debug": {title: report.to_dict() for title, report in noise.items()}}
     return finish(run, comparison, more)
-
-
-def _figure(noise: dict[str, QuantizationReport]) -> Any:
-    return plot_layer_noise(
-        {
-            title: [(row.path or row.kind, row.kind, row.snr_db) for row in report.rows]
-            for title, report in noise.items()
-        }
-    )
 
 
 def _models(config: Config, run: Run, data: SegmentationData) -> dict[str, Any]:
@@ -210,6 +202,7 @@ def _file(file: QatFile, model: Any, config: Config, run: Run, data: Segmentatio
         result = quantize_aware(
             model,
             preserve_kernels=file.how,
+            calibration=data.train.images,
             train=lambda twin: fit_twin(
                 twin, keras.models.clone_model(model), how, config, data, run
             ),

@@ -200,12 +200,27 @@ def test_unet_tfmot_prune_and_its_resume(tmp_path):
 
 
 @pytest.mark.slow
-def test_unet_qat_from_a_run(tmp_path):
+def test_unet_qat_from_a_run_and_its_resume(tmp_path):
     run("unet_level_prune", "--smoke", "--root", tmp_path)
     source = tmp_path / "unet-level-prune" / "default"
     tiles = source / "generated_tiles"
-    output = run("unet_qat", "--smoke", "--root", tmp_path, "--from-run", source, "--data", tiles)
+    flags = ("--smoke", "--root", tmp_path, "--from-run", source, "--data", tiles)
+    flags = (*flags, "--qat-epochs", 3)
     folder = tmp_path / "unet-qat" / "default"
+    process = start("unet_qat", *flags)
+    deadline = time.monotonic() + 400
+    history = folder / "checkpoints/dense-qat-seed0/history.json"
+    while not history.is_file():
+        assert process.poll() is None, process.communicate()[0]
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    output = run("unet_qat", *flags, "--resume")
+    again = [line for line in output.splitlines() if line.startswith("QAT ")]
+    assert len(again) in (2, 3), "at most the epoch of the kill is done again"
+    assert again[-1].split()[1] == "3/3"
+    assert [row["epoch"] for row in json.loads(history.read_text())] == [1, 2, 3]
     metrics = json.loads((folder / "metrics.json").read_text())
     rows = {row["name"]: row for row in metrics["comparison"]["rows"]}
     assert list(rows) == [
@@ -222,6 +237,12 @@ def test_unet_qat_from_a_run(tmp_path):
         assert rows[name]["size_bytes"] < 0.5 * rows["dense float32"]["size_bytes"]
         assert metrics["debug"][name]["rows"]
         assert not metrics["debug"][name]["unmatched"]
+    # Ranges start from calibration, so even a short training in int8 is near the calibrated file.
+    noise = {
+        name: np.median([row["snr_db"] for row in report["rows"]])
+        for name, report in metrics["debug"].items()
+    }
+    assert noise["dense int8 (QAT)"] > noise["dense int8 (PTQ)"] - 3
     page = (folder / "report.html").read_text()
     assert "Where int8 differs from float" in page
     assert "worst first" in output

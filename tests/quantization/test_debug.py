@@ -55,6 +55,11 @@ def test_every_operator_is_compared(unet, library, batch):
     lines = str(report).splitlines()
     worst = min(report.rows, key=lambda r: r.snr_db)
     assert lines[4].split()[0] == worst.path
+    (axes,) = report.plot().axes
+    (line,) = axes.lines
+    assert list(line.get_xdata()) == [r.snr_db for r in report.rows]
+    labels = [label.get_text() for label in axes.get_yticklabels()]
+    assert labels[:2] == ["down1_a_relu (conv_2d)", "down1_b_relu (conv_2d)"]
 
 
 def test_keep_float_acts_on_it(unet, batch):

@@ -229,3 +229,13 @@ def test_files_that_are_none(tmp_path):
         read_litert_file(b"not a model at all")
     with pytest.raises(DataError, match="there is no such file"):
         LiteModel.load(tmp_path / "missing.tflite")
+
+
+def test_a_file_that_would_crash_the_interpreter_is_refused(unet):
+    flatbuffer_utils = pytest.importorskip("tensorflow.lite.tools.flatbuffer_utils")
+    content = to_litert(unet).content
+    model = flatbuffer_utils.convert_bytearray_to_object(bytearray(content))
+    model.subgraphs[0].operators[-1].inputs[0] = -1  # the softmax's
+    broken = bytes(flatbuffer_utils.convert_object_to_bytearray(model))
+    with pytest.raises(DataError, match="operator SOFTMAX of .* has lost an input"):
+        LiteModel.from_bytes(broken)

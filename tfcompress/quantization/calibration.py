@@ -100,7 +100,7 @@ def _warn_if_suspicious(samples: Sequence[Sequence[np.ndarray]], names: Sequence
             stacklevel=4,
         )
     for i, name in enumerate(names):
-        if all(np.ptp(sample[i]) == 0 for sample in samples):
+        if all(sample[i].size > 1 and np.ptp(sample[i]) == 0 for sample in samples):
             warnings.warn(
                 f"every calibration sample of input {name!r} is constant: the measured ranges "
                 "mean nothing; give real data",

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from tfcompress.errors import LayerError
+from tfcompress.quantization.integer_ports import with_integer_ports
 from tfcompress.quantization.recipes import Recipe
 from tfcompress.quiet import quiet_stderr
 
@@ -76,7 +77,8 @@ def convert(
         samples: Calibration samples, each input with a batch axis of 1.
         sparse_encoding: Encode sparse weights sparsely.
         keep_float: Names of tensors in the file whose operators shall compute in float.
-        trained_ranges: The model holds fake quantization, whose ranges take the samples' place.
+        trained_ranges: The model holds fake quantization, whose ranges take the samples' place;
+            inputs and outputs become integers all the same.
 
     Raises:
         LayerError: The converter refuses the model, with its reason.
@@ -123,8 +125,8 @@ def convert(
             else builtins.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8,
             builtins.TFLITE_BUILTINS,  # what has no integer kernel stays in float and is listed
         ]
-    if samples is not None or trained_ranges:
-        number = tf.int8 if recipe.ports == "int8" else tf.int16
+    number = tf.int8 if recipe.ports == "int8" else tf.int16
+    if samples is not None:
         converter.inference_input_type = converter.inference_output_type = number
     try:
         with quiet_stderr(), warnings.catch_warnings():
@@ -132,7 +134,8 @@ def convert(
             warnings.filterwarnings("ignore", message=".*Statistics for quantized inputs.*")
             if keep_float:
                 return _with_floats(converter, keep_float)
-            return bytes(converter.convert())
+            content = bytes(converter.convert())
+            return with_integer_ports(content, number) if trained_ranges else content
     except Exception as error:  # the converter raises its own kind, plain ones, and RuntimeError
         raise LayerError(
             f"model {model.name!r}",

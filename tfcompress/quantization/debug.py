@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -24,6 +24,9 @@ from tfcompress.quantization.litert_file import LiteFile
 from tfcompress.quantization.tensor_layers import TensorLayers
 from tfcompress.quiet import quiet_stderr
 from tfcompress.reporting.tables import Table
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 _CASTS = ("QUANTIZE", "DEQUANTIZE", "DENSIFY")
 
@@ -96,6 +99,16 @@ class QuantizationReport:
         if self.unmatched:
             table.note(f"not compared: {', '.join(self.unmatched)}")
         return table
+
+    def points(self) -> list[tuple[str, str, float]]:
+        """`(layer, operator, SNR in dB)` in the order of computation, for `plot_layer_noise`."""
+        return [(row.path or row.kind, row.kind, row.snr_db) for row in self.rows]
+
+    def plot(self, name: str = "int8") -> Figure:
+        """The report as a matplotlib figure: signal over error of each operator."""
+        from tfcompress.reporting.plots import plot_layer_noise
+
+        return plot_layer_noise({name: self.points()})
 
     def __str__(self) -> str:
         return str(self.table())

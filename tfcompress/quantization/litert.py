@@ -90,9 +90,17 @@ class LiteModel:
         """Wrap the bytes of a LiteRT file.
 
         Raises:
-            DataError: They are no LiteRT file.
+            DataError: They are no LiteRT file, or one that would crash LiteRT's interpreter.
         """
         file = read_litert_file(content)
+        broken = file.broken_operator()
+        if broken is not None:
+            name = file.tensors[broken.outputs[0]].name
+            raise DataError(
+                f"LiteRT file, operator {broken.kind} of {name!r}",
+                "it computes in float and has lost an input that also leaves the model in int8",
+                "give the model's output a layer of its own, or a recipe without int8 outputs",
+            )
         interpreter = _interpreter(content, threads=1)
         inputs = _ports(interpreter, "inputs", input_names)
         outputs = _ports(interpreter, "outputs", ())

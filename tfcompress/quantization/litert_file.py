@@ -26,6 +26,13 @@ WEIGHT_SLOTS: dict[str, tuple[int, ...]] = {
     "UNIDIRECTIONAL_SEQUENCE_LSTM": tuple(range(1, 9)),
 }
 
+# Operators whose first two inputs need not be there: gates that a variant does not have.
+_OPTIONAL_OPERANDS = (
+    "LSTM",
+    "UNIDIRECTIONAL_SEQUENCE_LSTM",
+    "BIDIRECTIONAL_SEQUENCE_LSTM",
+)
+
 _NUMPY_TYPES = {
     schema.TensorType.FLOAT32: np.float32,
     schema.TensorType.FLOAT16: np.float16,
@@ -106,6 +113,17 @@ class LiteFile:
                 if self.tensors[index].data is not None:
                     found.setdefault(index, op.kind)
         return [(kind, self.tensors[index]) for index, kind in found.items()]
+
+    def broken_operator(self) -> LiteOperator | None:
+        """An operator that lacks an operand: LiteRT's interpreter crashes on it.
+
+        The converter makes such files where an operator that stays in float reads a tensor that
+        also leaves the model in integers (it removes the DEQUANTIZE between the two).
+        """
+        for op in self.operators:
+            if op.kind not in _OPTIONAL_OPERANDS and -1 in op.inputs[:2]:
+                return op
+        return None
 
     def float_operators(self) -> list[str]:
         """Kinds of the operators that compute in floating point, with how often.

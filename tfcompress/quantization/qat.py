@@ -23,6 +23,7 @@ from tfcompress.graph.twin_training import Train, check_training, train_twin
 from tfcompress.quantization.converter import Signature, convert, input_specs
 from tfcompress.quantization.litert import LiteModel
 from tfcompress.quantization.preserve import PRESERVE, Preserve, preserve
+from tfcompress.quantization.qat_ranges import samples_for, set_ranges
 from tfcompress.quantization.qat_rules import Rule, custom_objects, rule_of
 from tfcompress.quantization.qat_split import Parts, joined, split_layers
 from tfcompress.quantization.recipes import RECIPES
@@ -110,6 +111,7 @@ def quantize_aware(
     unsupported: Literal["error", "float"] = "error",
     train: Train | None = None,
     fit: Mapping[str, Any] | None = None,
+    calibration: Any = None,
     check: bool = True,
 ) -> QuantizeAware:
     """Train a model on under int8 rounding, so that the int8 file keeps its accuracy.
@@ -122,9 +124,16 @@ def quantize_aware(
             leaves them as they are.
         train: Compiles and fits the tf_keras model it is given.
         fit: Instead of `train`: arguments of `fit`; the twin is compiled as `model` is.
+        calibration: About 100 samples as the model is fed, as `to_litert` takes them, on which the
+            ranges are measured that training starts from; default the `x` of `fit`. Without
+            either, TFMOT's -6 to 6.
         check: Compare the twin's outputs with the model's first.
 
+    Warns:
+        CalibrationWarning: There is nothing to measure ranges on, or it is suspicious.
+
     Raises:
+        DataError: The calibration data does not fit the model.
         ConfigError: A bad argument, an unknown layer, or a compile state that does not cross.
         LayerError: The model has no graph, a layer that cannot cross, layers without a rule, or
             nothing that could be preserved.
@@ -140,8 +149,11 @@ def quantize_aware(
     twin, parts = split_layers(twin_of(model, check))
     rules = _rules(twin, parts)
     _check_supported(model, rules, unsupported)
+    samples = samples_for(model, calibration, fit)
     quantized = _quantized(tfmot, twin, parts, rules)
     kept = _preserved(twin, parts, quantized, preserve_kernels)
+    if samples:
+        set_ranges(_quantizers(quantized), twin.model, samples)
     history = train_twin(quantized, model, train, fit)
     trained = twin.bring_back({path: _arrays(quantized, names) for path, names in parts.items()})
     if preserve_kernels != "nothing":
@@ -220,10 +232,19 @@ def _layer(quantized: Any, name: str) -> Any:
 def _arrays(quantized: Any, names: Sequence[str]) -> Any:
     """Weights by role of the layers that stand for one of the original's."""
     layers = [_layer(quantized, name) for name in names]
-    if len(layers) == 1 and not layers[0].name.startswith(_PREFIX):
+    if len(layers) == 1 and not _is_wrapper(layers[0]):
         return layers[0]
     arrays = {role: np.asarray(v) for layer in layers for role, v in _variables(layer).items()}
     return joined(arrays)
+
+
+def _quantizers(quantized: Any) -> dict[str, dict[str, Any]]:
+    """Variables of the wrappers, by the name of the layer in the twin."""
+    return {layer.layer.name: _variables(layer) for layer in quantized.layers if _is_wrapper(layer)}
+
+
+def _is_wrapper(layer: Any) -> bool:
+    return hasattr(layer, "quantize_config") and hasattr(layer, "layer")
 
 
 def _variables(layer: Any) -> dict[str, Any]:
@@ -254,7 +275,7 @@ def _preserved(twin: Twin, parts: Parts, quantized: Any, what: Preserve) -> dict
 
 def _kernels(layer: Any) -> list[Any]:
     """Variables of a layer that pruning and clustering change, wrapped or not."""
-    if layer.name.startswith(_PREFIX):
+    if _is_wrapper(layer):
         found = _variables(layer)
         return [found[role] for role in (*_KERNEL_ROLES, "alpha") if role in found]
     inside = walk_layers(layer) if hasattr(layer, "_flatten_layers") else ()

@@ -1,0 +1,55 @@
+"""Integer inputs and outputs for a file with trained ranges.
+
+TensorFlow's converter makes them by removing the DEQUANTIZE before each output, and what else read
+that output in float is left without an operand (LiteRT's interpreter crashes on the file). Here
+such readers get a DEQUANTIZE of their own first.
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+from ai_edge_litert import schema_py_generated as schema
+
+
+def with_integer_ports(content: bytes, number: Any) -> bytes:
+    """The bytes of a file whose ports are float, with ports of an integer type.
+
+    Args:
+        content: A file of one graph, quantized within.
+        number: `tf.int8` or `tf.int16`.
+    """
+    from tensorflow.lite.python.util import modify_model_io_type
+    from tensorflow.lite.tools import flatbuffer_utils
+
+    model = flatbuffer_utils.convert_bytearray_to_object(bytearray(content))
+    for graph in model.subgraphs:
+        _separate_outputs(model, graph)
+    content = flatbuffer_utils.convert_object_to_bytearray(model)
+    return bytes(modify_model_io_type(bytes(content), number, number))
+
+
+def _separate_outputs(model: Any, graph: Any) -> None:
+    """Give readers of a dequantized output a DEQUANTIZE of their own."""
+    operators = []
+    for op in graph.operators:
+        operators.append(op)
+        code = model.operatorCodes[op.opcodeIndex]
+        if max(code.builtinCode, code.deprecatedBuiltinCode) != schema.BuiltinOperator.DEQUANTIZE:
+            continue
+        output = op.outputs[0]
+        readers = [other for other in graph.operators if output in _inputs(other)]
+        if output not in graph.outputs or not readers:
+            continue
+        graph.tensors.append(copy.copy(graph.tensors[output]))
+        mine = len(graph.tensors) - 1
+        operators.append(copy.copy(op))
+        operators[-1].outputs = [mine]
+        for reader in readers:
+            reader.inputs = [mine if index == output else index for index in reader.inputs]
+    graph.operators = operators
+
+
+def _inputs(op: Any) -> tuple[int, ...]:
+    return () if op.inputs is None else tuple(op.inputs)
