@@ -322,7 +322,8 @@ def test_the_environment_is_left_as_found(flag):
         "    lambda: quantize_aware(model, fit=fit),\n"
         "):\n"
         "    verb()\n"
-        "    print(os.environ.get('TF_USE_LEGACY_KERAS'), tf.keras.Model is keras.Model, flush=True)\n"
+        "    flag = os.environ.get('TF_USE_LEGACY_KERAS')\n"
+        "    print(flag, tf.keras.Model is keras.Model, flush=True)\n"
         "    subprocess.run([sys.executable, '-c', "
         "'import os; print(os.environ.get(\"TF_USE_LEGACY_KERAS\"))'])\n"
     )

@@ -172,7 +172,8 @@ def test_an_output_before_its_normalization_is_not_folded(batch):
     assert [row.path for row in result.rows if not row.quantized] == ["norm"]
     # TensorFlow's own int8 outputs leave the normalization, which computes in float, without input
     lite = result.to_litert()
-    assert {port.dtype for port in lite.outputs} == {"int8"} and "MUL" in lite.float_ops
+    assert {port.dtype for port in lite.outputs} == {"int8"}
+    assert "MUL" in lite.float_ops
     for found, expected in zip(lite.predict(batch), result.twin.predict(batch), strict=True):
         np.testing.assert_allclose(found, expected, atol=0.03)
 
