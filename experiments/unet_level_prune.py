@@ -71,6 +71,8 @@ class Config(SegmentationConfig):
     """'unstructured', a block such as '1x4', or a pattern such as '2:4'."""
     scope: Literal["layer", "global"] = "global"
     """One target per layer, or one for all: small layers then keep more, large ones less."""
+    unpruned: tuple[str, ...] = ()
+    """Layers that keep all their weights (names or globs)."""
     mask_frequency: int = 20
     """Training steps between two mask updates while sparsity grows."""
     sparse_encoding: bool = True
@@ -96,6 +98,13 @@ class Config(SegmentationConfig):
     def channel_pruning(self) -> ChannelConfig:
         """How the U-Net with fewer channels is pruned."""
         return ChannelConfig(target_macs=self.channel_macs, scope="group", round_to=4)
+
+    def selection(self) -> list[dict[str, Any]]:
+        """What is pruned, in the vocabulary of `config_list`."""
+        chosen: list[dict[str, Any]] = [{"sparsity": self.sparsity, "op_types": ["default"]}]
+        if self.unpruned:
+            chosen.append({"exclude": True, "op_names": list(self.unpruned)})
+        return chosen
 
     def files(self) -> tuple[tuple[str, str, str], ...]:
         """(name of the LiteRT file, name of the Keras file, title) of what is compared."""
@@ -195,7 +204,7 @@ def pruner_of(config: Config, model: Any, data: SegmentationData) -> LevelPruner
         schedule = Polynomial(0, growing, frequency=config.mask_frequency)
     return LevelPruner(
         model,
-        [{"sparsity": config.sparsity, "op_types": ["default"]}],
+        config.selection(),
         granularity=config.granularity,
         scope=config.scope,
         schedule=schedule,

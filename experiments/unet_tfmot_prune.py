@@ -48,6 +48,8 @@ class Config(unet_level_prune.Config):
 
     scope: Literal["layer", "global"] = "layer"
     """TFMOT knows targets of layers only."""
+    unpruned: tuple[str, ...] = ("head",)
+    """Layers that keep all their weights. At 80% of a head of 64, a class may be left with one."""
     channel_macs: float = 0.0
     seeds: tuple[int, ...] = (0,)
     """The first one is used."""
@@ -156,7 +158,7 @@ def _train_tfmot(
     result = tfmot_prune(
         model,
         schedule,
-        [{"sparsity": config.sparsity, "op_types": ["default"]}],
+        config.selection(),
         granularity=config.granularity,
         train=train,
     )

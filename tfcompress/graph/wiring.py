@@ -10,7 +10,7 @@ calls, or are spliced in with `flat=True`. `run` computes a wiring on real data.
 from __future__ import annotations
 
 import importlib
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -157,14 +157,20 @@ def functional_core(op: Any, flavor: Flavor) -> Any | None:
 
 
 def run(
-    wiring: Wiring, inputs: Sequence[Any], keep: Collection[int] | None = None
+    wiring: Wiring,
+    inputs: Sequence[Any],
+    keep: Collection[int] | None = None,
+    training: bool = False,
+    compute: Callable[[Call, dict[int, Any], bool], None] | None = None,
 ) -> dict[int, Any]:
-    """Compute a wiring on tensors, in inference mode.
+    """Compute a wiring on tensors.
 
     Args:
         wiring: Of any model; give `flat=True` to see inside models within it.
         inputs: One tensor per input, batch first.
         keep: Indices of the tensors to return; default all.
+        training: Whether dropout drops and normalization uses and moves its statistics.
+        compute: What computes a call, default `step`.
 
     Returns:
         Values by tensor index. Gradients flow through them.
@@ -172,7 +178,7 @@ def run(
     values = {t.index: value for t, value in zip(wiring.inputs, inputs, strict=True)}
     last_use = last_uses(wiring)
     for i, call in enumerate(wiring.calls):
-        step(call, values)
+        (compute or step)(call, values, training)
         if keep is None:
             continue
         for t in call.inputs:
@@ -181,11 +187,11 @@ def run(
     return {index: value for index, value in values.items() if keep is None or index in keep}
 
 
-def step(call: Call, values: dict[int, Any]) -> None:
-    """Compute one call in inference mode; `values` by tensor index grows by its outputs."""
+def step(call: Call, values: dict[int, Any], training: bool = False) -> None:
+    """Compute one call; `values` by tensor index grows by its outputs."""
     args, kwargs = substitute((call.args, dict(call.kwargs)), values)
     if _takes_training(call.op):
-        kwargs["training"] = False
+        kwargs["training"] = training
     made = flatten(call.op(*args, **kwargs))
     values.update((t.index, value) for t, value in zip(call.outputs, made, strict=True))
 

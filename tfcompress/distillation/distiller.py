@@ -1,0 +1,229 @@
+"""Train a student beside its teachers, with Keras' own `fit`.
+
+```python
+distiller = Distiller(teacher, student, [SoftTargets(weight=0.9)], task_weight=0.1)
+distiller.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
+distiller.fit(images, labels, validation_data=(val_images, val_labels))
+distiller.save("student.keras")     # the plain student
+```
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import keras
+from keras import ops
+
+from tfcompress.distillation.objectives import Objective, Scheduled, at
+from tfcompress.distillation.teachers import Knowledge, Select, Teachers
+from tfcompress.errors import ConfigError, DataError
+from tfcompress.graph.layers import flavor_of
+from tfcompress.graph.saving import save_plain
+from tfcompress.graph.taps import TappedModel
+
+TEACHER = "teacher"
+INPUTS = "inputs"
+"""Keys of a batch that carries its teacher's outputs with it (see `store.TeacherStore`)."""
+
+
+class Distiller(keras.Model):
+    """A student with its teachers and losses; trains as any Keras model does.
+
+    In a training step the student runs once and each teacher once; in validation only the student.
+    Logged are the sum (`loss`), the student's own loss (`task_loss`) and each part by its name,
+    before its weight; all are running means that start anew with every epoch.
+
+    Args:
+        teacher: A Keras 3 or tf_keras model, a callable from a batch of inputs to logits (or to a
+            dict of "logits" and layer names), or a list of these. None are changed.
+        student: A Keras 3 model, functional or Sequential; it is what is trained. A final softmax
+            or sigmoid is tapped before it, at the teacher's too.
+        losses: Objectives such as `SoftTargets(temperature=4)`.
+        task_weight: Factor of the loss given to `compile`; a Keras schedule is possible. 0 needs
+            no labels.
+        teacher_weights: Of several teachers; default equal ones.
+        select: How several teachers speak: "mean", "best" (per sample, by its label), or a
+            function; see `teachers.Teachers`.
+        name: The model's name.
+
+    Raises:
+        ConfigError: A bad argument or an unknown layer.
+        DataError: Classes, resolutions or widths that do not fit each other.
+        LayerError: The student has no graph.
+    """
+
+    def __init__(
+        self,
+        teacher: Any,
+        student: Any,
+        losses: Sequence[Objective] | Objective,
+        *,
+        task_weight: Scheduled = 1.0,
+        teacher_weights: Sequence[float] | None = None,
+        select: Select = "mean",
+        name: str = "distiller",
+    ) -> None:
+        super().__init__(name=name)
+        losses = _checked_losses(losses)
+        if flavor_of(student) != "keras":
+            raise ConfigError(
+                f"student {student.name!r}",
+                "it is a tf_keras model, and the Distiller trains with Keras 3",
+                "cross it first: tfcompress.to_keras3(student)",
+            )
+        if not callable(task_weight) and not task_weight >= 0:
+            raise ConfigError("task_weight", f"it is {task_weight}", "use a number of at least 0")
+        self.student = student
+        self.objectives = losses
+        self.task_weight = task_weight
+        listed = list(teacher) if isinstance(teacher, (list, tuple)) else [teacher]
+        wanted = dict.fromkeys(o.teacher_layer_name for o in losses if o.teacher_layer_name)
+        tapped = dict.fromkeys(o.student_layer_name for o in losses if o.student_layer_name)
+        # Wrapped in functions, so that Keras does not take the teachers' weights for its own.
+        teachers = Teachers(listed, list(wanted), teacher_weights, select)
+        forward = TappedModel(student, list(tapped))
+        self._teachers: Callable[[], Teachers] = lambda: teachers
+        self._forward: Callable[[], TappedModel] = lambda: forward
+        if teachers.shapes is not None:
+            self._build_objectives(*teachers.shapes)
+        names = _unique([objective.name for objective in losses])
+        self._parts = {n: keras.metrics.Mean(name=n) for n in ("task_loss", *names)}
+        self.built = True
+
+    def _build_objectives(self, logits: Sequence[tuple], features: dict[str, tuple]) -> None:
+        """Check shapes and make adapters, once."""
+        forward = self._forward()
+        if len(logits) != len(forward.logit_shapes):
+            raise DataError(
+                "outputs",
+                f"the teacher has {len(logits)}, the student {len(forward.logit_shapes)}",
+                "use models with the same outputs",
+            )
+        for objective in self.objectives:
+            if objective.built:
+                continue
+            if objective.teacher_layer_name is None:
+                pairs = list(zip(forward.logit_shapes, logits, strict=True))
+            else:
+                mine = forward.feature_shapes[objective.student_layer_name]
+                pairs = [(mine, features[objective.teacher_layer_name])]
+            for student, teacher in pairs:
+                objective.build_for(tuple(student), tuple(teacher))
+
+    def call(self, inputs: Any, training: bool | None = None) -> Any:
+        """The student's predictions; in training with its logits and features."""
+        if _carries_teacher(inputs):
+            inputs = inputs[INPUTS]
+        tapped = self._forward()(inputs, training=bool(training))
+        if not training:
+            return tapped.outputs
+        return {"outputs": tapped.outputs, "logits": tapped.logits, "features": tapped.features}
+
+    def compute_loss(
+        self,
+        x: Any = None,
+        y: Any = None,
+        y_pred: Any = None,
+        sample_weight: Any = None,
+        training: bool = True,
+    ) -> Any:
+        """The weighted sum of the student's loss and the distillation losses.
+
+        Args:
+            x: Inputs, with the teacher's outputs if they were stored.
+            y: Labels; None where `task_weight` is 0.
+            y_pred: What `call` gave.
+            sample_weight: Of the student's own loss.
+            training: In validation the student's own loss is all.
+        """
+        if not _is_tapped(y_pred):
+            return super().compute_loss(x, y, y_pred, sample_weight, training)
+        optimizer = getattr(self, "optimizer", None)
+        step = 0 if optimizer is None else optimizer.iterations
+        total = 0.0
+        if callable(self.task_weight) or self.task_weight > 0:
+            task = super().compute_loss(x, y, y_pred["outputs"], sample_weight, training)
+            self._parts["task_loss"].update_state(task)
+            total = at(self.task_weight, step) * task
+        knowledge = self._ask(x, y)
+        names = [name for name in self._parts if name != "task_loss"]
+        for name, objective in zip(names, self.objectives, strict=True):
+            part = self._part(objective, y_pred, knowledge, y, step)
+            self._parts[name].update_state(part)
+            total = total + at(objective.weight, step) * part
+        return total
+
+    def _ask(self, x: Any, y: Any) -> Knowledge:
+        """What the teachers say, now or from the store."""
+        if _carries_teacher(x):
+            said = x[TEACHER]
+            knowledge = Knowledge(list(said["logits"]), dict(said["features"]))
+        else:
+            labels = None if isinstance(y, (dict, list, tuple)) else y
+            knowledge = self._teachers()(x, labels)
+        if not all(objective.built for objective in self.objectives):
+            self._build_objectives(
+                [tuple(t.shape) for t in knowledge.logits],
+                {name: tuple(t.shape) for name, t in knowledge.features.items()},
+            )
+        return knowledge
+
+    def _part(
+        self, objective: Objective, y_pred: Any, knowledge: Knowledge, y: Any, step: Any
+    ) -> Any:
+        if objective.teacher_layer_name is not None:
+            mine = y_pred["features"][objective.student_layer_name]
+            return objective.value(mine, knowledge.features[objective.teacher_layer_name], y, step)
+        labels = y if isinstance(y, (list, tuple)) else [y] * len(knowledge.logits)
+        parts = [
+            objective.value(mine, theirs, label, step)
+            for mine, theirs, label in zip(y_pred["logits"], knowledge.logits, labels, strict=True)
+        ]
+        return ops.sum(ops.stack(parts)) if len(parts) > 1 else parts[0]
+
+    def compute_metrics(
+        self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None
+    ) -> dict[str, Any]:
+        """Metrics of the student's predictions; the parts of the loss only in training."""
+        if _is_tapped(y_pred):
+            return super().compute_metrics(x, y, y_pred["outputs"], sample_weight)
+        logs = super().compute_metrics(x, y, y_pred, sample_weight)
+        return {name: value for name, value in logs.items() if name not in self._parts}
+
+    def save(self, filepath: str | os.PathLike[str], **kwargs: Any) -> None:
+        """Write the plain student as a `.keras` file, atomically.
+
+        Args:
+            filepath: Where to.
+            **kwargs: `overwrite` and the like of `keras.Model.save` are accepted; the student is
+                written over what is there.
+        """
+        save_plain(self.student, filepath)
+
+
+def _checked_losses(losses: Sequence[Objective] | Objective) -> list[Objective]:
+    listed = list(losses) if isinstance(losses, (list, tuple)) else [losses]
+    wrong = [loss for loss in listed if not isinstance(loss, Objective)]
+    if wrong or not listed:
+        what = f"{wrong[0]!r} is no distillation loss" if wrong else "there is none"
+        raise ConfigError("losses", what, "give e.g. [SoftTargets(temperature=4)]")
+    return listed
+
+
+def _unique(names: Sequence[str]) -> list[str]:
+    """Names with "_2", "_3" where one comes again."""
+    return [
+        name if names[:i].count(name) == 0 else f"{name}_{names[:i].count(name) + 1}"
+        for i, name in enumerate(names)
+    ]
+
+
+def _is_tapped(y_pred: Any) -> bool:
+    return isinstance(y_pred, dict) and set(y_pred) == {"outputs", "logits", "features"}
+
+
+def _carries_teacher(inputs: Any) -> bool:
+    return isinstance(inputs, dict) and set(inputs) == {INPUTS, TEACHER}
