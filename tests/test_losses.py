@@ -7,9 +7,15 @@ import numpy as np
 import pytest
 
 from tfcompress.errors import CompressionError, ConfigError, DataError
-from tfcompress.losses import CategoricalFocalLoss, DiceFocalLoss, DiceLoss
+from tfcompress.losses import (
+    CategoricalFocalLoss,
+    DiceFocalLoss,
+    DiceLoss,
+    F1CrossEntropyLoss,
+    MacroF1Loss,
+)
 
-LOSSES = [DiceLoss, CategoricalFocalLoss, DiceFocalLoss]
+LOSSES = [DiceLoss, CategoricalFocalLoss, DiceFocalLoss, MacroF1Loss, F1CrossEntropyLoss]
 
 
 @pytest.fixture(scope="module")
@@ -172,3 +178,38 @@ def test_mixed_precision_model_trains(batch):
     model = keras.Model(inputs, output)
     model.compile("adam", DiceFocalLoss())
     assert np.isfinite(model.fit(x, labels, verbose=0).history["loss"]).all()
+
+
+LABELS = np.array([0, 1, 1, 2])
+PREDICTED = np.float32([[0.8, 0.1, 0.1], [0.2, 0.6, 0.2], [0.5, 0.3, 0.2], [0.1, 0.1, 0.8]])
+
+
+def test_macro_f1_by_hand():
+    precision = np.array([0.8 / 1.6, 0.9 / 1.1, 0.8 / 1.3])
+    recall = np.array([0.8 / 1, 0.9 / 2, 0.8 / 1])
+    expected = 1 - np.mean(2 * precision * recall / (precision + recall))
+    assert float(MacroF1Loss()(LABELS, PREDICTED)) == pytest.approx(expected, abs=1e-6)
+    assert float(MacroF1Loss()(LABELS, np.eye(3)[LABELS])) == pytest.approx(0, abs=1e-6)
+    # An absent class counts with F1 = 0, and a batch of one works: F1 is 2 * 0.8 / 1.8 for class 0.
+    assert float(MacroF1Loss()(LABELS[:1], PREDICTED[:1])) == pytest.approx(
+        1 - 2 * 0.8 / 1.8 / 3, abs=1e-6
+    )
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_f1_and_cross_entropy(smoothing):
+    theirs = keras.losses.CategoricalCrossentropy(label_smoothing=smoothing)
+    cross_entropy = float(theirs(np.eye(3)[LABELS], PREDICTED))
+    f1 = float(MacroF1Loss()(LABELS, PREDICTED))
+    for share in (0.0, 0.5, 1.0):
+        ours = F1CrossEntropyLoss(share, label_smoothing=smoothing)
+        assert float(ours(LABELS, PREDICTED)) == pytest.approx(
+            (1 - share) * f1 + share * cross_entropy, abs=1e-6
+        )
+
+
+def test_f1_shares_out_of_range():
+    with pytest.raises(ConfigError, match="ce_share: it is 1.5"):
+        F1CrossEntropyLoss(1.5)
+    with pytest.raises(ConfigError, match="label_smoothing: it is -0.1"):
+        F1CrossEntropyLoss(label_smoothing=-0.1)

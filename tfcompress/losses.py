@@ -261,3 +261,110 @@ class DiceFocalLoss(_ClassWeighted):
             "gamma": self._focal.gamma,
             "smooth": self._dice.smooth,
         }
+
+
+@keras.saving.register_keras_serializable(package="tfcompress")
+class MacroF1Loss(_ClassWeighted):
+    """`1 - mean_c F1_c` of soft counts over the batch: what macro F1 measures, differentiable.
+
+    With probabilities p and labels y, `TP = sum(y p)`, `FP = sum((1 - y) p)`, `FN = sum(y (1 -
+    p))`, `P = TP / (TP + FP + e)`, `R = TP / (TP + FN + e)`, `F1 = 2 P R / (P + R + e)`, clamped to
+    `[e, 1 - e]`. A class that a batch lacks counts with F1 = 0: use batches that hold most classes.
+
+    Reference: the loss that is common in PyTorch competitions, in the form of the
+    trash-classification project.
+
+    Args:
+        epsilon: e.
+        class_weights: One weight per class, in channel order; None weighs all alike.
+        normalize_weights: Scale the weights to sum to the number of classes.
+        from_logits: The predictions are logits.
+        name: The loss's name.
+        reduction: Keras's; the loss is one number per batch.
+    """
+
+    def __init__(
+        self,
+        epsilon: float = 1e-7,
+        class_weights: Sequence[float] | None = None,
+        normalize_weights: bool = True,
+        from_logits: bool = False,
+        name: str = "macro_f1_loss",
+        reduction: str | None = "sum_over_batch_size",
+    ) -> None:
+        super().__init__(class_weights, normalize_weights, from_logits, name, reduction)
+        self.epsilon = epsilon
+
+    def call(self, y_true: Any, y_pred: Any) -> Any:
+        """The loss of a batch, a scalar."""
+        y_true, y_pred = self._inputs(y_true, y_pred)
+        axes = tuple(range(len(y_pred.shape) - 1))
+        hits = ops.sum(y_true * y_pred, axis=axes)
+        precision = hits / (ops.sum(y_pred, axis=axes) + self.epsilon)
+        recall = hits / (ops.sum(y_true, axis=axes) + self.epsilon)
+        f1 = 2 * precision * recall / (precision + recall + self.epsilon)
+        f1 = ops.clip(f1, self.epsilon, 1 - self.epsilon)
+        return 1 - ops.mean(self._weigh(f1))
+
+    def get_config(self) -> dict[str, Any]:
+        """Constructor arguments, for saving."""
+        return {**super().get_config(), "epsilon": self.epsilon}
+
+
+@keras.saving.register_keras_serializable(package="tfcompress")
+class F1CrossEntropyLoss(_ClassWeighted):
+    """`(1 - ce_share) MacroF1Loss + ce_share * cross entropy`, with label smoothing in the latter.
+
+    Args:
+        ce_share: Share of the cross entropy, from 0 to 1.
+        label_smoothing: Share of each label that is spread over all classes.
+        class_weights: One weight per class, for both parts; None weighs all alike.
+        normalize_weights: Scale the weights to sum to the number of classes.
+        from_logits: The predictions are logits.
+        name: The loss's name.
+        reduction: Keras's; the loss is one number per batch.
+
+    Raises:
+        ConfigError: A share that is none.
+    """
+
+    def __init__(
+        self,
+        ce_share: float = 0.5,
+        label_smoothing: float = 0.0,
+        class_weights: Sequence[float] | None = None,
+        normalize_weights: bool = True,
+        from_logits: bool = False,
+        name: str = "f1_cross_entropy",
+        reduction: str | None = "sum_over_batch_size",
+    ) -> None:
+        super().__init__(class_weights, normalize_weights, from_logits, name, reduction)
+        for what, share in (("ce_share", ce_share), ("label_smoothing", label_smoothing)):
+            if not 0 <= share <= 1:
+                raise ConfigError(f"{name} {what}", f"it is {share}", "use a share from 0 to 1")
+        self.ce_share, self.label_smoothing = ce_share, label_smoothing
+        self._f1 = MacroF1Loss(
+            class_weights=class_weights,
+            normalize_weights=normalize_weights,
+            from_logits=from_logits,
+        )
+
+    def call(self, y_true: Any, y_pred: Any) -> Any:
+        """The loss of a batch, a scalar."""
+        f1 = self._f1.call(y_true, y_pred) if self.ce_share < 1 else 0.0
+        logits = y_pred if self.from_logits else None
+        y_true, y_pred = self._inputs(y_true, y_pred)
+        classes = y_pred.shape[-1]
+        y_true = y_true * (1 - self.label_smoothing) + self.label_smoothing / classes
+        if logits is not None:
+            log_p = ops.log_softmax(ops.cast(logits, "float32"), axis=-1)
+        else:
+            epsilon = keras.config.epsilon()
+            log_p = ops.log(ops.clip(y_pred, epsilon, 1 - epsilon))
+        cross_entropy = -ops.mean(ops.sum(self._weigh(y_true * log_p), axis=-1))
+        return (1 - self.ce_share) * f1 + self.ce_share * cross_entropy
+
+    def get_config(self) -> dict[str, Any]:
+        """Constructor arguments, for saving."""
+        more = {"ce_share": self.ce_share, "label_smoothing": self.label_smoothing}
+        return {**super().get_config(), **more}
