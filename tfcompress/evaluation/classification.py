@@ -61,8 +61,6 @@ def trash_score(macs: float, macro_f1: float) -> float:
     if macs < 0 or not 0 <= macro_f1 <= 1:
         raise DataError("score", f"MACs {macs}, F1 {macro_f1}", "use MACs >= 0, F1 from 0 to 1")
     short = 1 - macro_f1 / REFERENCE_F1
-    if macro_f1 < 0.5:
-        penalty = 1.0
-    else:
-        penalty = short if macro_f1 < REFERENCE_F1 else 0.5 * short
-    return macs / REFERENCE_MACS + penalty
+    if short < 0:
+        short /= 2
+    return macs / REFERENCE_MACS + (1.0 if macro_f1 < 0.5 else short)

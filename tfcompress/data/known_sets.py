@@ -1,0 +1,115 @@
+"""Classification sets that come on a machine: scikit-learn's digits, Debian's Fashion-MNIST."""
+
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from sklearn.datasets import load_digits
+from sklearn.model_selection import train_test_split
+
+from tfcompress.data.image_folder import ClassificationData, ImageSet, square
+from tfcompress.errors import DataError
+
+FASHION_CLASSES = (
+    *("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat"),
+    *("Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"),
+)
+FASHION_FOLDER = "/usr/share/datasets/fashion-mnist"
+"""Where Debian's package dataset-fashion-mnist puts it."""
+
+
+def load_fashion_mnist(
+    folder: str | Path = FASHION_FOLDER,
+    side: int = 32,
+    channels: int = 3,
+    val_share: float = 0.1,
+    seed: int = 0,
+    at_most: int | None = None,
+) -> ClassificationData:
+    """Fashion-MNIST from its IDX files: 60,000 and 10,000 images of 28x28 gray pixels.
+
+    Xiao, Rasul, Vollgraf: "Fashion-MNIST: a Novel Image Dataset", 2017.
+
+    Args:
+        folder: Holds `train-images-idx3-ubyte.gz` and so on.
+        side: Pixels to resize to.
+        channels: 3 (the gray value three times) or 1.
+        val_share: Part of the training images, stratified, for validation.
+        seed: Of that split.
+        at_most: Training images to take (with the validation images), stratified; default all.
+
+    Raises:
+        DataError: A missing or broken file.
+    """
+    folder = Path(folder)
+    images, labels = (
+        _idx(folder / f"train-{kind}-ubyte.gz") for kind in ("images-idx3", "labels-idx1")
+    )
+    if at_most is not None and at_most < len(images):
+        images, _, labels, _ = train_test_split(
+            images, labels, train_size=at_most, stratify=labels, random_state=seed
+        )
+    tests = [_idx(folder / f"t10k-{kind}-ubyte.gz") for kind in ("images-idx3", "labels-idx1")]
+    train, val = _stratified(images, labels, val_share, seed)
+    sets = [_image_set(*part, side, channels) for part in (train, val, tests)]
+    return ClassificationData(FASHION_CLASSES, *sets)
+
+
+def load_digits_set(
+    side: int = 32,
+    channels: int = 3,
+    val_share: float = 0.2,
+    test_share: float = 0.2,
+    seed: int = 0,
+) -> ClassificationData:
+    """scikit-learn's digits: 1,797 images of 8x8 gray pixels, resized.
+
+    Args:
+        side: Pixels to resize to.
+        channels: 3 (the gray value three times) or 1.
+        val_share: For validation, stratified.
+        test_share: For the test, stratified.
+        seed: Of the split.
+    """
+    digits = load_digits()
+    images = np.round(digits.images * (255 / 16)).astype(np.uint8)
+    rest, test = _stratified(images, digits.target, test_share, seed)
+    train, val = _stratified(*rest, val_share / (1 - test_share), seed)
+    sets = [_image_set(*part, side, channels) for part in (train, val, test)]
+    return ClassificationData(tuple(map(str, range(10))), *sets)
+
+
+def _stratified(images: np.ndarray, labels: np.ndarray, share: float, seed: int) -> tuple:
+    first, second, labels_first, labels_second = train_test_split(
+        images, labels, test_size=share, stratify=labels, random_state=seed
+    )
+    return (first, labels_first), (second, labels_second)
+
+
+def _image_set(images: np.ndarray, labels: np.ndarray, side: int, channels: int) -> ImageSet:
+    resized = np.stack([square(Image.fromarray(image), side, channels) for image in images])
+    names = tuple(f"{i}" for i in range(len(labels)))
+    return ImageSet(resized, labels.astype(np.int64), names)
+
+
+def _idx(path: Path) -> np.ndarray:
+    """An IDX file: two zero bytes, type, number of axes, their sizes, values."""
+    if not path.is_file():
+        raise DataError(
+            str(path),
+            "there is no such file",
+            "install Debian's dataset-fashion-mnist, or give the folder of the four .gz files of "
+            "github.com/zalandoresearch/fashion-mnist",
+        )
+    try:
+        content = gzip.decompress(path.read_bytes())
+        axes = content[3]
+        shape = np.frombuffer(content, ">i4", axes, 4)
+        return np.frombuffer(content, np.uint8, offset=4 + 4 * axes).reshape(shape)
+    except (OSError, EOFError, ValueError, IndexError) as error:
+        raise DataError(
+            str(path), f"it is no IDX file ({error})", "fetch it again from its source"
+        ) from error
