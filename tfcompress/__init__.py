@@ -21,10 +21,13 @@ _PUBLIC = {
     "DiceFocalLoss": "tfcompress.losses",
     "DiceLoss": "tfcompress.losses",
     "Distiller": "tfcompress.distillation.distiller",
+    "F1CrossEntropyLoss": "tfcompress.losses",
     "Hint": "tfcompress.distillation.objectives",
     "KLDistillation": "tfcompress.distillation.criterion",
     "LevelPruner": "tfcompress.pruning.level",
     "LiteModel": "tfcompress.quantization.litert",
+    "MacroF1": "tfcompress.evaluation.classification",
+    "MacroF1Loss": "tfcompress.losses",
     "PixelWise": "tfcompress.distillation.objectives",
     "Polynomial": "tfcompress.pruning.schedules",
     "Relational": "tfcompress.distillation.objectives",
@@ -39,6 +42,7 @@ _PUBLIC = {
     "find_groups": "tfcompress.pruning.channel_groups",
     "jacard_coef": "tfcompress.evaluation.segmentation",
     "keep_faster": "tfcompress.factorization.factorize",
+    "load_image_folder": "tfcompress.data.image_folder",
     "load_segmentation": "tfcompress.data.folder",
     "measure_latency": "tfcompress.evaluation.latency",
     "plan_channels": "tfcompress.pruning.channels",
@@ -56,6 +60,8 @@ _PUBLIC = {
     "to_keras3": "tfcompress.graph.twin",
     "to_litert": "tfcompress.quantization.litert",
     "to_tf_keras": "tfcompress.graph.twin",
+    "transfer_weights": "tfcompress.graph.transfer",
+    "trash_score": "tfcompress.evaluation.classification",
 }
 
 __all__ = sorted(_PUBLIC)

@@ -1,0 +1,125 @@
+"""Weights of one model into another, by name and shape, with a report of what did not fit.
+
+```python
+report = transfer_weights(pretrained, model, freeze=True)
+print(report)
+```
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from tfcompress.errors import DataError
+from tfcompress.graph.layers import named_weights, own_weights, walk_layers
+from tfcompress.reporting.tables import Table
+
+
+@dataclass(frozen=True)
+class TransferReport:
+    """What a transfer did.
+
+    Attributes:
+        copied: Weights that were taken over, as "layer/role"; statistics of normalization included.
+        other_shape: (weight, shape in the source, shape in the target) of those that were not.
+        missing: Weights of the target that the source has not; they stay as they were.
+        unused: Weights of the source that the target has not.
+        frozen: Layers that are not trained now.
+    """
+
+    copied: tuple[str, ...]
+    other_shape: tuple[tuple[str, tuple[int, ...], tuple[int, ...]], ...]
+    missing: tuple[str, ...]
+    unused: tuple[str, ...]
+    frozen: tuple[str, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The report for JSON."""
+        return asdict(self)
+
+    def table(self) -> Table:
+        """The report as a table."""
+        table = Table(("weights", "number", "which"), title="Weight transfer")
+        shapes = [f"{name} {source} for {target}" for name, source, target in self.other_shape]
+        for title, names in (
+            ("copied", list(self.copied)),
+            ("of another shape", shapes),
+            ("not in the source", list(self.missing)),
+            ("not in the target", list(self.unused)),
+        ):
+            more = f" and {len(names) - 4} more" if len(names) > 4 else ""
+            table.add(title, f"{len(names)}", ", ".join(names[:4]) + more)
+        if self.frozen:
+            table.note(f"frozen: {len(self.frozen)} layers, all of whose weights came over")
+        return table
+
+    def __str__(self) -> str:
+        return str(self.table())
+
+
+def transfer_weights(
+    source: Any,
+    target: Any,
+    freeze: bool = False,
+    rename: Mapping[str, str] | None = None,
+) -> TransferReport:
+    """Copy every weight that has the same layer path, role and shape.
+
+    Names decide, never the order: a layer that is left out, or added, moves nothing. Statistics of
+    batch normalization come along, so a frozen backbone normalizes as it was trained to.
+
+    Args:
+        source: A model of either flavor, or a mapping of (layer path, role) to arrays.
+        target: A model of either flavor; changed in place.
+        freeze: Set layers all of whose weights came over to be trained no more.
+        rename: Path in the source by path in the target, where they differ.
+
+    Returns:
+        The report.
+
+    Raises:
+        DataError: Nothing fits.
+    """
+    rename = dict(rename or {})
+    given = dict(source) if isinstance(source, Mapping) else named_weights(source)
+    left = set(given)
+    copied, other_shape, missing, frozen = [], [], [], []
+    for placed in walk_layers(target):
+        own = own_weights(placed.layer)
+        complete = bool(own)
+        for role, variable in own:
+            key = (rename.get(placed.path, placed.path), role)
+            name = f"{placed.path}/{role}"
+            if key not in given:
+                missing.append(name)
+                complete = False
+                continue
+            left.discard(key)
+            value = np.asarray(given[key])
+            if tuple(value.shape) != tuple(variable.shape):
+                other_shape.append((name, tuple(value.shape), tuple(variable.shape)))
+                complete = False
+                continue
+            variable.assign(value)
+            copied.append(name)
+        if complete and freeze:
+            placed.layer.trainable = False
+            frozen.append(placed.path)
+    if not copied:
+        raise DataError(
+            "weights",
+            "no weight of the source has the name and shape of one of the target's",
+            f"pass rename={{path in the target: path in the source}}; the source has e.g. "
+            f"{', '.join('/'.join(key) for key in list(given)[:3])}",
+        )
+    return TransferReport(
+        copied=tuple(copied),
+        other_shape=tuple(other_shape),
+        missing=tuple(missing),
+        unused=tuple(sorted("/".join(key) for key in left)),
+        frozen=tuple(frozen),
+    )
