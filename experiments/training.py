@@ -37,6 +37,8 @@ class Training:
         first_epoch: Epochs that the model has seen when this training starts.
         choose_from: First epoch (from 1) whose weights may be chosen as the best.
         keep_epoch: Keep the state after this epoch as `BRANCH`.
+        metric: What models are chosen by, on validation.
+        title: The metric in the console.
     """
 
     name: str
@@ -47,6 +49,8 @@ class Training:
     first_epoch: int = 0
     choose_from: int = 1
     keep_epoch: int | None = None
+    metric: str = "mean_iou"
+    title: str = "mIoU"
 
 
 def train(
@@ -58,15 +62,49 @@ def train(
     callbacks: Sequence[Any] = (),
     after_epoch: Callable[[dict[str, float]], None] | None = None,
 ) -> list[dict[str, float]]:
-    """Train a compiled model on patches and leave it with its best weights on validation.
-
-    A training that was killed goes on from its last finished epoch, with the optimizer's state
-    and, where a pruner hangs on the model, its masks.
+    """Train a compiled U-Net on patches, as `fit_resumable` does.
 
     Args:
         model: Compiled; its metrics hold "mean_iou".
         data: Patches.
         augmentation: Of the training patches.
+        how: How to train.
+        run: Where checkpoints go and progress is shown.
+        callbacks: Further Keras callbacks; they see each epoch before the checkpoint does.
+        after_epoch: Called with each new row of the history.
+    """
+    patches = data.train
+    return fit_resumable(
+        model,
+        lambda first: training_batches(
+            patches.images, patches.labels, how.batch, augmentation, 1000 * how.seed + first
+        ),
+        evaluation_batches(data.val.images, data.val.labels, 16),
+        how,
+        run,
+        callbacks,
+        after_epoch,
+    )
+
+
+def fit_resumable(
+    model: Any,
+    batches: Callable[[int], Any],
+    validation: Any,
+    how: Training,
+    run: Run,
+    callbacks: Sequence[Any] = (),
+    after_epoch: Callable[[dict[str, float]], None] | None = None,
+) -> list[dict[str, float]]:
+    """Train a compiled model and leave it with its best weights on validation.
+
+    A training that was killed goes on from its last finished epoch, with the optimizer's state
+    and, where a pruner hangs on the model, its masks.
+
+    Args:
+        model: Compiled; its metrics hold `how.metric`.
+        batches: The training set, shuffled, when so many epochs have been seen.
+        validation: The validation set.
         how: How to train.
         run: Where checkpoints go (`run/checkpoints/<name>/`) and progress is shown.
         callbacks: Further Keras callbacks; they see each epoch before the checkpoint does.
@@ -83,14 +121,8 @@ def train(
         if first > how.first_epoch:
             run.print(f"{how.name}: going on after epoch {first}")
         model.fit(
-            training_batches(
-                data.train.images,
-                data.train.labels,
-                how.batch,
-                augmentation,
-                1000 * how.seed + first,
-            ),
-            validation_data=evaluation_batches(data.val.images, data.val.labels, 16),
+            batches(first),
+            validation_data=validation,
             initial_epoch=first,
             epochs=how.epochs,
             verbose=0,
@@ -179,7 +211,8 @@ class EpochCheckpoint(keras.callbacks.Callback):
         row["seconds"] = round(time.monotonic() - self._began, 2)
         self.history.append(row)
         eligible = epoch + 1 >= self.how.choose_from
-        is_best = eligible and row["val_mean_iou"] > self.best.get("val_mean_iou", -1.0)
+        key = f"val_{self.how.metric}"
+        is_best = eligible and row[key] > self.best.get(key, -1.0)
         if is_best:
             self.best = row
         self._write(epoch + 1, is_best or not self.best)
@@ -210,7 +243,8 @@ class EpochCheckpoint(keras.callbacks.Callback):
     def _line(self, row: dict[str, float], is_best: bool) -> str:
         parts = [f"{self.how.name:<6} {row['epoch']:3.0f}/{self.how.epochs}"]
         parts += [f"loss {row['loss']:.4f}", f"val loss {row['val_loss']:.4f}"]
-        parts += [f"mIoU {row['mean_iou']:.4f}", f"val mIoU {row['val_mean_iou']:.4f}"]
+        for prefix, what in (("", ""), ("val ", "val_")):
+            parts.append(f"{prefix}{self.how.title} {row[what + self.how.metric]:.4f}")
         if "sparsity" in row:
             parts.append(f"zeros {row['sparsity']:.1%}")
         parts.append(f"{row['seconds']:.1f} s")

@@ -42,7 +42,7 @@ Metric = Callable[[np.ndarray], np.ndarray]
 # What is reported by kind of task, the objective first; each from a confusion matrix.
 METRICS: dict[str, dict[str, Metric]] = {
     "segmentation": {"mean_iou": mean_iou, "accuracy": accuracy},
-    "classification": {"accuracy": accuracy, "macro_f1": macro_f1},
+    "classification": {"macro_f1": macro_f1, "accuracy": accuracy},
 }
 _TITLES = {"mean_iou": "mIoU", "accuracy": "accuracy", "macro_f1": "macro F1"}
 

@@ -122,8 +122,7 @@ def training_images(
     if augmentation.cutmix:
         more = tf.data.Dataset.random(seed=seed + 1, rerandomize_each_iteration=True).batch(2)
         made = tf.data.Dataset.zip(made, more).map(
-            lambda pair, seed_pair: _cut_mix(*pair, seed_pair, augmentation.cutmix),
-            deterministic=True,
+            lambda pair, seed_pair: _cut_mix(*pair, seed_pair, augmentation.cutmix)
         )
     return made.prefetch(tf.data.AUTOTUNE)
 
