@@ -29,7 +29,7 @@ FILE_FLAGS = $(if $(CONFIG),--config "$(CONFIG)") $(if $(SMOKE),--smoke) \
 
 .PHONY: help setup demo test test-slow lint bench clean \
 	unet-train unet-level-prune unet-channel-prune unet-tfmot-prune unet-qat unet-int8 \
-	unet-predict evaluate-model \
+	unet-predict trash-train trash-distill trash-score evaluate-model \
 	bench-channels bench-applications
 
 help: ## print this list
@@ -80,6 +80,15 @@ unet-int8: $(STAMP) ## MODEL (or a new U-Net) in every LiteRT number format
 unet-predict: $(STAMP) ## color masks for IMAGES of any size with MODEL (.keras or .tflite)
 	$(RUN_PYTHON) -m experiments.unet_predict $(FILE_FLAGS) $(if $(IMAGES),--images "$(IMAGES)") \
 	$(if $(RUN),--run "$(RUN)") $(ARGS)
+
+trash-train: $(STAMP) ## train the trash classifier on class folders DATA (or generated pictures)
+	$(RUN_PYTHON) -m experiments.trash_train $(FLAGS) $(ARGS)
+
+trash-distill: $(STAMP) ## a big classifier teaches the small one; factors; both
+	$(RUN_PYTHON) -m experiments.trash_distill $(FLAGS) $(ARGS)
+
+trash-score: $(STAMP) ## the competition's score of MODEL (.keras or .tflite) on DATA
+	$(RUN_PYTHON) -m experiments.trash_score $(FILE_FLAGS) $(if $(DATA),--data "$(DATA)") $(ARGS)
 
 evaluate-model: $(STAMP) ## cost of MODEL (.keras or .tflite), and its quality on DATA
 	$(RUN_PYTHON) -m experiments.evaluate_model $(FILE_FLAGS) $(if $(DATA),--data "$(DATA)") $(ARGS)

@@ -152,27 +152,12 @@ class Images:
 
 def load_images(config: ClassificationConfig, run: Run) -> Images:
     """The data set of a config; without one, generated trash is written and read."""
-    train_side = round(1.2 * config.side) if config.crop != (1.0, 1.0) else config.side
-    if config.source == "fashion-mnist":
-        data = load_fashion_mnist(
-            config.data or FASHION_FOLDER, config.side, at_most=config.at_most or None
-        )
-    elif config.source == "digits":
-        data = load_digits_set(config.side)
-    else:
-        folder = Path(config.data) if config.data else run.path("generated_trash")
-        if not config.data and not folder.is_dir():
-            with run.console.status(f"drawing {config.images} pictures of trash"):
-                write_trash(folder, config.images)
-            run.print(f"wrote {config.images} generated pictures as '{folder}/train/<class>/...'")
-        data = load_image_folder(
-            folder,
-            config.side,
-            train_side,
-            val_share=config.val_share,
-            test_share=config.test_share,
-            group_pattern=config.group_pattern,
-        )
+    folder = Path(config.data) if config.data else run.path("generated_trash")
+    if config.source == "folder" and not config.data and not folder.is_dir():
+        with run.console.status(f"drawing {config.images} pictures of trash"):
+            write_trash(folder, config.images)
+        run.print(f"wrote {config.images} generated pictures as '{folder}/train/<class>/...'")
+    data = read_data(config, folder)
     run.print(
         f"{len(data.train)} training, {len(data.val)} validation and {len(data.test)} test images "
         f"of {config.side}x{config.side}, {len(data.class_names)} classes; the largest has "
@@ -180,6 +165,24 @@ def load_images(config: ClassificationConfig, run: Run) -> Images:
     )
     of_set = Normalization.of(data.train.images)
     return Images(data, IMAGENET if config.normalization == "imagenet" else of_set)
+
+
+def read_data(config: ClassificationConfig, folder: Path) -> ClassificationData:
+    """The data set of a config, of its source."""
+    if config.source == "fashion-mnist":
+        return load_fashion_mnist(
+            config.data or FASHION_FOLDER, config.side, at_most=config.at_most or None
+        )
+    if config.source == "digits":
+        return load_digits_set(config.side)
+    return load_image_folder(
+        folder,
+        config.side,
+        round(1.2 * config.side) if config.crop != (1.0, 1.0) else config.side,
+        val_share=config.val_share,
+        test_share=config.test_share,
+        group_pattern=config.group_pattern,
+    )
 
 
 def build_classifier(config: ClassificationConfig, n_classes: int, run: Run | None = None) -> Any:
