@@ -29,7 +29,7 @@ FILE_FLAGS = $(if $(CONFIG),--config "$(CONFIG)") $(if $(SMOKE),--smoke) \
 
 .PHONY: help setup demo test test-slow lint bench clean \
 	unet-train unet-level-prune unet-channel-prune unet-tfmot-prune unet-qat unet-int8 \
-	unet-predict trash-train trash-distill trash-score evaluate-model \
+	unet-predict trash-train trash-distill trash-tucker trash-score evaluate-model \
 	bench-channels bench-applications
 
 help: ## print this list
@@ -86,6 +86,9 @@ trash-train: $(STAMP) ## train the trash classifier on class folders DATA (or ge
 
 trash-distill: $(STAMP) ## a big classifier teaches the small one; factors; both
 	$(RUN_PYTHON) -m experiments.trash_distill $(FLAGS) $(ARGS)
+
+trash-tucker: $(STAMP) ## Tucker and SVD factors in MODEL (a .keras classifier), tuned on DATA
+	$(RUN_PYTHON) -m experiments.trash_tucker $(FLAGS) $(if $(MODEL),--model "$(MODEL)") $(ARGS)
 
 trash-score: $(STAMP) ## the competition's score of MODEL (.keras or .tflite) on DATA
 	$(RUN_PYTHON) -m experiments.trash_score $(FILE_FLAGS) $(if $(DATA),--data "$(DATA)") $(ARGS)

@@ -10,6 +10,7 @@ from tfcompress import startup  # noqa: F401  (first: TensorFlow without its mes
 import json
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
@@ -47,7 +48,7 @@ def main(config: Config) -> Comparison:
     """Print cost, quality and score; the comparison behind them."""
     console = Console()
     if config.model == SMOKE_MODEL:
-        config = _smoke(config)
+        config = smoke_classifier(config)
     model = load_model_file(config.model)
     if not config.data and config.source == "folder":
         raise ConfigError("DATA", "it is empty", "give the folder of class folders")
@@ -90,8 +91,8 @@ def _normalization(config: Config, data: ClassificationData) -> Normalization:
     return Normalization.of(data.train.images)
 
 
-def _smoke(config: Config) -> Config:
-    """A small classifier, trained or found, and its pictures."""
+def smoke_classifier(config: Any) -> Any:
+    """A config with a small classifier, trained or found, and its pictures."""
     small = trash_train.Config(**CLASSIFIER_SMOKE, root=config.root, run="smoke", resume=True)
     trash_train.main(small)
     folder = Path(config.root) / "trash-train" / "smoke"

@@ -1,0 +1,138 @@
+"""make trash-tucker: Tucker-2 and SVD factors in a classifier, planned, measured, tuned.
+
+MODEL is a `.keras` classifier of trash-train, DATA the images it was trained on. The plan says what
+each layer's factors cost and lose; MEASURE keeps those that are measured to be faster in LiteRT.
+"""
+
+from tfcompress import startup  # noqa: F401  (first: TensorFlow without its messages)
+
+# isort: split
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import keras
+
+from experiments.classification import (
+    ClassificationConfig,
+    Images,
+    compare_classifiers,
+    compile_classifier,
+    load_images,
+    train_classifier,
+    write_lite_pair,
+)
+from experiments.evaluate_model import input_shape_of, load_model_file
+from experiments.smoke_model import SMOKE_MODEL
+from experiments.trash_score import smoke_classifier
+from experiments.trash_train import classifier_section, history_section, write_card
+from experiments.unet_train import already_finished, finish
+from tfcompress.cli import compared, run_experiment
+from tfcompress.errors import ConfigError
+from tfcompress.evaluation.latency import measure_latency
+from tfcompress.factorization.factor_plan import FactorPlan
+from tfcompress.factorization.factorize import factorize, keep_faster, plan_factorization
+from tfcompress.graph.saving import save_plain
+from tfcompress.quantization.litert import to_litert
+from tfcompress.reporting.page import Section, write_page
+from tfcompress.reporting.run import Run, environment, open_run
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config(ClassificationConfig):
+    """Factor a classifier."""
+
+    model: str = ""
+    """A .keras classifier."""
+    by: Literal["ratio", "energy", "evbmf", "macs"] = "macs"
+    """How ranks are found."""
+    value: float = 0.7
+    """For `by`: share of the channels, of the energy, of EVBMF's rank, or of the MACs."""
+    exclude: tuple[str, ...] = ("head",)
+    """Layers (names or globs) that stay as they are."""
+    measure: bool = False
+    """Keep only factors that are measured to be faster (LiteRT float32, one thread)."""
+    tune_epochs: int = 10
+    """Epochs after factoring, at a tenth of the learning rate."""
+
+
+def main(config: Config) -> dict[str, Any]:
+    """Plan, factor, tune, convert, compare; the metrics."""
+    if config.model == SMOKE_MODEL:
+        config = smoke_classifier(config)
+    run = open_run(config.root, "trash-tucker", config.run, compared(config), config.resume)
+    if run.finished:
+        return already_finished(run)
+    model = load_model_file(config.model)
+    if not isinstance(model, keras.Model):
+        raise ConfigError("MODEL", f"{config.model} is no Keras 3 model", "give a .keras file")
+    height, width, _ = input_shape_of(model)
+    if height != width:
+        raise ConfigError("MODEL", f"its input is {height}x{width}", "give a model of square input")
+    config = replace(config, side=height)
+    images = load_images(config, run)
+    if model.output_shape[-1] != len(images.classes):
+        raise ConfigError(
+            "DATA",
+            f"it has {len(images.classes)} classes, and the model {model.output_shape[-1]}",
+            "use the data that the model was trained for",
+        )
+    write_card(run, images, config)
+    plan = _plan(model, config, run)
+    history, small = _tuned(model, plan, config, images, run)
+    files = {}
+    for name, source in (("as it was", model), ("factored", small)):
+        stem = run.path("factored" if name == "factored" else "original")
+        pair = write_lite_pair(source, stem, images, run)
+        files.update(zip((f"{name} float32", f"{name} int8"), pair, strict=True))
+    comparison, scores = compare_classifiers(files, images, config, run)
+    run.write_history(history)
+    write_page(
+        run.path("report.html"),
+        "A classifier in factors",
+        f"{plan.macs_before:,} multiply-accumulates before, {plan.macs_after:,} after; macro F1 "
+        f"{comparison.rows[0].quality['macro_f1']:.4f} and "
+        f"{comparison.rows[2].quality['macro_f1']:.4f} after tuning.",
+        [
+            classifier_section(run, comparison, scores),
+            Section("Factorization", tables=(plan.table(),)),
+            history_section(run, {"factored": history}),
+        ],
+        compared(config),
+        environment(),
+    )
+    run.print(plan.table(), comparison.table(), scores)
+    return finish(run, comparison, {"factorization": plan.to_dict()})
+
+
+def _plan(model: Any, config: Config, run: Run) -> FactorPlan:
+    """The plan, of what is measured to be faster if that is asked for."""
+    plan = plan_factorization(model, config.by, config.value, exclude=config.exclude)
+    if not config.measure:
+        return plan
+
+    def latency(candidate: Any) -> float:
+        (found,) = measure_latency([to_litert(candidate)], threads=config.threads)
+        return found.median_ms
+
+    with run.console.status(f"measuring {len(plan.rows)} layers"):
+        return keep_faster(model, plan, latency)
+
+
+def _tuned(
+    model: Any, plan: FactorPlan, config: Config, images: Images, run: Run
+) -> tuple[list[dict[str, float]], Any]:
+    """The factored classifier after tuning, as its file holds it, and the history."""
+    path: Path = run.path("model.keras")
+    small = factorize(model, plan)
+    slow = replace(config, learning_rate=config.learning_rate / 10)
+    compile_classifier(small, slow)
+    history = train_classifier(small, slow, images, run, "factored", 0, config.tune_epochs)
+    save_plain(small, path, training_state=False)
+    return history, keras.saving.load_model(path)
+
+
+SMOKE = {"model": SMOKE_MODEL, "tune_epochs": 1}
+
+if __name__ == "__main__":
+    run_experiment(Config, main, SMOKE)
