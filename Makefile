@@ -30,7 +30,7 @@ FILE_FLAGS = $(if $(CONFIG),--config "$(CONFIG)") $(if $(SMOKE),--smoke) \
 .PHONY: help setup demo test test-slow lint bench clean \
 	unet-train unet-level-prune unet-channel-prune unet-tfmot-prune unet-qat unet-int8 \
 	unet-predict trash-train trash-distill trash-tucker trash-score evaluate-model \
-	bench-channels bench-applications
+	bench-channels bench-distiller bench-applications
 
 help: ## print this list
 	@echo "make demo and make test need nothing else: they set everything up first."
@@ -109,6 +109,9 @@ lint: $(STAMP) ## ruff (rules and format) and the import rules
 
 bench: $(STAMP) ## ratios against peers, alternated in one run
 	$(RUN_PYTHON) -m benchmarks.level_pruner $(ARGS)
+
+bench-distiller: $(STAMP) ## what a step of distillation costs, and beside Keras' own distiller
+	$(RUN_PYTHON) -m benchmarks.distiller $(ARGS)
 
 bench-channels: $(STAMP) ## what planning and shrinking cost, and whether latency targets hold
 	$(RUN_PYTHON) -m benchmarks.channel_pruning $(ARGS)

@@ -1,0 +1,146 @@
+"""make bench-distiller: the Distiller's step beside its parts, and beside Keras' own distiller.
+
+1. A step over the sum of what it is made of: a plain training step of the student and a forward
+   pass of the teacher, measured apart; teachers of the student's cost and of about four times it.
+   Aim: 1.0 or less.
+2. With feature losses, over `keras.distillation.Distiller`, which runs the student twice. Aim: 0.7
+   or less. With logits alone both do the same work: parity.
+"""
+
+from tfcompress import startup  # noqa: F401  (first: TensorFlow without its messages)
+
+# isort: split
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from rich.console import Console
+
+from benchmarks.alternate import Ratio, ratio, time_in_turn
+from models.unet import multi_unet_model
+from tfcompress.cli import run_experiment
+from tfcompress.distillation.distiller import Distiller
+from tfcompress.distillation.objectives import Hint, SoftTargets
+from tfcompress.evaluation.cost import count_cost
+from tfcompress.reporting.tables import Table
+
+TEACHERS = {"1x": (16, 32, 64), "4x": (32, 64, 128)}
+STUDENT = (16, 32, 64)
+FEATURES = dict(teacher_layer_name="bottom_b_conv", student_layer_name="bottom_b_conv")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """Sizes of the benchmark."""
+
+    patch: int = 64
+    batches: int = 10
+    batch: int = 8
+    rounds: int = 30
+
+
+def main(config: Config) -> Table:
+    """Run both parts and print one table."""
+    console = Console()
+    table = Table(("measured", "ratio (quartiles)", "aim", "met"), title="Distiller, as ratios")
+
+    def row(what: str, value: Ratio, aim: float) -> None:
+        table.add(what, str(value), f"{aim:.2f}", "yes" if value.median <= aim else "no")
+
+    for filters in TEACHERS.values():
+        share = _macs(filters, config) / _macs(STUDENT, config)
+        row(f"step / its parts, teacher {share:.1f}x", against_parts(filters, config), 1.0)
+    for name, filters in TEACHERS.items():
+        features, logits = (against_keras(filters, config, with_features=f) for f in (True, False))
+        row(f"features, teacher {name}: ours / Keras'", features, 0.7)
+        row(f"logits, teacher {name}: ours / Keras'", logits, 1.0)
+    table.note(f"{config.rounds} rounds of {config.batches} steps in turn; medians of the rounds")
+    console.print(str(table), highlight=False, soft_wrap=True)
+    return table
+
+
+def against_parts(filters: tuple[int, ...], config: Config) -> Ratio:
+    """Distiller steps over plain steps of the student plus forward passes of the teacher."""
+    teacher, plain, student = (_unet(f, config) for f in (filters, STUDENT, STUDENT))
+    distiller = Distiller(teacher, student, SoftTargets())
+    for model in (plain, distiller):
+        _compile(model)
+    batches = _batches(config)
+
+    @tf.function
+    def hear(x: Any) -> Any:
+        return tf.reduce_sum(teacher(x, training=False))
+
+    def parts() -> None:
+        plain.fit(batches, epochs=1, verbose=0, shuffle=False)
+        for x, _ in batches:
+            hear(x)
+
+    parts()
+    times = time_in_turn(
+        {"ours": _epoch(distiller, batches), "parts": parts}, config.rounds, "step"
+    )
+    return ratio(times["ours"], times["parts"])
+
+
+def against_keras(filters: tuple[int, ...], config: Config, with_features: bool) -> Ratio:
+    """Our steps over those of `keras.distillation.Distiller` with the same losses."""
+    teacher, mine, theirs = (_unet(f, config) for f in (filters, STUDENT, STUDENT))
+    same_width = filters == STUDENT
+    ours_losses: list[Any] = [SoftTargets(3.0)]
+    their_losses: list[Any] = [
+        keras.distillation.LogitsDistillation(3.0, loss=keras.losses.KLDivergence())
+    ]
+    if with_features:  # Keras' has no adapter, so both get ours where the widths differ
+        ours_losses.append(Hint(**FEATURES))
+        their_losses.append(
+            keras.distillation.FeatureDistillation(loss="mse", **FEATURES)
+            if same_width
+            else Hint(**FEATURES)
+        )
+    ours = Distiller(teacher, mine, ours_losses)
+    peer = keras.distillation.Distiller(teacher, theirs, their_losses)
+    for model in (ours, peer):
+        _compile(model)
+    batches = _batches(config)
+    times = time_in_turn(
+        {"ours": _epoch(ours, batches), "keras": _epoch(peer, batches)}, config.rounds, "distillers"
+    )
+    return ratio(times["ours"], times["keras"])
+
+
+def _unet(filters: tuple[int, ...], config: Config) -> Any:
+    return multi_unet_model(4, config.patch, config.patch, 3, filters=filters, batch_norm=True)
+
+
+def _macs(filters: tuple[int, ...], config: Config) -> int:
+    return count_cost(_unet(filters, config)).macs
+
+
+def _compile(model: Any) -> None:
+    model.compile("adam", "sparse_categorical_crossentropy")
+
+
+def _batches(config: Config) -> Any:
+    generator = np.random.default_rng(0)
+    shape = (config.batches * config.batch, config.patch, config.patch)
+    x = generator.random((*shape, 3), dtype=np.float32)
+    y = generator.integers(0, 4, shape)
+    return tf.data.Dataset.from_tensor_slices((x, y)).batch(config.batch).cache()
+
+
+def _epoch(model: Any, batches: Any) -> Callable[[], object]:
+    """One epoch of `fit`, traced and warmed up."""
+
+    def epoch() -> None:
+        model.fit(batches, epochs=1, verbose=0, shuffle=False)
+
+    epoch()
+    return epoch
+
+
+if __name__ == "__main__":
+    run_experiment(Config, main, {"batches": 4, "rounds": 3})
