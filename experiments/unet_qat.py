@@ -48,7 +48,7 @@ class Config(unet_level_prune.Config):
     """Folder of a finished unet-level-prune run whose U-Nets to take; empty: train them first."""
     qat_epochs: int = 4
     """Epochs of quantization-aware training."""
-    qat_learning_rate: float = 2e-4
+    qat_learning_rate: float = 5e-5
     """Peak of its cosine schedule."""
     channel_macs: float = 0.0
     seeds: tuple[int, ...] = (0,)
