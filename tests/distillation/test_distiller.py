@@ -296,6 +296,17 @@ def test_several_teachers():
     distil(best)
 
 
+def test_a_teacher_of_another_resolution_behind_a_resizing_layer():
+    teacher = multi_unet_model(4, 32, 32, 3, filters=(4, 8))
+    resizing = keras.Sequential([keras.Input((16, 16, 3)), keras.layers.Resizing(32, 32), teacher])
+    student = multi_unet_model(4, 16, 16, 3, filters=(4, 8))
+    distiller = Distiller(resizing, student, PixelWise())
+    distiller.compile("adam", "sparse_categorical_crossentropy")
+    images = RANDOM.random((8, 16, 16, 3), dtype=np.float32)
+    logs = distiller.fit(images, RANDOM.integers(0, 4, (8, 16, 16)), verbose=0).history
+    assert np.isfinite(logs["pixel_wise"]).all()
+
+
 def test_callables_with_features():
     teacher = net(16)
 
@@ -316,6 +327,12 @@ def test_callables_with_features():
     assert teacher.trainable
 
 
+def pooled(by):
+    inputs = keras.Input((16, 16, 3))
+    x = keras.layers.AveragePooling2D(by)(inputs)
+    return keras.Model(inputs, keras.layers.Conv2D(4, 1, activation="softmax")(x))
+
+
 def subclassed():
     class Net(keras.Model):
         def call(self, x):
@@ -334,6 +351,11 @@ def subclassed():
                 multi_unet_model(4, 16, 16, 3, filters=(4, 8)),
                 SoftTargets(),
             ),
+            DataError,
+            r"takes inputs of \[\(32, 32, 3\)\], the student of .*a Resizing layer before",
+        ),
+        (
+            lambda: Distiller(pooled(2), pooled(4), SoftTargets()),
             DataError,
             "different resolutions.*same classes and resolution",
         ),

@@ -17,7 +17,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from tfcompress.distillation.objectives import Objective, Scheduled, at
+from tfcompress.distillation.objectives import Objective, Scheduled, alike, at
 from tfcompress.distillation.teachers import Knowledge, Select, Teachers
 from tfcompress.errors import ConfigError, DataError
 from tfcompress.graph.layers import flavor_of
@@ -85,6 +85,7 @@ class Distiller(keras.Model):
         # Wrapped in functions, so that Keras does not take the teachers' weights for its own.
         teachers = Teachers(listed, list(wanted), teacher_weights, select)
         forward = TappedModel(student, list(tapped))
+        _check_inputs(teachers, forward)
         self._teachers: Callable[[], Teachers] = lambda: teachers
         self._forward: Callable[[], TappedModel] = lambda: forward
         if teachers.shapes is not None:
@@ -202,6 +203,22 @@ class Distiller(keras.Model):
                 written over what is there.
         """
         save_plain(self.student, filepath)
+
+
+def _check_inputs(teachers: Teachers, student: TappedModel) -> None:
+    """Both see the same batch, so they take the same inputs."""
+    for teacher in teachers.models:
+        if not isinstance(teacher, TappedModel):
+            continue
+        theirs, mine = teacher.wiring.input_shapes, student.wiring.input_shapes
+        fit = len(theirs) == len(mine) and all(map(alike, theirs, mine))
+        if not fit:
+            raise DataError(
+                f"teacher {teacher.model.name!r}",
+                f"it takes inputs of {theirs}, the student of {mine}",
+                "use models of the same resolution, or put a Resizing layer before the teacher: "
+                "keras.Sequential([keras.Input(shape), keras.layers.Resizing(h, w), teacher])",
+            )
 
 
 def _checked_losses(losses: Sequence[Objective] | Objective) -> list[Objective]:

@@ -74,7 +74,7 @@ class Objective(keras.layers.Layer, keras.distillation.DistillationLoss):
         """
         if self.same_channels and student[-1] != teacher[-1]:
             problem = "have different numbers of channels or classes"
-        elif self.same_positions and not _alike(student[1:-1], teacher[1:-1]):
+        elif self.same_positions and not alike(student[1:-1], teacher[1:-1]):
             problem = "have different resolutions"
         elif not self.any_rank and len(student) != len(teacher):
             problem = "have different ranks"
@@ -370,7 +370,7 @@ def _snake_case(name: str) -> str:
     return re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower()
 
 
-def _alike(one: tuple, other: tuple) -> bool:
+def alike(one: tuple, other: tuple) -> bool:
     """Whether two shapes may be equal; None fits anything."""
     return len(one) == len(other) and all(
         a is None or b is None or a == b for a, b in zip(one, other, strict=True)
