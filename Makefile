@@ -28,7 +28,7 @@ FILE_FLAGS = $(if $(CONFIG),--config "$(CONFIG)") $(if $(SMOKE),--smoke) \
 	$(if $(MODEL),--model "$(MODEL)")
 
 .PHONY: help setup demo test test-slow lint bench clean \
-	unet-train unet-level-prune unet-channel-prune unet-tfmot-prune unet-qat unet-int8 \
+	unet-train unet-level-prune unet-channel-prune unet-tfmot-prune unet-qat unet-distill unet-int8 \
 	unet-predict trash-train trash-distill trash-tucker trash-score evaluate-model \
 	bench-channels bench-distiller bench-applications
 
@@ -73,6 +73,10 @@ unet-tfmot-prune: $(STAMP) ## TFMOT's pruning beside LevelPruner, along the same
 
 unet-qat: $(STAMP) ## int8 in training (QAT, and PQAT that keeps zeros) beside int8 after it
 	$(RUN_PYTHON) -m experiments.unet_qat $(FLAGS) $(if $(FROM_RUN),--from-run "$(FROM_RUN)") $(ARGS)
+
+unet-distill: $(STAMP) ## the shrunk U-Net with and without a teacher
+	$(RUN_PYTHON) -m experiments.unet_distill $(FLAGS) $(if $(TARGET_MACS),--target-macs $(TARGET_MACS)) \
+	$(ARGS)
 
 unet-int8: $(STAMP) ## MODEL (or a new U-Net) in every LiteRT number format
 	$(RUN_PYTHON) -m experiments.unet_int8 $(FLAGS) $(if $(MODEL),--model "$(MODEL)") $(ARGS)

@@ -57,10 +57,21 @@ def train_pruned(
     data: SegmentationData,
     run: Run,
     seed: int,
+    wrap: Callable[[Any], Any] = lambda model: model,
 ) -> tuple[list[ChannelPlan], History]:
     """Prune in rounds with training between, for as many epochs in all as the dense U-Net.
 
     Writes `name-seedN.keras`; what is there already is not done again.
+
+    Args:
+        name: Of the U-Net.
+        pruning: Its budget and score.
+        rounds: When it loses channels, and from which branch it starts.
+        config: The experiment's.
+        data: Patches.
+        run: The run.
+        seed: Of the order of the patches.
+        wrap: What trains the U-Net: itself, or a Distiller around it.
 
     Returns:
         The plans of the rounds and the history.
@@ -75,9 +86,10 @@ def train_pruned(
 
     def fine_tune(small: Any, number: int) -> None:
         first, last = starts[number - 1], starts[number]
-        compile_model(small, config, data, config.epochs)
-        small.optimizer.build(small.trainable_variables)
-        small.optimizer.iterations.assign(first * -(-len(data.train) // config.batch))
+        trainer = wrap(small)
+        compile_model(trainer, config, data, config.epochs)
+        trainer.optimizer.build(trainer.trainable_variables)
+        trainer.optimizer.iterations.assign(first * -(-len(data.train) // config.batch))
         run.print(f"{name}: round {number}, {small.count_params():,} parameters")
         how = Training(
             name,
@@ -87,7 +99,7 @@ def train_pruned(
             seed,
             first_epoch=first,
         )
-        history = train(small, data, augmentation_of(config), how, run)
+        history = train(trainer, data, augmentation_of(config), how, run)
         run.write_json(f"checkpoints/{name}-seed{seed}/round{number}.json", history)
 
     result = prune_in_rounds(

@@ -385,3 +385,24 @@ def test_trash_distill_and_its_resume(tmp_path):
     assert "A classifier, taught and factored" in page
     bad = run("trash_distill", "--smoke", "--root", tmp_path, "--temperature", "0", code=2)
     assert "SoftTargets temperature: it is 0" in bad.replace("\n", " ")
+
+
+@pytest.mark.slow
+def test_unet_distill(tmp_path):
+    output = run("unet_distill", "--smoke", "--root", tmp_path, "--seeds", 0, 1)
+    folder = tmp_path / "unet-distill" / "default"
+    metrics = json.loads((folder / "metrics.json").read_text())
+    rows = {row["name"]: row for row in metrics["comparison"]["rows"]}
+    names = [f"{name} {recipe}" for name in ("dense", "shrunk", "taught") for recipe in _RECIPES]
+    assert list(rows) == names
+    for name in ("shrunk float32", "taught float32"):
+        assert rows[name]["macs"] == pytest.approx(0.5 * rows["dense float32"]["macs"], rel=0.05)
+    assert len(metrics["seeds"]) == 2
+    assert "brought back" in output
+    assert "taught float32 - shrunk float32" in output
+    assert "pixel_wise" in (folder / "history.csv").read_text().splitlines()[0]
+    bad = run("unet_distill", "--smoke", "--root", tmp_path, "--teacher", "no.keras", code=2)
+    assert "there is no no.keras" in bad
+
+
+_RECIPES = ("float32", "int8")
