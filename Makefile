@@ -17,6 +17,7 @@ TARGET_MACS ?=
 SCORE ?=
 ROUNDS ?=
 FROM_RUN ?=
+TEACHER ?=
 SMOKE ?=
 RESUME ?=
 ARGS ?=
@@ -39,6 +40,7 @@ help: ## print this list
 	@echo
 	@echo "Variables: DATA=folder EPOCHS=n RUN=name CONFIG=file.yaml SMOKE=1 RESUME=1 ARGS='--any flag'"
 	@echo "           TARGET_MACS='0.5 0.25' SCORE=l2 ROUNDS=3, FROM_RUN=folder of unet-level-prune"
+	@echo "           TEACHER=file.keras of unet-distill and trash-distill"
 	@echo "           MODEL=file IMAGES=folder; PYTHON=python3.11 PIP_ARGS='--index-url ...' for set-up"
 	@echo "Flags of one experiment: make unet-train ARGS=--help"
 
@@ -76,7 +78,7 @@ unet-qat: $(STAMP) ## int8 in training (QAT, and PQAT that keeps zeros) beside i
 
 unet-distill: $(STAMP) ## the shrunk U-Net with and without a teacher
 	$(RUN_PYTHON) -m experiments.unet_distill $(FLAGS) $(if $(TARGET_MACS),--target-macs $(TARGET_MACS)) \
-	$(ARGS)
+	$(if $(TEACHER),--teacher "$(TEACHER)") $(ARGS)
 
 unet-int8: $(STAMP) ## MODEL (or a new U-Net) in every LiteRT number format
 	$(RUN_PYTHON) -m experiments.unet_int8 $(FLAGS) $(if $(MODEL),--model "$(MODEL)") $(ARGS)
@@ -89,7 +91,7 @@ trash-train: $(STAMP) ## train the trash classifier on class folders DATA (or ge
 	$(RUN_PYTHON) -m experiments.trash_train $(FLAGS) $(ARGS)
 
 trash-distill: $(STAMP) ## a big classifier teaches the small one; factors; both
-	$(RUN_PYTHON) -m experiments.trash_distill $(FLAGS) $(ARGS)
+	$(RUN_PYTHON) -m experiments.trash_distill $(FLAGS) $(if $(TEACHER),--teacher "$(TEACHER)") $(ARGS)
 
 trash-tucker: $(STAMP) ## Tucker and SVD factors in MODEL (a .keras classifier), tuned on DATA
 	$(RUN_PYTHON) -m experiments.trash_tucker $(FLAGS) $(if $(MODEL),--model "$(MODEL)") $(ARGS)

@@ -11,13 +11,13 @@ from tfcompress import startup  # noqa: F401  (first: TensorFlow without its mes
 # isort: split
 import inspect
 import multiprocessing
-import os
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ import numpy as np
 import tyro
 
 from benchmarks.masked_reference import masked_outputs, randomize
+from models.backbones import segmentation_model
 from tfcompress.evaluation.cost import count_cost
 from tfcompress.graph.saving import save_plain
 from tfcompress.pruning.channel_config import ChannelConfig
@@ -121,24 +122,15 @@ def application_makers() -> Iterator[tuple[str, Callable[[], Any]]]:
 
 def segmentation_makers() -> Iterator[tuple[str, Callable[[], Any]]]:
     """(name, constructor) of segmentation_models' architectures on six backbones."""
-    os.environ["SM_FRAMEWORK"] = "tf.keras"
-    import segmentation_models
-
     for architecture in ARCHITECTURES:
         for backbone in BACKBONES:
             size = 96 if architecture == "PSPNet" else 128
             if backbone == "inceptionv3":
                 size = 192 if architecture == "PSPNet" else 128
-            build = getattr(segmentation_models, architecture)
+            shape = (size, size, 3)
             yield (
                 f"{architecture}-{backbone}",
-                lambda build=build, backbone=backbone, size=size: build(
-                    backbone,
-                    input_shape=(size, size, 3),
-                    classes=4,
-                    activation="softmax",
-                    encoder_weights=None,
-                ),
+                partial(segmentation_model, architecture, backbone, shape, 4),
             )
 
 

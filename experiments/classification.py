@@ -1,4 +1,4 @@
-"""What the classifier experiments share: configuration, data, model, training, the report's parts.
+"""What the classifier experiments share: configuration, data, model, training.
 
 The task is that of the trash-classification project: small images, a truncated ShuffleNetV2, macro
 F1 against multiply-accumulates.
@@ -6,9 +6,9 @@ F1 against multiply-accumulates.
 
 from __future__ import annotations
 
+import json
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,7 +17,6 @@ import numpy as np
 
 from experiments.training import Training, fit_resumable
 from models.shufflenet_v2 import shufflenet_v2
-from tfcompress.compare import Comparison, compare
 from tfcompress.data.image_augment import (
     IMAGENET,
     ImageAugmentation,
@@ -28,13 +27,12 @@ from tfcompress.data.image_folder import ClassificationData, load_image_folder
 from tfcompress.data.known_sets import FASHION_FOLDER, load_digits_set, load_fashion_mnist
 from tfcompress.data.trash import write_trash
 from tfcompress.errors import ConfigError
-from tfcompress.evaluation.classification import MacroF1, trash_score
+from tfcompress.evaluation.classification import MacroF1
 from tfcompress.graph.transfer import transfer_weights
 from tfcompress.losses import F1CrossEntropyLoss
-from tfcompress.quantization.litert import LiteModel, to_litert
 from tfcompress.reporting.run import Run
-from tfcompress.reporting.tables import Table
 
+CARD_NAME = "classifier_card.json"
 Source = Literal["folder", "fashion-mnist", "digits"]
 
 
@@ -141,33 +139,69 @@ class Images:
         """Class names."""
         return self.data.class_names
 
-    def part(self, split: Literal["train", "val", "test"]) -> tuple[np.ndarray, np.ndarray]:
-        """Normalized images of the inputs' size, and labels."""
+    def part(self, split: Literal["val", "test"]) -> tuple[np.ndarray, np.ndarray]:
+        """Normalized images, and labels."""
         chosen = getattr(self.data, split)
-        images, side = chosen.images, self.data.val.images.shape[1]
-        if images.shape[1] != side:  # training images are larger, for crops
+        return self.normalization(chosen.images), chosen.labels
+
+    def calibration(self, at_most: int = 200) -> np.ndarray:
+        """Training images at even distances, of the inputs' size, normalized."""
+        images, side = self.data.train.images, self.data.val.images.shape[1]
+        images = images[np.linspace(0, len(images) - 1, min(len(images), at_most)).astype(int)]
+        if images.shape[1] != side:  # larger, for crops
             images = np.asarray(keras.ops.image.resize(images.astype("float32"), (side, side)))
-        return self.normalization(images), chosen.labels
+        return self.normalization(images)
 
 
-def load_images(config: ClassificationConfig, run: Run) -> Images:
-    """The data set of a config; without one, generated trash is written and read."""
+def load_images(config: ClassificationConfig, run: Run, model_file: str = "") -> Images:
+    """The data set of a config; without one, generated trash is written and read.
+
+    Args:
+        config: The experiment's.
+        run: Where generated pictures go.
+        model_file: A classifier that will see the images: the card beside it says how they are
+            normalized.
+    """
     folder = Path(config.data) if config.data else run.path("generated_trash")
     if config.source == "folder" and not config.data and not folder.is_dir():
         with run.console.status(f"drawing {config.images} pictures of trash"):
             write_trash(folder, config.images)
         run.print(f"wrote {config.images} generated pictures as '{folder}/train/<class>/...'")
-    data = read_data(config, folder)
+    images = read_images(config, folder, model_file)
+    data = images.data
     run.print(
         f"{len(data.train)} training, {len(data.val)} validation and {len(data.test)} test images "
         f"of {config.side}x{config.side}, {len(data.class_names)} classes; the largest has "
         f"{data.imbalance:.1f} times the training images of the smallest"
     )
-    of_set = Normalization.of(data.train.images)
-    return Images(data, IMAGENET if config.normalization == "imagenet" else of_set)
+    return images
 
 
-def read_data(config: ClassificationConfig, folder: Path) -> ClassificationData:
+def read_images(config: ClassificationConfig, folder: Path, model_file: str = "") -> Images:
+    """The data set of a config, normalized for a model file or as the config says."""
+    data = _read_data(config, folder)
+    card = Path(model_file).parent / CARD_NAME
+    if model_file and card.is_file():
+        found = json.loads(card.read_text(encoding="utf-8"))["normalization"]
+        return Images(data, Normalization(tuple(found["mean"]), tuple(found["std"])))
+    if config.normalization == "imagenet":
+        return Images(data, IMAGENET)
+    return Images(data, Normalization.of(data.train.images))
+
+
+def write_card(run: Run, images: Images, config: ClassificationConfig) -> None:
+    """What one has to know to feed the models of a run."""
+    run.write_json(
+        CARD_NAME,
+        {
+            "classes": list(images.classes),
+            "side": config.side,
+            "normalization": asdict(images.normalization),
+        },
+    )
+
+
+def _read_data(config: ClassificationConfig, folder: Path) -> ClassificationData:
     """The data set of a config, of its source."""
     if config.source == "fashion-mnist":
         return load_fashion_mnist(
@@ -178,7 +212,7 @@ def read_data(config: ClassificationConfig, folder: Path) -> ClassificationData:
     return load_image_folder(
         folder,
         config.side,
-        round(1.2 * config.side) if config.crop != (1.0, 1.0) else config.side,
+        round(1.2 * config.side) if config.augmentation().crops else config.side,
         val_share=config.val_share,
         test_share=config.test_share,
         group_pattern=config.group_pattern,
@@ -232,8 +266,7 @@ def train_classifier(
     run: Run,
     name: str,
     seed: int,
-    epochs: int | None = None,
-    callbacks: Sequence[Any] = (),
+    epochs: int,
 ) -> list[dict[str, float]]:
     """Train a compiled classifier (or a Distiller), chosen by macro F1 on validation; the history.
 
@@ -244,14 +277,13 @@ def train_classifier(
         run: Where checkpoints go and progress is shown.
         name: Of the model, in the console and in `checkpoints/`.
         seed: Of order and augmentation.
-        epochs: Default the config's.
-        callbacks: Further Keras callbacks.
+        epochs: In all.
     """
     data = images.data
     how = Training(
         name,
         f"{name}-seed{seed}",
-        epochs or config.epochs,
+        epochs,
         config.batch,
         seed,
         metric="macro_f1",
@@ -271,56 +303,8 @@ def train_classifier(
         images.part("val"),
         how,
         run,
-        [restarts(config), *callbacks],
+        [restarts(config)],
     )
-
-
-def write_lite_pair(
-    model: Any, path: Path, images: Images, run: Run
-) -> tuple[LiteModel, LiteModel]:
-    """Convert to float32 and (calibrated on the training images) to int8, save, and read back.
-
-    Args:
-        model: The Keras model.
-        path: Without suffix; "-float32.tflite" and "-int8.tflite" are added.
-        images: The data.
-        run: Where progress is shown.
-    """
-    made = []
-    for recipe in ("float32", "int8"):
-        file = path.with_name(f"{path.name}-{recipe}.tflite")
-        with run.console.status(f"converting {path.name} to {recipe}"):
-            calibration = images.part("train")[0] if recipe == "int8" else None
-            to_litert(model, recipe, calibration).save(file)
-        made.append(replace(LiteModel.load(file), recipe=recipe))
-    return made[0], made[1]
-
-
-def compare_classifiers(
-    models: Mapping[str, Any], images: Images, config: ClassificationConfig, run: Run
-) -> tuple[Comparison, Table]:
-    """Measure models on the test images: the comparison, and the competition's score of each."""
-    with run.console.status("measuring every model on the test images"):
-        comparison = compare(
-            *models.values(),
-            data=images.part("test"),
-            names=list(models),
-            classes=images.classes,
-            threads=config.threads,
-        )
-    return comparison, score_table(comparison)
-
-
-def score_table(comparison: Comparison) -> Table:
-    """MACs, macro F1 and the score that the competition makes of them."""
-    table = Table(("model", "MACs", "macro F1", "score"), title="Score of the trash competition")
-    for row in comparison.rows:
-        f1 = row.quality["macro_f1"]
-        score = "–" if row.macs is None else f"{trash_score(row.macs, f1):.4f}"
-        table.add(row.name, "–" if row.macs is None else f"{row.macs:,}", f"{f1:.4f}", score)
-    table.note("lower is better: MACs / 13,878,369, plus 1 - F1 / 0.8367 (half of it where it is")
-    table.note("negative; 1 where F1 is below 0.5)")
-    return table
 
 
 CLASSIFIER_SMOKE: dict[str, Any] = {

@@ -125,7 +125,7 @@ def read_card(path: str | Path) -> ModelCard | None:
 
 
 def input_shape_of(model: Any) -> tuple[int, int, int]:
-    """(height, width, channels) of the input of a segmentation model.
+    """(height, width, channels) of the input of a model of images.
 
     Raises:
         DataError: The model takes something else than one image of fixed size.
@@ -140,14 +140,35 @@ def input_shape_of(model: Any) -> tuple[int, int, int]:
     return shapes[0]
 
 
-def test_patches(model: Any, card: ModelCard | None, config: Config) -> tuple[Patches, Any]:
-    """Test patches of the data set as the model takes them, and the classes."""
-    height, width, channels = input_shape_of(model)
+def square_side_of(model: Any) -> int:
+    """Side of the square image that a model takes.
+
+    Raises:
+        DataError: The model takes something else.
+    """
+    height, width, _ = input_shape_of(model)
     if height != width:
         raise DataError("MODEL", f"its input is {height}x{width}", "give a model of square input")
+    return height
+
+
+def check_classes(model: Any, classes: int, what: str, fix: str) -> None:
+    """Refuse a model file of other classes than the data's.
+
+    Raises:
+        ConfigError: It has others.
+    """
+    shape = model.outputs[0].shape if isinstance(model, LiteModel) else model.output_shape
+    if shape[-1] != classes:
+        raise ConfigError(what, f"it has {shape[-1]} classes, and the data {classes}", fix)
+
+
+def test_patches(model: Any, card: ModelCard | None, config: Config) -> tuple[Patches, Any]:
+    """Test patches of the data set as the model takes them, and the classes."""
+    side, (*_, channels) = square_side_of(model), input_shape_of(model)
     loaded = load_segmentation(
         config.data,
-        patch=height,
+        patch=side,
         scaling=config.scaling or (card.scaling if card else "minmax"),
         palette=card.palette if card else None,
         tolerance=config.color_tolerance,

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 
+from experiments.seeds import seed_file
 from experiments.segmentation import SegmentationConfig
 from tfcompress.compare import Comparison, compare
 from tfcompress.data.folder import SegmentationData
 from tfcompress.quantization.litert import LiteModel, to_litert
 from tfcompress.quantization.recipes import RECIPES
 from tfcompress.reporting.run import Run
+
+FORMATS = ("float32", "int8")
 
 
 @dataclass(frozen=True)
@@ -50,6 +54,37 @@ def write_lite(
             calibration_samples_at_most=calibration_samples,
         ).save(file.path)
     return replace(LiteModel.load(file.path), recipe=file.recipe)
+
+
+def write_formats(
+    run: Run,
+    seed: int,
+    data: SegmentationData,
+    names: Mapping[str, str],
+    recipes: Callable[[str], Sequence[str]] = lambda name: FORMATS,
+    sparse: Callable[[str], bool] = lambda name: False,
+) -> dict[str, LiteModel]:
+    """Load a seed's saved U-Nets and write each in its number formats.
+
+    Args:
+        run: Where they are.
+        seed: Of the U-Nets.
+        data: To calibrate on.
+        names: Title of each U-Net, by the name of its file.
+        recipes: Formats of a U-Net, by name.
+        sparse: Whether its zeros are stored sparsely, by name.
+
+    Returns:
+        By "title format", in order.
+    """
+    files = {}
+    for name, title in names.items():
+        model = keras.saving.load_model(seed_file(run, seed, name))
+        for recipe in recipes(name):
+            path = seed_file(run, seed, f"{name}-{recipe}", ".tflite")
+            file = LiteFile(title, path, model, recipe, sparse(name))
+            files[f"{title} {recipe}"] = write_lite(file, data, run)
+    return files
 
 
 def compare_lite(

@@ -9,7 +9,9 @@ measured on the test images.
 from tfcompress import startup  # noqa: F401  (first: TensorFlow without its messages)
 
 # isort: split
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,17 +22,22 @@ from experiments.classification import (
     ClassificationConfig,
     Images,
     build_classifier,
-    compare_classifiers,
     compile_classifier,
     load_images,
     train_classifier,
-    write_lite_pair,
+    write_card,
 )
-from experiments.evaluate_model import load_model_file
+from experiments.classifier_files import (
+    F1_AND_LOSS,
+    classifier_section,
+    compare_classifiers,
+    write_formats,
+)
+from experiments.evaluate_model import check_classes, load_model_file
+from experiments.run_report import already_finished, finish, history_section
 from experiments.seeds import seed_file, seeds_table
-from experiments.trash_train import classifier_section, history_section, write_card
-from experiments.unet_train import already_finished, finish
 from tfcompress.cli import compared, run_experiment
+from tfcompress.compare import Comparison
 from tfcompress.distillation.distiller import Distiller
 from tfcompress.distillation.objectives import Decoupled, SoftTargets
 from tfcompress.errors import ConfigError
@@ -39,6 +46,7 @@ from tfcompress.factorization.factorize import factorize, plan_factorization
 from tfcompress.graph.saving import save_plain
 from tfcompress.reporting.page import Section, write_page
 from tfcompress.reporting.run import Run, environment, open_run
+from tfcompress.reporting.tables import Table
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,27 +83,59 @@ class Config(ClassificationConfig):
         return kind(self.temperature, weight=self.soft_weight)
 
 
+@dataclass(frozen=True)
+class School:
+    """What every training of a run shares.
+
+    Attributes:
+        config: The experiment's.
+        images: The data.
+        run: Where models and checkpoints go.
+        histories: Of each model by name, first seed; grows.
+    """
+
+    config: Config
+    images: Images
+    run: Run
+    histories: dict[str, list[dict[str, float]]] = field(default_factory=dict)
+
+    def train(
+        self, name: str, seed: int, build: Callable[[], Any], epochs: int, teacher: Any = None
+    ) -> Any:
+        """Train a model, under a teacher if there is one; what its file then holds.
+
+        A training that is finished gives its best weights and its history back.
+        """
+        keras.utils.set_random_seed(seed)
+        model = trainer = build()
+        if teacher is not None:
+            share = self.config.soft_weight
+            trainer = Distiller(teacher, model, self.config.objective(), task_weight=1 - share)
+        compile_classifier(trainer, self.config)
+        history = train_classifier(trainer, self.config, self.images, self.run, name, seed, epochs)
+        self.histories.setdefault(name, history)
+        path = seed_file(self.run, seed, name)
+        save_plain(model, path, training_state=False)
+        return keras.saving.load_model(path)
+
+
 def main(config: Config) -> dict[str, Any]:
     """Teach, factor, convert, compare; the metrics."""
     run = open_run(config.root, "trash-distill", config.run, compared(config), config.resume)
     if run.finished:
         return already_finished(run)
-    images = load_images(config, run)
+    images = load_images(config, run, config.teacher)
     write_card(run, images, config)
-    histories: dict[str, list[dict[str, float]]] = {}
-    teacher = _teacher(config, images, run, histories)
+    school = School(config, images, run)
+    teacher = _teacher(school)
     comparisons = []
     for seed in config.seeds:
-        models = {
-            name: _student(name, seed, teacher, config, images, run, histories)
-            for name in ("plain", "distilled")
-        }
-        files = _files(models, seed, images, run)
-        comparisons.append(compare_classifiers(files, images, config, run)[0])
+        students = _students(school, seed, teacher)
+        comparisons.append(_measured(school, students, seed)[0])
     seed = config.seeds[0]
-    finished, plan = _factored(seed, teacher, config, images, run, histories)
-    all_files = _files({"teacher": teacher, **finished}, seed, images, run)
-    comparison, scores = compare_classifiers(all_files, images, config, run)
+    models, plan = _factored(school, seed, teacher)
+    comparison, scores = _measured(school, {"teacher": teacher, **models}, seed)
+    histories = school.histories
     run.write_history([{"model": name, **row} for name, rows in histories.items() for row in rows])
     over_seeds = []
     if len(config.seeds) > 1:
@@ -113,7 +153,7 @@ def main(config: Config) -> dict[str, Any]:
         [
             classifier_section(run, comparison, scores),
             *(Section("Over seeds", tables=(table,)) for table in over_seeds),
-            history_section(run, histories),
+            history_section(run, histories, metrics=F1_AND_LOSS),
             Section("Factorization", tables=(plan.table(),)),
         ],
         compared(config),
@@ -124,101 +164,46 @@ def main(config: Config) -> dict[str, Any]:
     return finish(run, comparison, more)
 
 
-def _teacher(config: Config, images: Images, run: Run, histories: dict[str, Any]) -> Any:
+def _teacher(school: School) -> Any:
     """The teacher from its file, or trained."""
+    config, classes = school.config, len(school.images.classes)
     if config.teacher:
         teacher = load_model_file(config.teacher)
-        if teacher.output_shape[-1] != len(images.classes):
-            raise ConfigError(
-                "teacher",
-                f"it has {teacher.output_shape[-1]} classes, the data {len(images.classes)}",
-                "use a teacher of this data",
-            )
+        check_classes(teacher, classes, "teacher", "use a teacher of this data")
         return teacher
     wide = replace(config, scale=config.teacher_scale, truncate=False, pretrained="", freeze=False)
-    path = run.path("teacher.keras")
-    if not path.is_file():
-        keras.utils.set_random_seed(0)
-        model = build_classifier(wide, len(images.classes))
-        compile_classifier(model, wide)
-        histories["teacher"] = train_classifier(
-            model, wide, images, run, "teacher", 0, config.teacher_epochs
-        )
-        save_plain(model, path, training_state=False)
-    return keras.saving.load_model(path)
+    build = partial(build_classifier, wide, classes)
+    return school.train("teacher", 0, build, config.teacher_epochs)
 
 
-def _student(
-    name: str,
-    seed: int,
-    teacher: Any,
-    config: Config,
-    images: Images,
-    run: Run,
-    histories: dict[str, Any],
-) -> Any:
-    """A student, trained alone ("plain") or taught ("distilled"); both start alike."""
-    path = seed_file(run, seed, name)
-    if not path.is_file():
-        keras.utils.set_random_seed(seed)
-        student = build_classifier(config, len(images.classes))
-        history = _trained(student, name, seed, teacher, config, images, run, config.epochs)
-        if seed == config.seeds[0]:
-            histories[name] = history
-        save_plain(student, path, training_state=False)
-    return keras.saving.load_model(path)
+def _students(school: School, seed: int, teacher: Any) -> dict[str, Any]:
+    """The student trained alone and taught; both start alike."""
+    build = partial(build_classifier, school.config, len(school.images.classes))
+    epochs = school.config.epochs
+    return {
+        "plain": school.train("plain", seed, build, epochs),
+        "distilled": school.train("distilled", seed, build, epochs, teacher),
+    }
 
 
-def _trained(
-    student: Any,
-    name: str,
-    seed: int,
-    teacher: Any,
-    config: Config,
-    images: Images,
-    run: Run,
-    epochs: int,
-) -> list[dict[str, float]]:
-    """Train a student, under the teacher if its name says so; the history."""
-    trainer = student
-    if name in ("distilled", "both"):
-        trainer = Distiller(
-            teacher, student, config.objective(), task_weight=1 - config.soft_weight
-        )
-    compile_classifier(trainer, config)
-    return train_classifier(trainer, config, images, run, name, seed, epochs)
-
-
-def _factored(
-    seed: int, teacher: Any, config: Config, images: Images, run: Run, histories: dict[str, Any]
-) -> tuple[dict[str, Any], FactorPlan]:
-    """Students of a seed, as they are and factored; and the plan of the one that was not taught."""
+def _factored(school: School, seed: int, teacher: Any) -> tuple[dict[str, Any], FactorPlan]:
+    """A seed's students, as they are and factored; and the plan of the one that was not taught."""
+    config = school.config
     models: dict[str, Any] = {}
     plans = []
-    for source, name in (("plain", "factored"), ("distilled", "both")):
-        models[source] = keras.saving.load_model(seed_file(run, seed, source))
-        plan = plan_factorization(models[source], by="macs", value=config.factor_macs)
-        plans.append(plan)
-        path = seed_file(run, seed, name)
-        if not path.is_file():
-            small = factorize(models[source], plan)
-            epochs = config.tune_epochs
-            histories[name] = _trained(small, name, seed, teacher, config, images, run, epochs)
-            save_plain(small, path, training_state=False)
-        models[name] = keras.saving.load_model(path)
+    for source, name, by in (("plain", "factored", None), ("distilled", "both", teacher)):
+        models[source] = keras.saving.load_model(seed_file(school.run, seed, source))
+        plans.append(plan_factorization(models[source], by="macs", value=config.factor_macs))
+        build = partial(factorize, models[source], plans[-1])
+        models[name] = school.train(name, seed, build, config.tune_epochs, by)
     return models, plans[0]
 
 
-def _files(models: dict[str, Any], seed: int, images: Images, run: Run) -> dict[str, Any]:
-    """LiteRT files of models, by title."""
-    files = {}
-    for name, model in models.items():
-        stem = run.path(f"{name}-seed{seed}")
-        for recipe, lite in zip(
-            ("float32", "int8"), write_lite_pair(model, stem, images, run), strict=True
-        ):
-            files[f"{name} {recipe}"] = lite
-    return files
+def _measured(school: School, models: dict[str, Any], seed: int) -> tuple[Comparison, Table]:
+    """Write, read back and measure the files of models."""
+    files = write_formats(models, school.images, school.run, seed)
+    with school.run.console.status("measuring every file on the test images"):
+        return compare_classifiers(files, school.images, school.config)
 
 
 SMOKE = {**CLASSIFIER_SMOKE, "teacher_epochs": 1, "tune_epochs": 1, "teacher_scale": 0.5}

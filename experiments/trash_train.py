@@ -7,7 +7,7 @@ report, with the competition's score of MACs and F1, is made on the test images.
 from tfcompress import startup  # noqa: F401  (first: TensorFlow without its messages)
 
 # isort: split
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import keras
@@ -17,23 +17,25 @@ from experiments.classification import (
     ClassificationConfig,
     Images,
     build_classifier,
-    compare_classifiers,
     compile_classifier,
     load_images,
     train_classifier,
-    write_lite_pair,
+    write_card,
 )
-from experiments.unet_train import already_finished, finish
+from experiments.classifier_files import (
+    F1_AND_LOSS,
+    classifier_section,
+    compare_classifiers,
+    write_formats,
+)
+from experiments.run_report import already_finished, finish, history_section
 from tfcompress.cli import compared, run_experiment
-from tfcompress.compare import Comparison, predict
+from tfcompress.compare import predict
 from tfcompress.evaluation.cost import count_cost
 from tfcompress.graph.saving import save_plain
 from tfcompress.reporting.page import Section, write_page
-from tfcompress.reporting.plots import plot_history, plot_tradeoff, save_figure
-from tfcompress.reporting.run import Run, environment, open_run
+from tfcompress.reporting.run import environment, open_run
 from tfcompress.reporting.tables import Table
-
-CARD_NAME = "classifier_card.json"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,13 +56,13 @@ def main(config: Config) -> dict[str, Any]:
     compile_classifier(model, config)
     cost = count_cost(model)
     run.print(f"ShuffleNetV2 x{config.scale}: {cost.parameters:,} weights, {cost.macs:,} MACs")
-    history = train_classifier(model, config, images, run, "classifier", seed)
+    history = train_classifier(model, config, images, run, "classifier", seed, config.epochs)
     run.write_history(history)
     save_plain(model, run.path("model.keras"), training_state=False)
     finished = keras.saving.load_model(run.path("model.keras"))
-    pair = write_lite_pair(finished, run.path("model"), images, run)
-    models = dict(zip(("float32", "int8"), pair, strict=True))
-    comparison, scores = compare_classifiers(models, images, config, run)
+    files = write_formats({"model": finished}, images, run)
+    with run.console.status("measuring every file on the test images"):
+        comparison, scores = compare_classifiers(files, images, config)
     confusion = confusion_table(images, predict(finished, images.part("test")[0]))
     write_page(
         run.path("report.html"),
@@ -69,7 +71,7 @@ def main(config: Config) -> dict[str, Any]:
         "images that neither training nor model choice has seen.",
         [
             classifier_section(run, comparison, scores),
-            history_section(run, {"classifier": history}),
+            history_section(run, {"classifier": history}, metrics=F1_AND_LOSS),
             Section("Which class is taken for which", tables=(confusion,)),
             Section("Cost of each layer", tables=(count_cost(finished).table(),)),
         ],
@@ -78,41 +80,6 @@ def main(config: Config) -> dict[str, Any]:
     )
     run.print(comparison.table(), scores)
     return finish(run, comparison, {})
-
-
-def write_card(run: Run, images: Images, config: ClassificationConfig) -> None:
-    """What one has to know to feed the models of a run."""
-    run.write_json(
-        CARD_NAME,
-        {
-            "classes": list(images.classes),
-            "side": config.side,
-            "normalization": asdict(images.normalization),
-        },
-    )
-
-
-def classifier_section(run: Run, comparison: Comparison, scores: Table) -> Section:
-    """The comparison and the scores, as a report section."""
-    points = [
-        (row.name, float(row.macs), row.quality["macro_f1"]) for row in comparison.rows if row.macs
-    ]
-    path = save_figure(
-        plot_tradeoff(points, "multiply-accumulates", "macro F1"),
-        run.path("plots", "f1_against_macs.png"),
-    )
-    pictures = (("Macro F1 against multiply-accumulates", path),)
-    return Section("Comparison", tables=(comparison.table(), scores), pictures=pictures)
-
-
-def history_section(run: Run, histories: dict[str, list[dict[str, float]]]) -> Section:
-    """F1 and loss against the epoch, as a report section."""
-    pictures = []
-    for metric, title in (("macro_f1", "macro F1"), ("loss", "loss")):
-        figure = plot_history(histories, metric, title)
-        path = save_figure(figure, run.path("plots", f"{metric}.png"))
-        pictures.append((f"{title} against epoch, training and validation", path))
-    return Section("Training", pictures=tuple(pictures))
 
 
 def confusion_table(images: Images, output: Any) -> Table:

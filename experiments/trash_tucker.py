@@ -1,7 +1,8 @@
 """make trash-tucker: Tucker-2 and SVD factors in a classifier, planned, measured, tuned.
 
 MODEL is a `.keras` classifier of trash-train, DATA the images it was trained on. The plan says what
-each layer's factors cost and lose; MEASURE keeps those that are measured to be faster in LiteRT.
+each layer's factors cost and lose; `--measure` keeps those that are measured to be faster in
+LiteRT.
 """
 
 from tfcompress import startup  # noqa: F401  (first: TensorFlow without its messages)
@@ -16,17 +17,21 @@ import keras
 from experiments.classification import (
     ClassificationConfig,
     Images,
-    compare_classifiers,
     compile_classifier,
     load_images,
     train_classifier,
-    write_lite_pair,
+    write_card,
 )
-from experiments.evaluate_model import input_shape_of, load_model_file
+from experiments.classifier_files import (
+    F1_AND_LOSS,
+    classifier_section,
+    compare_classifiers,
+    write_formats,
+)
+from experiments.evaluate_model import check_classes, load_model_file, square_side_of
+from experiments.run_report import already_finished, finish, history_section
 from experiments.smoke_model import SMOKE_MODEL
 from experiments.trash_score import smoke_classifier
-from experiments.trash_train import classifier_section, history_section, write_card
-from experiments.unet_train import already_finished, finish
 from tfcompress.cli import compared, run_experiment
 from tfcompress.errors import ConfigError
 from tfcompress.evaluation.latency import measure_latency
@@ -60,32 +65,21 @@ def main(config: Config) -> dict[str, Any]:
     """Plan, factor, tune, convert, compare; the metrics."""
     if config.model == SMOKE_MODEL:
         config = smoke_classifier(config)
-    run = open_run(config.root, "trash-tucker", config.run, compared(config), config.resume)
-    if run.finished:
-        return already_finished(run)
     model = load_model_file(config.model)
     if not isinstance(model, keras.Model):
         raise ConfigError("MODEL", f"{config.model} is no Keras 3 model", "give a .keras file")
-    height, width, _ = input_shape_of(model)
-    if height != width:
-        raise ConfigError("MODEL", f"its input is {height}x{width}", "give a model of square input")
-    config = replace(config, side=height)
-    images = load_images(config, run)
-    if model.output_shape[-1] != len(images.classes):
-        raise ConfigError(
-            "DATA",
-            f"it has {len(images.classes)} classes, and the model {model.output_shape[-1]}",
-            "use the data that the model was trained for",
-        )
+    config = replace(config, side=square_side_of(model))
+    run = open_run(config.root, "trash-tucker", config.run, compared(config), config.resume)
+    if run.finished:
+        return already_finished(run)
+    images = load_images(config, run, config.model)
+    check_classes(model, len(images.classes), "MODEL", "use the data that it was trained for")
     write_card(run, images, config)
     plan = _plan(model, config, run)
     history, small = _tuned(model, plan, config, images, run)
-    files = {}
-    for name, source in (("as it was", model), ("factored", small)):
-        stem = run.path("factored" if name == "factored" else "original")
-        pair = write_lite_pair(source, stem, images, run)
-        files.update(zip((f"{name} float32", f"{name} int8"), pair, strict=True))
-    comparison, scores = compare_classifiers(files, images, config, run)
+    files = write_formats({"original": model, "factored": small}, images, run)
+    with run.console.status("measuring every file on the test images"):
+        comparison, scores = compare_classifiers(files, images, config)
     run.write_history(history)
     write_page(
         run.path("report.html"),
@@ -96,7 +90,7 @@ def main(config: Config) -> dict[str, Any]:
         [
             classifier_section(run, comparison, scores),
             Section("Factorization", tables=(plan.table(),)),
-            history_section(run, {"factored": history}),
+            history_section(run, {"factored": history}, metrics=F1_AND_LOSS),
         ],
         compared(config),
         environment(),

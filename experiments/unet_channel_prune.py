@@ -18,7 +18,8 @@ import keras
 import numpy as np
 from rich.progress import Progress
 
-from experiments.lite_files import LiteFile, compare_lite, write_lite
+from experiments.lite_files import FORMATS, compare_lite, write_formats
+from experiments.run_report import already_finished, finish, history_section
 from experiments.seeds import seed_file, seeds_table
 from experiments.segmentation import (
     CARD_NAME,
@@ -30,7 +31,6 @@ from experiments.segmentation import (
     load_data,
     prediction_section,
 )
-from experiments.unet_train import already_finished, finish, history_section
 from experiments.unet_variants import History, Rounds, train_pruned, train_whole
 from tfcompress.cli import compared, run_experiment
 from tfcompress.compare import Comparison
@@ -206,15 +206,11 @@ def _measure(
 ) -> Outcome:
     """Load the saved U-Nets, convert them, and measure the finished files."""
     titles = {"dense": "dense", **{v.slug: v.title for v in variants_of(config)}}
-    pruned = {v.slug for v in variants_of(config) if v.kind == "pruned"}
-    lite, names = [], []
-    for slug, title in titles.items():
-        model = keras.saving.load_model(seed_file(run, seed, slug))
-        for recipe in ("float32", "int8") if slug == "dense" or slug in pruned else ("float32",):
-            path = seed_file(run, seed, f"{slug}-{recipe}", ".tflite")
-            lite.append(write_lite(LiteFile(title, path, model, recipe), data, run))
-            names.append(f"{title} {recipe}")
-    outputs, comparison = compare_lite(lite, names, config, data, run)
+    both = {"dense", *(v.slug for v in variants_of(config) if v.kind == "pruned")}
+    files = write_formats(
+        run, seed, data, titles, lambda slug: FORMATS if slug in both else FORMATS[:1]
+    )
+    outputs, comparison = compare_lite(list(files.values()), list(files), config, data, run)
     return Outcome(outputs, comparison, plans, histories)
 
 

@@ -18,8 +18,9 @@ from typing import Any
 import keras
 import numpy as np
 
-from experiments.evaluate_model import load_model_file
-from experiments.lite_files import LiteFile, compare_lite, write_lite
+from experiments.evaluate_model import check_classes, load_model_file
+from experiments.lite_files import compare_lite, write_formats
+from experiments.run_report import already_finished, finish, history_section
 from experiments.seeds import seed_file, seeds_table
 from experiments.segmentation import (
     CARD_NAME,
@@ -31,8 +32,8 @@ from experiments.segmentation import (
     load_data,
     prediction_section,
 )
-from experiments.unet_train import already_finished, finish, history_section
 from experiments.unet_variants import History, Rounds, train_pruned, train_whole
+from models.backbones import segmentation_model
 from tfcompress.cli import compared, run_experiment
 from tfcompress.compare import Comparison
 from tfcompress.data.folder import SegmentationData
@@ -112,14 +113,12 @@ def main(config: Config) -> dict[str, Any]:
     plan_channels(build_model(config, data), config.pruning())  # what is out of reach shows now
     run.write_json(CARD_NAME, asdict(card_of(config, data)))
     outside = _outside_teacher(config, data, run)
-    comparisons: list[Comparison] = []
-    first: tuple[dict[str, np.ndarray], dict[str, History]] | None = None
+    results = []
     for seed in config.seeds:
         histories = _train(config, run, data, seed, outside)
-        outputs, comparison = _measure(config, run, data, seed)
-        comparisons.append(comparison)
-        first = first or (outputs, histories)
-    outputs, histories = first or ({}, {})
+        results.append((histories, *_measure(config, run, data, seed)))
+    histories, outputs, _ = results[0]
+    comparisons = [comparison for *_, comparison in results]
     run.write_history([{"model": name, **row} for name, rows in histories.items() for row in rows])
     tables = [_recovered(config, comparisons)]
     if len(comparisons) > 1:
@@ -153,12 +152,7 @@ def _outside_teacher(config: Config, data: SegmentationData, run: Run) -> Any | 
     """A teacher that is no U-Net of this run; None: the dense one of each seed teaches."""
     if config.teacher:
         teacher = load_model_file(config.teacher)
-        if teacher.output_shape[-1] != len(data.palette):
-            raise ConfigError(
-                "teacher",
-                f"it has {teacher.output_shape[-1]} classes, the data {len(data.palette)}",
-                "use a teacher of this data",
-            )
+        check_classes(teacher, len(data.palette), "teacher", "use a teacher of this data")
         return teacher
     if not config.teacher_backbone:
         return None
@@ -169,20 +163,9 @@ def _outside_teacher(config: Config, data: SegmentationData, run: Run) -> Any | 
 
 def _on_backbone(config: Config, data: SegmentationData) -> Any:
     """A segmentation_models U-Net with new weights."""
-    import os
-
-    os.environ.setdefault("SM_FRAMEWORK", "tf.keras")
-    import segmentation_models
-
     shape = (config.patch, config.patch, data.train.images.shape[-1])
     try:
-        return segmentation_models.Unet(
-            config.teacher_backbone,
-            input_shape=shape,
-            classes=len(data.palette),
-            activation="softmax",
-            encoder_weights=None,
-        )
+        return segmentation_model("Unet", config.teacher_backbone, shape, len(data.palette))
     except ValueError as error:
         raise ConfigError(
             "teacher_backbone", str(error)[:300], "use a backbone of segmentation_models"
@@ -194,7 +177,9 @@ def _train(
 ) -> dict[str, History]:
     build = partial(build_model, config, data)
     histories = {"dense": train_whole("dense", build, config, data, run, seed, config.dense_epochs)}
-    teacher = outside or keras.saving.load_model(seed_file(run, seed, "dense"))
+    teacher = (
+        outside if outside is not None else keras.saving.load_model(seed_file(run, seed, "dense"))
+    )
     rounds = Rounds(f"dense-seed{seed}", config.dense_epochs, config.dense_epochs, 1)
 
     def taught(student: Any) -> Any:
@@ -212,14 +197,8 @@ def _measure(
     config: Config, run: Run, data: SegmentationData, seed: int
 ) -> tuple[dict[str, np.ndarray], Comparison]:
     """Load the saved U-Nets, convert them, and measure the finished files."""
-    lite, names = [], []
-    for name in ("dense", ALONE, TAUGHT):
-        model = keras.saving.load_model(seed_file(run, seed, name))
-        for recipe in ("float32", "int8"):
-            path = seed_file(run, seed, f"{name}-{recipe}", ".tflite")
-            lite.append(write_lite(LiteFile(name, path, model, recipe), data, run))
-            names.append(f"{name} {recipe}")
-    return compare_lite(lite, names, config, data, run)
+    files = write_formats(run, seed, data, {name: name for name in ("dense", ALONE, TAUGHT)})
+    return compare_lite(list(files.values()), list(files), config, data, run)
 
 
 def _recovered(config: Config, comparisons: list[Comparison]) -> Table:

@@ -16,6 +16,7 @@ import numpy as np
 
 from experiments.evaluate_model import input_shape_of, load_model_file, read_card
 from experiments.lite_files import LiteFile, compare_lite, write_lite
+from experiments.run_report import already_finished, finish
 from experiments.segmentation import (
     CARD_NAME,
     SMOKE,
@@ -25,7 +26,7 @@ from experiments.segmentation import (
     load_data,
     prediction_section,
 )
-from experiments.unet_train import already_finished, finish, train_unet
+from experiments.unet_train import train_unet
 from tfcompress.cli import compared, run_experiment
 from tfcompress.compare import predict
 from tfcompress.errors import ConfigError

@@ -18,6 +18,7 @@ import keras
 import numpy as np
 
 from experiments.lite_files import LiteFile, compare_lite, write_lite
+from experiments.run_report import already_finished, finish, history_section
 from experiments.seeds import seed_file, seeds_table
 from experiments.segmentation import (
     CARD_NAME,
@@ -32,7 +33,6 @@ from experiments.segmentation import (
     prediction_section,
 )
 from experiments.training import BRANCH, Training, train
-from experiments.unet_train import already_finished, finish, history_section
 from experiments.unet_variants import Rounds, train_pruned, train_whole
 from tfcompress.cli import compared, run_experiment
 from tfcompress.compare import Comparison, predict

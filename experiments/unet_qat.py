@@ -16,8 +16,9 @@ from typing import Any, Literal
 import keras
 
 from experiments import unet_level_prune
-from experiments.evaluate_model import load_model_file
+from experiments.evaluate_model import check_classes, load_model_file
 from experiments.lite_files import LiteFile, compare_lite, write_lite
+from experiments.run_report import already_finished, finish
 from experiments.seeds import seed_file
 from experiments.segmentation import (
     CARD_NAME,
@@ -27,7 +28,6 @@ from experiments.segmentation import (
     prediction_section,
 )
 from experiments.twin_fit import TwinTraining, fit_twin
-from experiments.unet_train import already_finished, finish
 from tfcompress.cli import compared, run_experiment
 from tfcompress.data.folder import SegmentationData
 from tfcompress.errors import ConfigError
@@ -165,13 +165,7 @@ def _models(config: Config, run: Run, data: SegmentationData) -> dict[str, Any]:
         unet_level_prune.train_all(config, run, data, seed)
         paths = {name: seed_file(run, seed, name) for name in _SOURCES}
     models = {name: load_model_file(str(path)) for name, path in paths.items()}
-    classes = models["dense"].output_shape[-1]
-    if classes != len(data.palette):
-        raise ConfigError(
-            "from_run",
-            f"its U-Nets have {classes} classes, and the data {len(data.palette)}",
-            "use the data of that run",
-        )
+    check_classes(models["dense"], len(data.palette), "from_run", "use the data of that run")
     shape = models["dense"].input_shape[1:]
     if tuple(shape) != tuple(data.train.images.shape[1:]):
         raise ConfigError(

@@ -17,7 +17,8 @@ import keras
 import numpy as np
 
 from experiments import unet_level_prune
-from experiments.lite_files import LiteFile, compare_lite, write_lite
+from experiments.lite_files import compare_lite, write_formats
+from experiments.run_report import already_finished, finish, history_section
 from experiments.seeds import seed_file
 from experiments.segmentation import (
     CARD_NAME,
@@ -30,7 +31,6 @@ from experiments.segmentation import (
 )
 from experiments.training import BRANCH
 from experiments.twin_fit import TwinTraining, fit_twin
-from experiments.unet_train import already_finished, finish, history_section
 from tfcompress.cli import compared, run_experiment
 from tfcompress.data.folder import SegmentationData
 from tfcompress.errors import ConfigError
@@ -79,15 +79,10 @@ def main(config: Config) -> dict[str, Any]:
     histories = unet_level_prune.train_all(config, run, data, seed)
     histories["tfmot"] = _train_tfmot(config, run, data, seed, schedule)
     names = {"dense": "dense", "pruned": "LevelPruner", "tfmot": "TFMOT"}
-    lite, titles = [], []
-    for name, title in names.items():
-        model = keras.saving.load_model(seed_file(run, seed, name))
-        for recipe in ("float32", "int8"):
-            path = seed_file(run, seed, f"{name}-{recipe}", ".tflite")
-            sparse = config.sparse_encoding and name != "dense"
-            lite.append(write_lite(LiteFile(title, path, model, recipe, sparse), data, run))
-            titles.append(f"{title} {recipe}")
-    outputs, comparison = compare_lite(lite, titles, config, data, run)
+    files = write_formats(
+        run, seed, data, names, sparse=lambda name: config.sparse_encoding and name != "dense"
+    )
+    outputs, comparison = compare_lite(list(files.values()), list(files), config, data, run)
     times = _times(histories, names)
     run.write_history([{"model": name, **row} for name, rows in histories.items() for row in rows])
     rows = {row.name: row for row in comparison.rows}

@@ -12,6 +12,7 @@ from typing import Any
 
 import keras
 
+from experiments.run_report import already_finished, finish, history_section
 from experiments.segmentation import (
     CARD_NAME,
     SMOKE,
@@ -31,7 +32,6 @@ from tfcompress.data.folder import SegmentationData
 from tfcompress.evaluation.cost import count_cost
 from tfcompress.graph.saving import save_plain
 from tfcompress.reporting.page import Section, write_page
-from tfcompress.reporting.plots import plot_history, save_figure
 from tfcompress.reporting.run import Run, environment, open_run
 
 
@@ -77,41 +77,6 @@ def train_unet(config: Config, run: Run, data: SegmentationData) -> Any:
     run.write_json("training.json", history)
     save_plain(model, run.path("model.keras"), training_state=False)
     return keras.saving.load_model(run.path("model.keras"))
-
-
-def finish(run: Run, comparison: Comparison, more: dict[str, Any]) -> dict[str, Any]:
-    """Write the metrics, say where everything is, close the run."""
-    metrics = {"comparison": comparison.to_dict(), **more}
-    run.finish(metrics)
-    files = [path.name for path in sorted(run.folder.iterdir()) if path.suffix in _ARTEFACTS]
-    run.print(f"in {run.folder}/: {', '.join(files)}", style="bold")
-    return metrics
-
-
-def already_finished(run: Run) -> dict[str, Any]:
-    """Say that there is nothing to do; the metrics that the run wrote."""
-    run.console.print(
-        f"{run.folder} is finished with this very configuration: nothing to do. "
-        "Choose another RUN to train again.",
-        highlight=False,
-    )
-    run.close()
-    return run.read_json("metrics.json")
-
-
-_ARTEFACTS = (".keras", ".tflite", ".html", ".json", ".csv")
-
-
-def history_section(
-    run: Run, histories: dict[str, list[dict[str, float]]], marks: dict[str, float] | None = None
-) -> Section:
-    """IoU and loss against the epoch, as a report section."""
-    pictures = []
-    for metric, title in (("mean_iou", "mean IoU"), ("loss", "loss")):
-        figure = plot_history(histories, metric, title, marks or {})
-        path = save_figure(figure, run.path("plots", f"{metric}.png"))
-        pictures.append((f"{title} against epoch, training and validation", path))
-    return Section("Training", pictures=tuple(pictures))
 
 
 def _write_report(

@@ -36,7 +36,7 @@ def shufflenet_v2(
 ) -> Any:
     """Build the network: 3x3 stem of stride 2, max pooling, stages of shuffled units, a Dense head.
 
-    Layers are named by place: "stem_conv", "stage2_1_left_depthwise", "stage3_4_point1", "conv5",
+    Layers are named by place: "stem", "stage2_1_left_depthwise", "stage3_4_point1", "conv5",
     "head".
 
     Args:
@@ -116,7 +116,7 @@ class _Builder:
             padding="valid" if strides > 1 else "same",
             use_bias=False,
             kernel_initializer="he_normal",
-            name=f"{name}_conv" if name == "stem" else name,
+            name=name,
         )(x)
         return self.layers.ReLU(name=f"{name}_relu")(self.norm(x, name))
 

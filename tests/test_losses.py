@@ -1,11 +1,10 @@
 """Dice and focal loss against `segmentation_models` and against numbers worked out by hand."""
 
-import os
-
 import keras
 import numpy as np
 import pytest
 
+from models.backbones import load_segmentation_models
 from tfcompress.errors import CompressionError, ConfigError, DataError
 from tfcompress.losses import (
     CategoricalFocalLoss,
@@ -21,16 +20,7 @@ LOSSES = [DiceLoss, CategoricalFocalLoss, DiceFocalLoss, MacroF1Loss, F1CrossEnt
 @pytest.fixture(scope="module")
 def reference():
     """segmentation_models on Keras 3."""
-    import tensorflow as tf
-
-    tf.keras.layers  # noqa: B018  (resolve tf.keras before anything may turn it)
-    before = os.environ.get("SM_FRAMEWORK")
-    os.environ["SM_FRAMEWORK"] = "tf.keras"
-    import segmentation_models
-
-    if before is None:
-        del os.environ["SM_FRAMEWORK"]
-    return segmentation_models
+    return load_segmentation_models()
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 from scipy.special import log_softmax, softmax
 
-from tests.distillation.test_distiller import X, Y, net
+from tests.distillation.tiny import X, Y, net
 from tfcompress.distillation.criterion import KLDistillation
 from tfcompress.errors import ConfigError, DataError
 

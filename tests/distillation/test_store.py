@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from tests.distillation.test_distiller import X, Y, feature_pair, net
+from tests.distillation.tiny import X, Y, feature_pair, net
 from tfcompress.distillation.distiller import Distiller
 from tfcompress.distillation.objectives import Hint, SoftTargets
 from tfcompress.distillation.store import store_teacher

@@ -1,38 +1,14 @@
 """Every experiment as a user starts it: a process of its own, on generated data."""
 
 import json
-import os
-import signal
-import subprocess
-import sys
-import time
-from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
 from PIL import Image
 
+from tests.experiments.processes import kill_when, run
 from tfcompress.quantization.litert import LiteModel
-
-ROOT = Path(__file__).resolve().parents[2]
-
-
-def start(module, *arguments):
-    return subprocess.Popen(
-        [sys.executable, "-m", f"experiments.{module}", *map(str, arguments)],
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-
-
-def run(module, *arguments, code=0):
-    process = start(module, *arguments)
-    output = process.communicate()[0]
-    assert process.returncode == code, output
-    return output
 
 
 def check_level_prune_run(folder, names=()):
@@ -136,14 +112,13 @@ def test_two_seeds_and_a_pattern(tmp_path):
 @pytest.mark.slow
 def test_unet_channel_prune_and_its_resume(tmp_path):
     folder = tmp_path / "unet-channel-prune" / "default"
-    process = start("unet_channel_prune", "--smoke", "--root", tmp_path)
-    deadline = time.monotonic() + 300
-    while not (folder / "checkpoints/macs50-seed0/round-01.keras").is_file():
-        assert process.poll() is None, process.communicate()[0]
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
+    kill_when(
+        lambda: (folder / "checkpoints/macs50-seed0/round-01.keras").is_file(),
+        "unet_channel_prune",
+        "--smoke",
+        "--root",
+        tmp_path,
+    )
     output = run("unet_channel_prune", "--smoke", "--root", tmp_path, "--resume")
     assert "dense    1/4" not in output, "the dense U-Net was trained again"
     assert "macs50: round 1" not in output, "the first round was done again"
@@ -176,14 +151,13 @@ def test_unet_channel_prune_and_its_resume(tmp_path):
 @pytest.mark.slow
 def test_unet_tfmot_prune_and_its_resume(tmp_path):
     folder = tmp_path / "unet-tfmot-prune" / "default"
-    process = start("unet_tfmot_prune", "--smoke", "--root", tmp_path)
-    deadline = time.monotonic() + 400
-    while len(list(folder.glob("checkpoints/tfmot-seed0/history.json"))) < 1:
-        assert process.poll() is None, process.communicate()[0]
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
+    kill_when(
+        lambda: (folder / "checkpoints/tfmot-seed0/history.json").is_file(),
+        "unet_tfmot_prune",
+        "--smoke",
+        "--root",
+        tmp_path,
+    )
     output = run("unet_tfmot_prune", "--smoke", "--root", tmp_path, "--resume")
     assert "its U-Nets are trained already" in output
     assert output.count("tfmot ") in (3, 4), "at most the epoch of the kill is done again"
@@ -207,15 +181,8 @@ def test_unet_qat_from_a_run_and_its_resume(tmp_path):
     flags = ("--smoke", "--root", tmp_path, "--from-run", source, "--data", tiles)
     flags = (*flags, "--qat-epochs", 3)
     folder = tmp_path / "unet-qat" / "default"
-    process = start("unet_qat", *flags)
-    deadline = time.monotonic() + 400
     history = folder / "checkpoints/dense-qat-seed0/history.json"
-    while not history.is_file():
-        assert process.poll() is None, process.communicate()[0]
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
+    kill_when(lambda: history.is_file(), "unet_qat", *flags)
     output = run("unet_qat", *flags, "--resume")
     again = [line for line in output.splitlines() if line.startswith("QAT ")]
     assert len(again) in (2, 3), "at most the epoch of the kill is done again"
@@ -271,14 +238,7 @@ def masks_in(folder):
 def test_killed_and_resumed(tmp_path, moment):
     arguments = ("--smoke", "--root", tmp_path, "--epochs", "6", "--sparse-epoch", "4")
     folder = tmp_path / "unet-level-prune" / "default"
-    process = start("unet_level_prune", *arguments)
-    deadline = time.monotonic() + 300
-    while not MOMENTS[moment](folder):
-        assert process.poll() is None, process.communicate()[0]
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
+    kill_when(lambda: MOMENTS[moment](folder), "unet_level_prune", *arguments)
     before = masks_in(folder) if moment == "pruning" else {}
 
     assert "it is unfinished" in run("unet_level_prune", *arguments, code=2)
@@ -326,65 +286,6 @@ def test_bad_input_is_one_clear_error(tmp_path, name):
     assert "Fix: " in output or "use multiples of 16" in output
     assert "Traceback" not in output
     assert not list((tmp_path / "runs").rglob("*.keras"))
-
-
-@pytest.mark.slow
-def test_trash_train_score_and_tucker(tmp_path):
-    run("trash_train", "--smoke", "--root", tmp_path, "--run", "smoke")
-    folder = tmp_path / "trash-train" / "smoke"
-    metrics = json.loads((folder / "metrics.json").read_text())
-    rows = metrics["comparison"]["rows"]
-    assert [row["name"] for row in rows] == ["float32", "int8"]
-    assert {row["macs"] for row in rows} == {494_496}
-    assert rows[1]["size_bytes"] < 0.7 * rows[0]["size_bytes"]
-    assert "Which class is taken for which" in (folder / "report.html").read_text()
-    again = run("trash_train", "--smoke", "--root", tmp_path, "--run", "smoke")
-    assert "nothing to do" in again
-    output = run("trash_score", "--smoke", "--root", tmp_path, "--json", tmp_path / "score.json")
-    assert "Score of the trash competition" in output
-    scored = json.loads((tmp_path / "score.json").read_text())["rows"][0]
-    assert scored["macs"] == 494_496
-    # The Keras file scores as its float32 conversion does, up to rounding.
-    assert scored["quality"]["macro_f1"] == pytest.approx(rows[0]["quality"]["macro_f1"], abs=0.02)
-    output = run("trash_tucker", "--smoke", "--root", tmp_path)
-    metrics = json.loads((tmp_path / "trash-tucker/default/metrics.json").read_text())
-    plan = metrics["factorization"]
-    assert 0.65 < plan["macs_after"] / plan["macs_before"] <= 0.7
-    macs = [row["macs"] for row in metrics["comparison"]["rows"]]
-    assert macs == [494_496, 494_496, plan["macs_after"], plan["macs_after"]]
-    missing = run("trash_score", "--model", folder / "model.keras", code=2)
-    assert "give the folder of class folders" in missing.replace("\n", " ")
-
-
-@pytest.mark.slow
-def test_trash_distill_and_its_resume(tmp_path):
-    folder = tmp_path / "trash-distill" / "default"
-    process = start("trash_distill", "--smoke", "--root", tmp_path)
-    deadline = time.monotonic() + 600
-    while not list(folder.glob("checkpoints/distilled-seed0/epoch-0001")):
-        assert process.poll() is None, process.communicate()[0]
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
-    output = run("trash_distill", "--smoke", "--root", tmp_path, "--resume")
-    lines = [line.split()[0] for line in output.splitlines() if "val F1" in line]
-    assert "teacher" not in lines, "the teacher was trained again"
-    assert "plain" not in lines, "the first student was trained again"
-    assert lines.count("distilled") == 1, "the first epoch was done again"
-    assert {"factored", "both"} <= set(lines)
-    metrics = json.loads((folder / "metrics.json").read_text())
-    rows = {row["name"]: row for row in metrics["comparison"]["rows"]}
-    assert [*rows][::2] == [
-        f"{name} float32" for name in ("teacher", "plain", "factored", "distilled", "both")
-    ]
-    share = metrics["factorization"]["macs_after"] / metrics["factorization"]["macs_before"]
-    assert 0.75 < share <= 0.8
-    assert rows["factored int8"]["macs"] == pytest.approx(share * rows["plain int8"]["macs"])
-    page = (folder / "report.html").read_text()
-    assert "A classifier, taught and factored" in page
-    bad = run("trash_distill", "--smoke", "--root", tmp_path, "--temperature", "0", code=2)
-    assert "SoftTargets temperature: it is 0" in bad.replace("\n", " ")
 
 
 @pytest.mark.slow

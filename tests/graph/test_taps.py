@@ -53,7 +53,8 @@ def test_logits_and_features(library, head):
     np.testing.assert_allclose(found.features["deep"], features, rtol=1e-5, atol=1e-6)
     logits = features @ np.asarray(dense.kernel) + np.asarray(dense.bias)
     np.testing.assert_allclose(found.logits[0], logits, rtol=1e-5, atol=1e-5)
-    assert tapped.squashed == [head != "none"]
+    wanted = {"none": "", "sigmoid in the layer": "sigmoid"}.get(head, "softmax")
+    assert tapped.activations == [wanted]
     assert tapped.logit_shapes == [(None, 3)]
     assert tapped.feature_shapes == {"deep": (None, 6)}
     if "layer" in head and "own" not in head:
@@ -82,13 +83,15 @@ def test_several_inputs_and_outputs(library):
     a, b = library.Input((8,), name="a"), library.Input((8,), name="b")
     one = layers.Dense(2, activation="softmax", name="one")(layers.Add()([a, b]))
     two = layers.Dense(3, name="two")(b)
-    model = library.Model({"b": b, "a": a}, [one, two])
     feed = {"a": X, "b": 2 * X}
-    found = TappedModel(model)(feed)
-    expected = model.predict(feed, verbose=0)
-    for output, value in zip(found.outputs, expected, strict=True):
-        np.testing.assert_allclose(output, value, rtol=1e-5, atol=1e-6)
-    assert [tuple(t.shape) for t in found.logits] == [(4, 2), (4, 3)]
+    for outputs in ([one, two], {"two": two, "one": one}):
+        model = library.Model({"b": b, "a": a}, outputs)
+        found = TappedModel(model)(feed)
+        expected = model.predict(feed, verbose=0)
+        keys = outputs if isinstance(outputs, dict) else range(2)
+        for key in keys:
+            np.testing.assert_allclose(found.outputs[key], expected[key], rtol=1e-5, atol=1e-6)
+    assert sorted(tuple(t.shape) for t in found.logits) == [(4, 2), (4, 3)]
 
 
 def test_layers_that_cannot_be_tapped(library):

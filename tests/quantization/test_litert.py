@@ -237,5 +237,5 @@ def test_a_file_that_would_crash_the_interpreter_is_refused(unet):
     model = flatbuffer_utils.convert_bytearray_to_object(bytearray(content))
     model.subgraphs[0].operators[-1].inputs[0] = -1  # the softmax's
     broken = bytes(flatbuffer_utils.convert_object_to_bytearray(model))
-    with pytest.raises(DataError, match="operator SOFTMAX of .* has lost an input"):
+    with pytest.raises(DataError, match="operator SOFTMAX of .*one of its inputs is missing"):
         LiteModel.from_bytes(broken)

@@ -63,6 +63,11 @@ class ImageAugmentation:
     cutout: float = 0.0
     cutmix: float = 0.0
 
+    @property
+    def crops(self) -> bool:
+        """Whether anything is cropped, so that larger images are of use."""
+        return self.crop != (1, 1)
+
     def __post_init__(self) -> None:
         if not 0 < self.crop[0] <= self.crop[1] <= 1 or not 0 < self.ratio[0] <= self.ratio[1]:
             raise ConfigError(
@@ -130,7 +135,7 @@ def training_images(
 def _changed(image: tf.Tensor, side: int, seed: tf.Tensor, how: ImageAugmentation) -> tf.Tensor:
     """Crop, resize, flip; float32 in 0..255."""
     shape = image.shape
-    if how.crop != (1.0, 1.0):
+    if how.crops:
         begin, size, _ = tf.image.stateless_sample_distorted_bounding_box(
             shape,
             tf.zeros([0, 0, 4], tf.float32),

@@ -66,7 +66,7 @@ def draw_trash(label: int, generator: np.random.Generator) -> Image.Image:
     layer = layer.resize((size, max(8, int(size * generator.uniform(0.8, 1.25)))))
     layer = layer.rotate(angle, Image.Resampling.BILINEAR, expand=True)
     place = tuple(
-        int(generator.uniform(-0.1, 1.1) * (a - b) + 0.0)
+        int(generator.uniform(-0.1, 1.1) * (a - b))
         for a, b in zip(ground.size, layer.size, strict=True)
     )
     ground.paste(layer, place, layer)

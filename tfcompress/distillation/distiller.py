@@ -17,7 +17,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from tfcompress.distillation.objectives import Objective, Scheduled, alike, at
+from tfcompress.distillation.objectives import Objective, Scheduled, alike, at, checked_number
 from tfcompress.distillation.teachers import Knowledge, Select, Teachers
 from tfcompress.errors import ConfigError, DataError
 from tfcompress.graph.layers import flavor_of
@@ -74,11 +74,9 @@ class Distiller(keras.Model):
                 "it is a tf_keras model, and the Distiller trains with Keras 3",
                 "cross it first: tfcompress.to_keras3(student)",
             )
-        if not callable(task_weight) and not task_weight >= 0:
-            raise ConfigError("task_weight", f"it is {task_weight}", "use a number of at least 0")
         self.student = student
         self.objectives = losses
-        self.task_weight = task_weight
+        self.task_weight = checked_number("task_weight", task_weight, zero=True)
         listed = list(teacher) if isinstance(teacher, (list, tuple)) else [teacher]
         wanted = dict.fromkeys(o.teacher_layer_name for o in losses if o.teacher_layer_name)
         tapped = dict.fromkeys(o.student_layer_name for o in losses if o.student_layer_name)
@@ -86,30 +84,41 @@ class Distiller(keras.Model):
         teachers = Teachers(listed, list(wanted), teacher_weights, select)
         forward = TappedModel(student, list(tapped))
         _check_inputs(teachers, forward)
+        _check_heads(forward, losses)
         self._teachers: Callable[[], Teachers] = lambda: teachers
         self._forward: Callable[[], TappedModel] = lambda: forward
         if teachers.shapes is not None:
             self._build_objectives(*teachers.shapes)
-        names = _unique([objective.name for objective in losses])
-        self._parts = {n: keras.metrics.Mean(name=n) for n in ("task_loss", *names)}
+        names = _unique(["task_loss", *(objective.name for objective in losses)])
+        self._parts = {name: keras.metrics.Mean(name=name) for name in names}
         self.built = True
+
+    @property
+    def teachers(self) -> Teachers:
+        """Who is asked; their weights are none of the Distiller's."""
+        return self._teachers()
+
+    @property
+    def forward(self) -> TappedModel:
+        """The student with its taps."""
+        return self._forward()
 
     def _build_objectives(self, logits: Sequence[tuple], features: dict[str, tuple]) -> None:
         """Check shapes and make adapters, once."""
-        forward = self._forward()
-        if len(logits) != len(forward.logit_shapes):
+        own = self.forward.logit_shapes
+        if len(logits) != len(own):
             raise DataError(
                 "outputs",
-                f"the teacher has {len(logits)}, the student {len(forward.logit_shapes)}",
+                f"the teacher has {len(logits)}, the student {len(own)}",
                 "use models with the same outputs",
             )
         for objective in self.objectives:
             if objective.built:
                 continue
             if objective.teacher_layer_name is None:
-                pairs = list(zip(forward.logit_shapes, logits, strict=True))
+                pairs = list(zip(own, logits, strict=True))
             else:
-                mine = forward.feature_shapes[objective.student_layer_name]
+                mine = self.forward.feature_shapes[objective.student_layer_name]
                 pairs = [(mine, features[objective.teacher_layer_name])]
             for student, teacher in pairs:
                 objective.build_for(tuple(student), tuple(teacher))
@@ -118,7 +127,7 @@ class Distiller(keras.Model):
         """The student's predictions; in training with its logits and features."""
         if _carries_teacher(inputs):
             inputs = inputs[INPUTS]
-        tapped = self._forward()(inputs, training=bool(training))
+        tapped = self.forward(inputs, training=bool(training))
         if not training:
             return tapped.outputs
         return {"outputs": tapped.outputs, "logits": tapped.logits, "features": tapped.features}
@@ -150,10 +159,10 @@ class Distiller(keras.Model):
             self._parts["task_loss"].update_state(task)
             total = at(self.task_weight, step) * task
         knowledge = self._ask(x, y)
-        names = [name for name in self._parts if name != "task_loss"]
-        for name, objective in zip(names, self.objectives, strict=True):
+        _, *means = self._parts.values()
+        for mean, objective in zip(means, self.objectives, strict=True):
             part = self._part(objective, y_pred, knowledge, y, step)
-            self._parts[name].update_state(part)
+            mean.update_state(part)
             total = total + at(objective.weight, step) * part
         return total
 
@@ -164,7 +173,7 @@ class Distiller(keras.Model):
             knowledge = Knowledge(list(said["logits"]), dict(said["features"]))
         else:
             labels = None if isinstance(y, (dict, list, tuple)) else y
-            knowledge = self._teachers()(x, labels)
+            knowledge = self.teachers(x, labels)
         if not all(objective.built for objective in self.objectives):
             self._build_objectives(
                 [tuple(t.shape) for t in knowledge.logits],
@@ -218,6 +227,18 @@ def _check_inputs(teachers: Teachers, student: TappedModel) -> None:
                 f"it takes inputs of {theirs}, the student of {mine}",
                 "use models of the same resolution, or put a Resizing layer before the teacher: "
                 "keras.Sequential([keras.Input(shape), keras.layers.Resizing(h, w), teacher])",
+            )
+
+
+def _check_heads(student: TappedModel, losses: Sequence[Objective]) -> None:
+    """Several sigmoids are no distribution over classes."""
+    wrong = [loss for loss in losses if loss.over_classes and loss.student_layer_name is None]
+    for activation, shape in zip(student.activations, student.logit_shapes, strict=True):
+        if wrong and activation == "sigmoid" and shape[-1] != 1:
+            raise ConfigError(
+                f"{type(wrong[0]).__name__} on {student.model.name!r}",
+                f"it compares distributions over classes, and the output is {shape[-1]} sigmoids",
+                "end in a softmax, or compare features with Hint, Relational or Contrastive",
             )
 
 

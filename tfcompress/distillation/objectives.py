@@ -22,7 +22,8 @@ class Objective(keras.layers.Layer, keras.distillation.DistillationLoss):
     """What all distillation losses share.
 
     Args:
-        weight: Factor of the loss in the sum; a schedule of the training step is possible.
+        weight: Factor of the loss in our Distiller's sum; a schedule of the training step is
+            possible. Keras' own takes its `distillation_loss_weights` instead.
         teacher_layer_name: Layer (name or path) of the teacher to compare at; None: its logits.
         student_layer_name: The same of the student.
         name: Shown with each epoch; default the class's, as in "soft_targets".
@@ -34,6 +35,8 @@ class Objective(keras.layers.Layer, keras.distillation.DistillationLoss):
     """Whether they must have the same number of channels, or classes."""
     any_rank = False
     """Whether one may have positions (height, width) that the other has not."""
+    over_classes = False
+    """Whether logits are taken as those of classes that exclude each other."""
 
     def __init__(
         self,
@@ -43,7 +46,7 @@ class Objective(keras.layers.Layer, keras.distillation.DistillationLoss):
         name: str | None = None,
     ) -> None:
         super().__init__(name=name or _snake_case(type(self).__name__))
-        self.weight = _checked(f"{type(self).__name__} weight", weight, zero=True)
+        self.weight = checked_number(f"{type(self).__name__} weight", weight, zero=True)
         self.teacher_layer_name = teacher_layer_name
         self.student_layer_name = student_layer_name
         if (teacher_layer_name is None) != (student_layer_name is None):
@@ -90,7 +93,7 @@ class Objective(keras.layers.Layer, keras.distillation.DistillationLoss):
     # keras.distillation's side
 
     def compute_loss(self, teacher_outputs: Any, student_outputs: Any, **kwargs: Any) -> Any:
-        """The loss, as `keras.distillation.Distiller` calls it."""
+        """The loss, as `keras.distillation.Distiller` calls it: schedules stay at step 0."""
         if not self.built:
             self.build_for(tuple(student_outputs.shape), tuple(teacher_outputs.shape))
         return self.value(student_outputs, teacher_outputs, kwargs.get("labels"), 0)
@@ -118,14 +121,15 @@ class Objective(keras.layers.Layer, keras.distillation.DistillationLoss):
 
 
 class _Tempered(Objective):
-    """With a temperature."""
+    """Of distributions over classes, with a temperature."""
 
+    over_classes = True
     default_temperature = 4.0
 
     def __init__(self, temperature: Scheduled | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         chosen = self.default_temperature if temperature is None else temperature
-        self.temperature = _checked(f"{type(self).__name__} temperature", chosen, zero=False)
+        self.temperature = checked_number(f"{type(self).__name__} temperature", chosen, zero=False)
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "temperature": self.temperature}
@@ -257,7 +261,7 @@ class ChannelWise(_Adapted):
         **kwargs: Any,
     ) -> None:
         super().__init__(adapter, **kwargs)
-        self.temperature = _checked("ChannelWise temperature", temperature, zero=False)
+        self.temperature = checked_number("ChannelWise temperature", temperature, zero=False)
 
     def value(self, student: Any, teacher: Any, labels: Any, step: Any) -> Any:
         """The loss, one number."""
@@ -338,7 +342,7 @@ class Contrastive(Objective):
     def __init__(self, dimensions: int = 128, temperature: Scheduled = 0.07, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.dimensions = dimensions
-        self.temperature = _checked("Contrastive temperature", temperature, zero=False)
+        self.temperature = checked_number("Contrastive temperature", temperature, zero=False)
         self._student = keras.layers.Dense(dimensions, name="student_projection")
         self._teacher = keras.layers.Dense(dimensions, name="teacher_projection")
 
@@ -377,7 +381,14 @@ def alike(one: tuple, other: tuple) -> bool:
     )
 
 
-def _checked(what: str, value: Scheduled, zero: bool) -> Scheduled:
+def checked_number(what: str, value: Scheduled, zero: bool) -> Scheduled:
+    """A weight or temperature that can be, or a ConfigError.
+
+    Args:
+        what: What the error calls it.
+        value: A number, or a schedule.
+        zero: Whether 0 is one.
+    """
     if isinstance(value, dict):  # a schedule, from a saved config
         value = keras.saving.deserialize_keras_object(value)
     if callable(value):

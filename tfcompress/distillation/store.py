@@ -119,12 +119,12 @@ def store_teacher(
             else.
     """
     folder = Path(folder)
-    teachers = distiller._teachers()
+    teachers = distiller.teachers
     if teachers.select != "mean":
         raise DataError(
             "select", f"{teachers.select!r} needs labels, and is not stored", "use select='mean'"
         )
-    wiring = distiller._forward().wiring
+    wiring = distiller.forward.wiring
     names = wiring.input_names
     arrays = as_arrays(inputs, names)
     if arrays is None:
@@ -147,7 +147,7 @@ def _opened(folder: Path, mark: str) -> TeacherStore:
         raise DataError(
             str(folder), "there is something else in it", "name a folder that does not exist"
         ) from error
-    if index.pop("made_of") != mark:
+    if index.pop("made_of", None) != mark:
         raise DataError(
             str(folder),
             "it was made of other inputs, another teacher or other layers",

@@ -12,7 +12,8 @@ from typing import Any, Literal
 
 from keras import ops
 
-from tfcompress.errors import ConfigError, DataError
+from tfcompress.errors import ConfigError, DataError, LayerError
+from tfcompress.graph.layers import flavor_of
 from tfcompress.graph.taps import TappedModel
 from tfcompress.graph.wiring import functional_core
 from tfcompress.losses import one_hot_labels
@@ -141,41 +142,35 @@ class Teachers:
 
 
 def _tapped(teacher: Any, layers: Sequence[str]) -> Any:
-    if functional_core(teacher, "keras") is not None:
-        return TappedModel(teacher, layers)
-    if _is_tf_keras(teacher):
-        return TappedModel(teacher, layers)
     if not callable(teacher):
         raise ConfigError(
             "teacher",
             f"it is a {type(teacher).__name__}",
             "give a Keras model, or a callable from a batch of inputs to logits",
         )
-    if hasattr(teacher, "trainable_variables"):  # subclassed: its output is taken as logits
-        if layers:
-            raise ConfigError(
-                f"teacher {teacher.name!r}",
-                f"it is subclassed, so its layers {', '.join(layers)} cannot be seen",
-                "give a callable that returns a dict with 'logits' and these names",
-            )
-        return _Inference(teacher)
-    return teacher
+    try:
+        flavor = flavor_of(teacher)
+    except LayerError:
+        return teacher  # a callable of any other kind
+    if functional_core(teacher, flavor) is not None:
+        return TappedModel(teacher, layers)
+    if layers:
+        raise ConfigError(
+            f"teacher {teacher.name!r}",
+            f"it is subclassed, so its layers {', '.join(layers)} cannot be seen",
+            "give a callable that returns a dict with 'logits' and these names",
+        )
+    return _Inference(teacher)
 
 
 class _Inference:
-    """A subclassed model, called in inference mode."""
+    """A subclassed model, called in inference mode; what it gives is taken as logits."""
 
     def __init__(self, model: Any) -> None:
         self.model, self.__name__ = model, model.name
 
     def __call__(self, inputs: Any) -> Any:
         return self.model(inputs, training=False)
-
-
-def _is_tf_keras(teacher: Any) -> bool:
-    import sys
-
-    return "tf_keras" in sys.modules and functional_core(teacher, "tf_keras") is not None
 
 
 def _normalized(weights: Sequence[float] | None, count: int) -> list[float]:

@@ -222,7 +222,7 @@ def keep_faster(
         others = {path: reason for path, reason in left.items() if path != row.path}
         candidate = factorize(model, plan.without(others))
         was, now = measure(best), measure(candidate)
-        if now <= was * (1 - min_gain):
+        if now < was * (1 - min_gain):
             left, best = others, candidate
         else:
             left[row.path] = f"measured no faster ({now:.3g} against {was:.3g})"

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tfcompress.errors import ConfigError
-from tfcompress.graph.wiring import Call, Shape, Tensor, read_wiring, run, step
+from tfcompress.graph.wiring import Call, Shape, Tensor, pack_outputs, read_wiring, run, step
 
 _SQUASHING = ("softmax", "sigmoid")
 
@@ -51,7 +51,7 @@ class TappedModel:
         self._makers = {t.index: call for call in self.wiring.calls for t in call.outputs}
         self._features = {name: self._output_of(name) for name in layers}
         self._heads = {
-            t.index for t in self.wiring.outputs if _kernel_activation(self._makers.get(t.index))
+            t.index for t in self.wiring.outputs if _ends_in_squashing(self._makers.get(t.index))
         }
         self._keep = {
             *(t.index for t in self.wiring.outputs),
@@ -70,11 +70,10 @@ class TappedModel:
         return {name: t.shape for name, t in self._features.items()}
 
     @property
-    def squashed(self) -> list[bool]:
-        """Whether each output comes out of a softmax or sigmoid."""
-        return [
-            t.index in self._heads or self._before(t).index != t.index for t in self.wiring.outputs
-        ]
+    def activations(self) -> list[str]:
+        """What each output comes out of: "softmax", "sigmoid", or "" for neither."""
+        makers = [self._makers.get(t.index) for t in self.wiring.outputs]
+        return [_squashing(maker) if maker is not None else "" for maker in makers]
 
     def __call__(self, inputs: Any, training: bool = False) -> Tapped:
         """Run the model.
@@ -107,9 +106,8 @@ class TappedModel:
         tensors = self.wiring.as_tensors(given)
         values = run(self.wiring, tensors, self._keep, training, compute)
         outputs = [values[t.index] for t in self.wiring.outputs]
-        structure = getattr(self.model, "_outputs_struct", None)
         return Tapped(
-            outputs=outputs[0] if len(outputs) == 1 else _packed(structure, outputs),
+            outputs=pack_outputs(self.model, outputs),
             logits=[
                 logits.get(t.index, values[self._before(t).index]) for t in self.wiring.outputs
             ],
@@ -119,7 +117,9 @@ class TappedModel:
     def _before(self, output: Tensor) -> Tensor:
         """The tensor that goes into the softmax that makes an output; the output if none does."""
         call = self._makers.get(output.index)
-        return call.inputs[0] if call is not None and _is_squashing(call) else output
+        if call is None or not _squashing(call) or _ends_in_squashing(call):
+            return output
+        return call.inputs[0]
 
     def _output_of(self, name: str) -> Tensor:
         calls = [call for call in self.wiring.calls if call.path == name] or [
@@ -142,29 +142,14 @@ class TappedModel:
         return calls[0].outputs[0]
 
 
-def _activation(op: Any) -> str:
-    return getattr(getattr(op, "activation", None), "__name__", "")
-
-
-def _is_squashing(call: Call) -> bool:
-    """Whether a call is a softmax or sigmoid and nothing else."""
-    if call.kind == "Activation":
-        return _activation(call.op) in _SQUASHING
+def _squashing(call: Call) -> str:
+    """The softmax or sigmoid that a call is or ends in; "" for neither."""
+    name = getattr(getattr(call.op, "activation", None), "__name__", call.kind.lower())
     if call.kind.endswith("OpLambda"):  # tf_keras: tf.nn.softmax and the like
-        return call.op.name.rstrip("_0123456789").rpartition(".")[2] in _SQUASHING
-    return call.kind.lower() in _SQUASHING
+        name = call.op.name.rstrip("_0123456789").rpartition(".")[2]
+    return name if name in _SQUASHING else ""
 
 
-def _kernel_activation(call: Call | None) -> bool:
-    """Whether a call is a layer that computes something and then a softmax or sigmoid."""
-    if call is None or call.kind == "Activation" or len(call.outputs) != 1:
-        return False
-    return _activation(call.op) in _SQUASHING and hasattr(call.op, "kernel")
-
-
-def _packed(structure: Any, outputs: list[Any]) -> Any:
-    import tensorflow as tf
-
-    if isinstance(structure, (dict, tuple, list)):
-        return tf.nest.pack_sequence_as(structure, outputs)
-    return outputs
+def _ends_in_squashing(call: Call | None) -> bool:
+    """Whether a call computes something of its own before its softmax or sigmoid."""
+    return call is not None and bool(_squashing(call)) and hasattr(call.op, "kernel")

@@ -138,6 +138,16 @@ def pack_inputs(model: Any, flat: Sequence[Any]) -> Any:
     return flat[0] if len(flat) == 1 else list(flat)
 
 
+def pack_outputs(model: Any, flat: Sequence[Any]) -> Any:
+    """Outputs in the structure that a functional or Sequential model gives: one, a list, a dict."""
+    import tensorflow as tf
+
+    core = functional_core(model, flavor_of(model))
+    structure = getattr(core, "_outputs_struct", None)
+    structure = getattr(core, "_nested_outputs", None) if structure is None else structure
+    return tf.nest.pack_sequence_as(structure, list(flat))
+
+
 def input_layer(tensor: Any) -> Any:
     """The layer behind a symbolic input of either flavor."""
     history = tensor._keras_history

@@ -98,8 +98,8 @@ class LiteModel:
             name = file.tensors[broken.outputs[0]].name
             raise DataError(
                 f"LiteRT file, operator {broken.kind} of {name!r}",
-                "it computes in float and has lost an input that also leaves the model in int8",
-                "give the model's output a layer of its own, or a recipe without int8 outputs",
+                "one of its inputs is missing, on which LiteRT's interpreter ends the process",
+                "convert the model anew, with tfcompress or with float outputs",
             )
         interpreter = _interpreter(content, threads=1)
         inputs = _ports(interpreter, "inputs", input_names)

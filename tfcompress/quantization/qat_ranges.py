@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from tfcompress.graph.wiring import read_wiring
 from tfcompress.quantization.calibration import CalibrationWarning, calibration_samples
 
 Range = tuple[float, float]
@@ -39,10 +40,8 @@ def samples_for(model: Any, calibration: Any, fit: Mapping[str, Any] | None) -> 
     """
     if calibration is None:
         calibration = (fit or {}).get("x")
-        if not isinstance(calibration, (np.ndarray, list, tuple, dict)) and not hasattr(
-            calibration,
-            "element_spec",  # of a tf.data.Dataset
-        ):
+        arrays = isinstance(calibration, (np.ndarray, list, tuple, dict))
+        if not arrays and not hasattr(calibration, "element_spec"):  # a tf.data.Dataset has one
             warnings.warn(
                 "there is no data to measure ranges on, so they start at -6 to 6 and need "
                 "thousands of steps: pass calibration=, about 100 samples as the model is fed",
@@ -50,9 +49,8 @@ def samples_for(model: Any, calibration: Any, fit: Mapping[str, Any] | None) -> 
                 stacklevel=3,
             )
             return []
-    names = [tensor.name.split(":")[0] for tensor in model.inputs]
-    shapes = [tuple(tensor.shape[1:]) for tensor in model.inputs]
-    return calibration_samples(calibration, names, shapes)
+    wiring = read_wiring(model)
+    return calibration_samples(calibration, wiring.input_names, wiring.input_shapes)
 
 
 def set_ranges(

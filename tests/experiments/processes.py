@@ -1,0 +1,39 @@
+"""Experiments as a user starts them: a process of its own."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def start(module, *arguments):
+    return subprocess.Popen(
+        [sys.executable, "-m", f"experiments.{module}", *map(str, arguments)],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def run(module, *arguments, code=0):
+    process = start(module, *arguments)
+    output = process.communicate()[0]
+    assert process.returncode == code, output
+    return output
+
+
+def kill_when(condition, module, *arguments, seconds=600):
+    """Start an experiment and kill it, as a power cut does, once the condition holds."""
+    process = start(module, *arguments)
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert process.poll() is None, process.communicate()[0]
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
