@@ -1,6 +1,6 @@
 """make trash-distill: a big classifier teaches a truncated ShuffleNetV2; factors; both.
 
-A teacher (TEACHER=file, or a whole ShuffleNetV2 that is trained first) teaches students that start
+A teacher (TEACHER=file, or a wider ShuffleNetV2 that is trained first) teaches students that start
 as their untaught twins do, seed by seed. Then the students of the first seed are factored
 (Tucker-2, SVD) and tuned, the taught one under its teacher. Every row is an int8 or float32 file,
 measured on the test images.
@@ -55,8 +55,10 @@ class Config(ClassificationConfig):
 
     teacher: str = ""
     """A .keras classifier of the same classes and input; empty: one is trained."""
-    teacher_scale: float = 1.0
-    """Width of the teacher that is trained, a whole ShuffleNetV2."""
+    teacher_scale: float = 2.0
+    """Width of the teacher that is trained, a ShuffleNetV2."""
+    teacher_truncate: bool = True
+    """Leave stage 4 and conv5 out of the teacher too: at 32 pixels its maps would be 1x1."""
     teacher_epochs: int = 30
     temperature: float = 4.0
     soft_weight: float = 0.9
@@ -171,7 +173,13 @@ def _teacher(school: School) -> Any:
         teacher = load_model_file(config.teacher)
         check_classes(teacher, classes, "teacher", "use a teacher of this data")
         return teacher
-    wide = replace(config, scale=config.teacher_scale, truncate=False, pretrained="", freeze=False)
+    wide = replace(
+        config,
+        scale=config.teacher_scale,
+        truncate=config.teacher_truncate,
+        pretrained="",
+        freeze=False,
+    )
     build = partial(build_classifier, wide, classes)
     return school.train("teacher", 0, build, config.teacher_epochs)
 
@@ -206,7 +214,7 @@ def _measured(school: School, models: dict[str, Any], seed: int) -> tuple[Compar
         return compare_classifiers(files, school.images, school.config)
 
 
-SMOKE = {**CLASSIFIER_SMOKE, "teacher_epochs": 1, "tune_epochs": 1, "teacher_scale": 0.5}
+SMOKE = {**CLASSIFIER_SMOKE, "teacher_epochs": 1, "tune_epochs": 1, "teacher_scale": 1.0}
 
 if __name__ == "__main__":
     run_experiment(Config, main, SMOKE)

@@ -69,13 +69,15 @@ def main(config: Config) -> dict[str, Any]:
     if not isinstance(model, keras.Model):
         raise ConfigError("MODEL", f"{config.model} is no Keras 3 model", "give a .keras file")
     config = replace(config, side=square_side_of(model))
+    plan = plan_factorization(model, config.by, config.value, exclude=config.exclude)
     run = open_run(config.root, "trash-tucker", config.run, compared(config), config.resume)
     if run.finished:
         return already_finished(run)
     images = load_images(config, run, config.model)
     check_classes(model, len(images.classes), "MODEL", "use the data that it was trained for")
     write_card(run, images, config)
-    plan = _plan(model, config, run)
+    if config.measure:
+        plan = _faster(model, plan, config, run)
     history, small = _tuned(model, plan, config, images, run)
     files = write_formats({"original": model, "factored": small}, images, run)
     with run.console.status("measuring every file on the test images"):
@@ -99,11 +101,8 @@ def main(config: Config) -> dict[str, Any]:
     return finish(run, comparison, {"factorization": plan.to_dict()})
 
 
-def _plan(model: Any, config: Config, run: Run) -> FactorPlan:
-    """The plan, of what is measured to be faster if that is asked for."""
-    plan = plan_factorization(model, config.by, config.value, exclude=config.exclude)
-    if not config.measure:
-        return plan
+def _faster(model: Any, plan: FactorPlan, config: Config, run: Run) -> FactorPlan:
+    """What of a plan is measured to be faster."""
 
     def latency(candidate: Any) -> float:
         (found,) = measure_latency([to_litert(candidate)], threads=config.threads)

@@ -60,12 +60,13 @@ class Config(SegmentationConfig):
     """A .keras U-Net of the same classes and patches; empty: the dense one of each seed."""
     teacher_backbone: str = ""
     """Instead: a backbone of segmentation_models (such as resnet18) whose U-Net is trained."""
-    temperature: float = 2.0
-    """Of the pixel-wise soft targets."""
-    pixel_weight: float = 1.0
-    """Factor of the pixel-wise soft targets."""
-    channel_weight: float = 0.0
-    """Factor of channel-wise distillation of the logits; 0 for none."""
+    temperature: float = 1.0
+    """Of the softmax in the distillation losses."""
+    channel_weight: float = 0.3
+    """Factor of channel-wise distillation of the logits, in which rare classes count as much as
+    common ones; 0 for none. A large one crowds out the Dice loss."""
+    pixel_weight: float = 0.0
+    """Factor of soft targets at every pixel; 0 for none."""
     task_weight: float = 1.0
     """Factor of the student's own loss."""
     seeds: tuple[int, ...] = (0,)
@@ -89,9 +90,15 @@ class Config(SegmentationConfig):
 
     def objectives(self) -> list[Any]:
         """The distillation losses."""
-        found: list[Any] = [PixelWise(self.temperature, weight=self.pixel_weight)]
+        found: list[Any] = []
         if self.channel_weight:
-            found.append(ChannelWise(weight=self.channel_weight))
+            found.append(ChannelWise(self.temperature, weight=self.channel_weight))
+        if self.pixel_weight:
+            found.append(PixelWise(self.temperature, weight=self.pixel_weight))
+        if not found:
+            raise ConfigError(
+                "channel_weight, pixel_weight", "both are 0", "let at least one be above 0"
+            )
         return found
 
     def pruning(self) -> ChannelConfig:

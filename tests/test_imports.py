@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-TOP = ("tfcompress", "bridges", "models", "experiments", "benchmarks")
+TOP = ("tfcompress", "bridges", "models", "experiments", "benchmarks", "examples")
 
 # Level of each module of tfcompress; a module imports its own level and those below.
 LEVELS = (
@@ -103,6 +103,8 @@ def test_imports_go_down(path):
         if top == "bridges":
             allowed = ("tfcompress.reporting", "tfcompress.evaluation", "models.yolov5", "bridges")
             assert imported == "tfcompress" or imported.startswith(allowed), where
+        if top == "examples":
+            assert imported == "tfcompress" or other == top, where
         if top in ("experiments", "benchmarks"):
             assert other in ("tfcompress", "bridges", "models", top), where
         if top == other == "tfcompress":

@@ -301,7 +301,7 @@ def test_unet_distill(tmp_path):
     assert len(metrics["seeds"]) == 2
     assert "brought back" in output
     assert "taught float32 - shrunk float32" in output
-    assert "pixel_wise" in (folder / "history.csv").read_text().splitlines()[0]
+    assert "channel_wise" in (folder / "history.csv").read_text().splitlines()[0]
     bad = run("unet_distill", "--smoke", "--root", tmp_path, "--teacher", "no.keras", code=2)
     assert "there is no no.keras" in bad
 

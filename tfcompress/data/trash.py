@@ -1,8 +1,8 @@
 """A generated set of nine kinds of trash, written as class folders, for demos and tests.
 
 The classes and their imbalance are those of the trash-classification project; objects of some
-classes look alike (bottles of glass and of plastic, paper and styrofoam), stand in any pose on
-cluttered ground, and a few are mislabeled, so no model gets all of them.
+classes look alike (bottles of glass and of plastic, paper and styrofoam), lie tilted on cluttered
+ground, and a few are mislabeled, so no model gets all of them.
 """
 
 from __future__ import annotations
@@ -61,23 +61,22 @@ def draw_trash(label: int, generator: np.random.Generator) -> Image.Image:
     ground = _ground(generator)
     layer = Image.new("RGBA", (_CANVAS, _CANVAS), (0, 0, 0, 0))
     _DRAW[label](ImageDraw.Draw(layer), generator)
-    angle, scale = generator.uniform(-180, 180), generator.uniform(0.55, 1.0)
+    angle, scale = generator.uniform(-50, 50), generator.uniform(0.7, 1.0)
     size = max(8, int(_CANVAS * scale))
-    layer = layer.resize((size, max(8, int(size * generator.uniform(0.8, 1.25)))))
+    layer = layer.resize((size, max(8, int(size * generator.uniform(0.85, 1.18)))))
     layer = layer.rotate(angle, Image.Resampling.BILINEAR, expand=True)
     place = tuple(
-        int(generator.uniform(-0.1, 1.1) * (a - b))
-        for a, b in zip(ground.size, layer.size, strict=True)
+        int(generator.uniform(0, 1) * (a - b)) for a, b in zip(ground.size, layer.size, strict=True)
     )
     ground.paste(layer, place, layer)
     pixels = np.asarray(ground, np.float32)
-    pixels = (pixels - 128) * generator.uniform(0.6, 1.2) + 128 + generator.uniform(-40, 40)
+    pixels = (pixels - 128) * generator.uniform(0.7, 1.2) + 128 + generator.uniform(-30, 30)
     pixels *= 1 + generator.uniform(-0.12, 0.12, 3)
-    pixels += generator.normal(0, generator.uniform(2, 14), pixels.shape)
+    pixels += generator.normal(0, generator.uniform(2, 10), pixels.shape)
     image = Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
-    image = image.filter(ImageFilter.GaussianBlur(generator.uniform(0, 1.2)))
-    width = int(generator.integers(56, _CANVAS + 1))
-    height = int(generator.integers(56, _CANVAS + 1))
+    image = image.filter(ImageFilter.GaussianBlur(generator.uniform(0, 1)))
+    width = int(generator.integers(72, _CANVAS + 1))
+    height = int(generator.integers(72, _CANVAS + 1))
     left, top = ((_CANVAS - n) // 2 for n in (width, height))
     return image.crop((left, top, left + width, top + height))
 
@@ -88,7 +87,7 @@ def _ground(generator: np.random.Generator) -> Image.Image:
     image = Image.fromarray(coarse.clip(0, 255).astype(np.uint8))
     image = image.resize((_CANVAS, _CANVAS), Image.Resampling.BICUBIC)
     draw = ImageDraw.Draw(image)
-    for _ in range(int(generator.integers(2, 8))):
+    for _ in range(int(generator.integers(1, 6))):
         x, y = generator.uniform(0, _CANVAS, 2)
         dx, dy = generator.uniform(-22, 22, 2)
         draw.line((x, y, x + dx, y + dy), _color(generator), int(generator.integers(1, 5)))
