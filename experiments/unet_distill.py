@@ -52,8 +52,8 @@ class Config(SegmentationConfig):
     """Shrink a U-Net, and teach the shrunk one."""
 
     epochs: int = 30
-    dense_epochs: int = 8
-    """Epochs before the shrunk U-Nets branch off."""
+    dense_epochs: int = 12
+    """Epochs before the shrunk U-Nets branch off: enough for the rarest class to be learned."""
     target_macs: float = 0.25
     """Share of the MACs to keep."""
     teacher: str = ""
