@@ -42,6 +42,8 @@ from tfcompress.quantization.litert import to_litert
 from tfcompress.reporting.page import Section, write_page
 from tfcompress.reporting.run import Run, environment, open_run
 
+SLOWER_NAME = "measured_no_faster.json"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Config(ClassificationConfig):
@@ -102,14 +104,19 @@ def main(config: Config) -> dict[str, Any]:
 
 
 def _faster(model: Any, plan: FactorPlan, config: Config, run: Run) -> FactorPlan:
-    """What of a plan is measured to be faster."""
+    """What of a plan is measured to be faster; a resumed run keeps to what was measured."""
+    slower = run.read_json(SLOWER_NAME)
+    if slower is None:
 
-    def latency(candidate: Any) -> float:
-        (found,) = measure_latency([to_litert(candidate)], threads=config.threads)
-        return found.median_ms
+        def latency(candidate: Any) -> float:
+            (found,) = measure_latency([to_litert(candidate)], threads=config.threads)
+            return found.median_ms
 
-    with run.console.status(f"measuring {len(plan.rows)} layers"):
-        return keep_faster(model, plan, latency)
+        with run.console.status(f"measuring {len(plan.rows)} layers"):
+            kept = keep_faster(model, plan, latency)
+        slower = dict(kept.skipped[len(plan.skipped) :])
+        run.write_json(SLOWER_NAME, slower)
+    return plan.without(slower)
 
 
 def _tuned(

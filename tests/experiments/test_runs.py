@@ -302,6 +302,16 @@ def test_unet_distill(tmp_path):
     assert "brought back" in output
     assert "taught float32 - shrunk float32" in output
     assert "channel_wise" in (folder / "history.csv").read_text().splitlines()[0]
+    output = run(
+        "unet_distill", "--smoke", "--root", tmp_path, "--run", "backbone",
+        "--teacher-backbone", "resnet18",
+    )  # fmt: skip
+    assert [line for line in output.splitlines() if line.startswith("teacher")]
+    bad = run(
+        "unet_distill", "--smoke", "--root", tmp_path, "--run", "wrong",
+        "--teacher-backbone", "resnet19", code=2,
+    )  # fmt: skip
+    assert "use a backbone of segmentation_models" in bad.replace("\n", " ")
     bad = run("unet_distill", "--smoke", "--root", tmp_path, "--teacher", "no.keras", code=2)
     assert "there is no no.keras" in bad
 

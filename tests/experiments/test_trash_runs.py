@@ -31,6 +31,15 @@ def test_trash_train_score_and_tucker(tmp_path):
     assert 0.65 < plan["macs_after"] / plan["macs_before"] <= 0.7
     macs = [row["macs"] for row in metrics["comparison"]["rows"]]
     assert macs == [494_496, 494_496, plan["macs_after"], plan["macs_after"]]
+    measured = tmp_path / "trash-tucker" / "measured"
+    options = ("trash_tucker", "--smoke", "--root", tmp_path, "--run", "measured", "--measure")
+    kill_when(lambda: list(measured.glob("checkpoints/*/epoch-0001")), *options)
+    slower = json.loads((measured / "measured_no_faster.json").read_text())
+    run(*options, "--resume")
+    left = json.loads((measured / "metrics.json").read_text())["factorization"]
+    assert {row["path"] for row in left["rows"]} == {row["path"] for row in plan["rows"]} - {
+        *slower
+    }
     missing = run("trash_score", "--model", folder / "model.keras", code=2)
     assert "give the folder of class folders" in missing.replace("\n", " ")
 

@@ -32,7 +32,7 @@ def files(tmp_path_factory):
         ({"model": "five.keras", "data": "nowhere"}, "nowhere"),
         ({"model": "five.keras", "data": "trash"}, "use the data that it was trained for"),
         ({"model": "five.keras", "data": "trash", "by": "entropy"}, "'entropy' is unknown"),
-        ({"model": "five.keras", "data": "trash", "value": 0.0}, "value"),
+        ({"model": "five.keras", "data": "trash", "value": 0.0}, "value of 'macs': it is 0"),
         ({"model": "five.keras", "data": "trash", "value": 0.001}, "MACs"),
         ({"model": "five.keras", "data": "trash", "exclude": ("haed",)}, "haed"),
     ],
