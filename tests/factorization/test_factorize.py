@@ -178,7 +178,7 @@ def test_only_what_is_faster_stays():
         (dict(by="rank"), "by: 'rank' is unknown.*ratio, energy, evbmf, macs"),
         (dict(by="ratio", value=0), "value of 'ratio': it is 0"),
         (dict(by="energy", value=1.5), "value of 'energy': it is 1.5"),
-        (dict(by="macs", value=0.001), "0% of the MACs is out of reach: ranks of 1 leave"),
+        (dict(by="macs", value=0.001), "0.1% of the MACs is out of reach: ranks of 1 leave"),
         (dict(layers=["nothing"]), "no layer of 'multi_unet' is called 'nothing'"),
         (dict(exclude=["nothing"]), "exclude: no layer of"),
     ],

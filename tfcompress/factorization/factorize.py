@@ -350,7 +350,7 @@ def _ranks_for_macs(targets: Sequence[_Target], macs: int, share: float) -> list
     if least > share * macs:
         raise ConfigError(
             "value of 'macs'",
-            f"{share:.0%} of the MACs is out of reach: ranks of 1 leave {least / macs:.0%}",
+            f"{share:.1%} of the MACs is out of reach: ranks of 1 leave {least / macs:.0%}",
             "raise it, or let more layers be factored",
         )
     low, high = 0.0, 1.0
