@@ -1,0 +1,1 @@
+"""Hyper-parameter search: one space, one training function, keras-tuner or NNI."""
