@@ -81,11 +81,11 @@ class ClassificationConfig:
     ce_share: float = 0.5
     """Share of the cross entropy in the loss; the rest is the macro-F1 loss."""
     label_smoothing: float = 0.0
-    crop: tuple[float, float] = (0.6, 1.0)
+    crop: tuple[float, float] = (0.8, 1.0)
     """Least and greatest share of the area that a random crop keeps."""
-    cutout: float = 0.25
+    cutout: float = 0.0
     """Side of a hidden square, as a share of the image's; 0 for none."""
-    cutmix: float = 0.25
+    cutmix: float = 0.0
     """Probability that a rectangle of the images is another's; 0 for none."""
     flip: bool = True
     """Mirror left-right."""

@@ -1,0 +1,161 @@
+"""keras-tuner's oracles, with what a long search needs: early stopping, an end, atomic state."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import keras_tuner
+from keras_tuner.engine.trial import Trial as KerasTunerTrial
+from keras_tuner.engine.trial import TrialStatus
+
+from tfcompress.atomic import write_text
+from tfcompress.reporting.run import to_json
+from tfcompress.tuning.stopping import MedianStop
+from tfcompress.tuning.trial import Objective
+
+synchronized = keras_tuner.synchronized
+NEVER = 10**9
+"""For `max_consecutive_failed_trials`: its RuntimeError would leave the oracle locked for ever."""
+GIVE_UP_AFTER = 3
+"""Failures in a row, with no trial that worked before them, after which a search gives up."""
+
+
+class _LongSearch:
+    """Mixed into each oracle. Workers of other processes reach it through keras-tuner's server.
+
+    Attributes:
+        median_stop: When a trial is stopped early; None: never.
+        closing: Why there are no further trials; empty while there are.
+        ends_at: `time.monotonic()` after which no trial starts; None: never.
+    """
+
+    median_stop: MedianStop | None = None
+    closing: str = ""
+    ends_at: float | None = None
+
+    @synchronized
+    def create_trial(self, tuner_id: str) -> Any:
+        """The next trial; with status "STOPPED" where the search is over."""
+        if not self.closing and self.ends_at is not None and time.monotonic() > self.ends_at:
+            self.closing = "its time is over"
+        if self.closing:
+            self.tuner_ids.discard(tuner_id)
+            return KerasTunerTrial(self.get_space(), "", TrialStatus.STOPPED)
+        return super().create_trial(tuner_id)
+
+    @synchronized
+    def update_trial(self, trial_id: str, metrics: dict[str, float], step: int = 0) -> Any:
+        """Note an epoch; a copy of the trial with status "STOPPED" where it should end early."""
+        trial = super().update_trial(trial_id, metrics, step=step)
+        if self.median_stop is None:
+            return trial
+        others = [self._curve(other) for other in self.trials.values() if other is not trial]
+        curve = self._curve(trial)
+        if not self.median_stop.should_stop(curve, others, self.objective.direction):
+            return trial
+        return KerasTunerTrial(trial.hyperparameters, trial_id, TrialStatus.STOPPED)
+
+    @synchronized
+    def end_trial(self, trial: Any) -> None:
+        """Note the end of a trial; three failures and no success end the search."""
+        super().end_trial(trial)
+        ended = [self.trials[trial_id].status for trial_id in self.end_order]
+        if len(ended) >= GIVE_UP_AFTER and set(ended) == {TrialStatus.FAILED}:
+            self.closing = f"its first {len(ended)} trials all failed"
+
+    def save(self) -> None:
+        """Write the state whole or not at all: a killed search reads it again."""
+        write_text(self._get_oracle_fname(), to_json(self.get_state()))
+
+    def _save_trial(self, trial: Any) -> None:
+        path = f"{self._get_trial_dir(trial.trial_id)}/trial.json"
+        write_text(path, to_json(trial.get_state()))
+
+    def reload(self) -> None:
+        """Read the state; trials that were cut off start again, without their old epochs.
+
+        keras-tuner writes a trial's end before it takes it off the list of those under way, so a
+        search that was cut off there would train it twice: the trial's own record decides.
+        """
+        super().reload()
+        cut_off = []
+        for trial_id in self._retry_queue:
+            trial = self.trials[trial_id]
+            if trial.status in (TrialStatus.COMPLETED, TrialStatus.FAILED):
+                if trial_id not in self.end_order:
+                    self.end_order.append(trial_id)
+            else:
+                trial.metrics = type(trial.metrics)()
+                cut_off.append(trial_id)
+        self._retry_queue = cut_off
+
+    def _curve(self, trial: Any) -> list[float]:
+        name = self.objective.name
+        if not trial.metrics.exists(name):
+            return []
+        return [observation.mean() for observation in trial.metrics.get_history(name)]
+
+
+class RandomOracle(_LongSearch, keras_tuner.oracles.RandomSearchOracle):
+    """Random search."""
+
+
+class BayesianOracle(_LongSearch, keras_tuner.oracles.BayesianOptimizationOracle):
+    """Gaussian processes with the upper confidence bound."""
+
+
+class HyperbandOracle(_LongSearch, keras_tuner.oracles.HyperbandOracle):
+    """Hyperband (Li et al. 2018): many trials of few epochs, the best go on."""
+
+
+class GridOracle(_LongSearch, keras_tuner.oracles.GridSearchOracle):
+    """Every combination; ten values of a range."""
+
+
+def _plain(kind: type) -> Callable[..., Any]:
+    def make(trials: int, epochs: int | None, **common: Any) -> Any:
+        return kind(max_trials=trials, **common)
+
+    return make
+
+
+def _hyperband(trials: int, epochs: int | None, **common: Any) -> Any:
+    oracle = HyperbandOracle(max_epochs=epochs, factor=3, hyperband_iterations=NEVER, **common)
+    oracle.max_trials = trials
+    return oracle
+
+
+TUNERS: dict[str, Callable[..., Any]] = {
+    "random": _plain(RandomOracle),
+    "bayesian": _plain(BayesianOracle),
+    "hyperband": _hyperband,
+    "grid": _plain(GridOracle),
+}
+"""By name: (trials, epochs, further arguments of oracles) -> oracle."""
+
+
+def make_oracle(
+    tuner: str,
+    space: Any,
+    objective: Objective,
+    trials: int,
+    epochs: int | None,
+    seed: int,
+    median_stop: MedianStop | None,
+) -> Any:
+    """An oracle of `TUNERS` over keras-tuner's hyper-parameters of a space."""
+    oracle = TUNERS[tuner](
+        trials,
+        epochs,
+        objective=keras_tuner.Objective(objective.metric, objective.direction),
+        hyperparameters=space,
+        allow_new_entries=False,
+        tune_new_entries=False,
+        seed=seed + 1,  # keras-tuner takes 0 for no seed
+        max_consecutive_failed_trials=NEVER,
+    )
+    oracle.median_stop = median_stop if tuner != "hyperband" else None
+    oracle.verbose = 0
+    return oracle

@@ -1,0 +1,56 @@
+"""When a trial is not worth its remaining epochs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from tfcompress.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class MedianStop:
+    """The median stopping rule of Vizier (Golovin et al. 2017, section 3.2.2).
+
+    A trial stops at an epoch if its best objective so far is worse than the median, over the
+    trials that reached that epoch, of their running averages up to it.
+
+    Attributes:
+        start_epoch: First epoch (from 1) at which a trial may stop.
+        least_trials: Other trials that must have reached the epoch.
+    """
+
+    start_epoch: int = 3
+    least_trials: int = 3
+
+    def __post_init__(self) -> None:
+        if self.start_epoch < 1 or self.least_trials < 1:
+            raise ConfigError(
+                "median stop",
+                f"start_epoch {self.start_epoch} and least_trials {self.least_trials}",
+                "use at least 1 of each",
+            )
+
+    def should_stop(
+        self,
+        curve: Sequence[float],
+        others: Sequence[Sequence[float]],
+        direction: Literal["max", "min"] = "max",
+    ) -> bool:
+        """Whether a trial should stop now.
+
+        Args:
+            curve: Its objective, epoch by epoch.
+            others: The other trials' objectives, finished or not.
+            direction: Of the objective.
+        """
+        epochs = len(curve)
+        reached = [other for other in others if len(other) >= epochs]
+        if epochs < self.start_epoch or len(reached) < self.least_trials:
+            return False
+        sign = 1.0 if direction == "max" else -1.0
+        averages = [sign * np.mean(other[:epochs]) for other in reached]
+        return bool(max(sign * value for value in curve) < np.median(averages))
