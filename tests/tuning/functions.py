@@ -40,3 +40,9 @@ def slow(params, trial):
         time.sleep(1.0)
         trial.epoch(epoch, {"val_score": params["x"] * epoch, "val_accuracy": 0.5})
     return {"val_score": params["x"] * 3, "val_accuracy": 0.5}
+
+
+def crashes_second(params, trial):
+    if trial.number == 1:
+        raise ValueError("the second one")
+    return quadratic(params, trial)

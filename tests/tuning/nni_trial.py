@@ -1,0 +1,17 @@
+"""A trial's script for NNI tests: quadratic, or troubled, of x; no TensorFlow but for the seed."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from tests.tuning import functions
+from tfcompress.tuning.space import Choice, SearchSpace, Uniform
+from tfcompress.tuning.trial import Objective
+from tfcompress.tuning.with_nni import run_nni_trial
+
+SPACE = SearchSpace({"x": Uniform(0.0, 1.0), "kind": Choice(("a", "b"))})
+OBJECTIVE = Objective("val_score", "max", ("val_accuracy",))
+
+if __name__ == "__main__":
+    run_nni_trial(getattr(functions, sys.argv[1]), SPACE, OBJECTIVE)

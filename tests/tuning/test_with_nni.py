@@ -1,0 +1,237 @@
+"""NNI: trials outside an experiment, one small real experiment, bad input."""
+
+import ast
+import json
+import os
+import re
+import socket
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.tuning.nni_trial import OBJECTIVE, SPACE
+from tfcompress.errors import ConfigError, DataError
+from tfcompress.tuning import nni_experiment
+from tfcompress.tuning.nni_experiment import Machine, NNISearch, nnictl, run_experiment
+from tfcompress.tuning.nni_records import read_trials
+from tfcompress.tuning.results import SearchError
+from tfcompress.tuning.space import Choice, SearchSpace, Uniform
+from tfcompress.tuning.trial import Objective
+
+SCRIPT = Path(__file__).with_name("nni_trial.py")
+
+
+def search(folder, function="quadratic", **more):
+    return NNISearch(
+        command=[sys.executable, SCRIPT, function],
+        space=SPACE,
+        objective=OBJECTIVE,
+        folder=folder,
+        **{"tuner": "Random", "seconds": 400, **more},
+    )
+
+
+def nni_processes(folder):
+    """Processes of experiments in a folder: managers, tuners, trials."""
+    found = []
+    for process in psutil.process_iter(["cmdline", "environ"]):
+        command = " ".join(process.info["cmdline"] or ())
+        environ = process.info["environ"] or {}
+        if str(folder) in command or str(folder) in environ.get("NNI_OUTPUT_DIR", ""):
+            found.append(command)
+    return found
+
+
+def test_an_experiment(tmp_path):
+    """Two at a time: parameters and results belong together; one crashes, and says why."""
+    lines = []
+    how = search(tmp_path, "crashes_second", trials=5, concurrency=2, assessor=None)
+    result = run_experiment(how, tell=lines.append)
+    assert len(result.trials) == 5
+    assert [trial.number for trial in result.trials] == list(range(5))
+    for trial in result.trials:
+        if trial.number == 1:
+            assert trial.status == "failed"
+            assert trial.reason == "ValueError: the second one"
+            continue
+        # functions.quadratic after four epochs
+        expected = (1 - (trial.params["x"] - 0.3) ** 2) * 0.9375
+        assert trial.objective == pytest.approx(expected, abs=1e-9)
+        assert trial.metrics["val_accuracy"] == pytest.approx(expected / 2, abs=1e-9)
+        assert [row["epoch"] for row in trial.history] == [1, 2, 3, 4]
+        assert json.loads((Path(trial.folder) / "trial.json").read_text())["name"] == trial.name
+    assert len({trial.params["x"] for trial in result.trials}) == 5
+    assert nni_processes(tmp_path) == []
+    assert len(lines) == 6
+    with pytest.raises(SearchError, match="holds a search already"):
+        run_experiment(how, tell=None)
+
+
+def test_outside_an_experiment(tmp_path):
+    code = (
+        "import sys; sys.argv = ['t', 'quadratic']; import runpy;"
+        f"runpy.run_path({str(SCRIPT)!r}, run_name='__main__')"
+    )
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, cwd=tmp_path
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("Intermediate result") == 4
+    final = ast.literal_eval(re.search(r"Final result: ({.*?})", done.stdout)[1])
+    # x = 0.5 is the middle of its range: (1 - 0.2^2) * (1 - 0.5^4) = 0.9
+    assert final == pytest.approx({"default": 0.9, "val_score": 0.9, "val_accuracy": 0.45})
+
+
+def test_the_callback_reports_accuracy_and_mean_iou(capsys):
+    import keras
+    import numpy as np
+
+    from tfcompress.evaluation.segmentation import segmentation_metrics
+    from tfcompress.tuning.with_nni import nni_callback, nni_parameters
+
+    assert nni_parameters(SPACE) == {"x": 0.5, "kind": "a"}
+    model = keras.Sequential([keras.Input((4, 4, 1)), keras.layers.Conv2D(2, 1)])
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile("sgd", loss, metrics=[*segmentation_metrics(2), "accuracy"])
+    images, labels = np.ones((4, 4, 4, 1)), np.zeros((4, 4, 4), int)
+    objective = Objective("val_mean_iou", "max", ("val_accuracy",))
+    log = nni_callback(objective)
+    history = model.fit(
+        images, labels, epochs=2, verbose=0, validation_data=(images, labels), callbacks=[log]
+    ).history
+    printed = capsys.readouterr().out
+    assert printed.count("Intermediate result") == 2
+    assert printed.count("Final result") == 1
+    assert f"'default': {history['val_mean_iou'][0]}" in printed
+    assert f"'val_accuracy': {history['val_accuracy'][1]}" in printed
+
+
+def test_records_join_on_the_parameter_that_was_reported(tmp_path):
+    """What NNI's database holds after its mix-up: trial B ran with parameters 0, A with 1."""
+    (tmp_path / "db").mkdir()
+    with sqlite3.connect(tmp_path / "db" / "nni.sqlite") as db:
+        db.execute(
+            "create table TrialJobEvent (timestamp, trialJobId, event, data, logPath, sequenceId,"
+            " message, environmentId)"
+        )
+        db.execute(
+            "create table MetricData (timestamp, trialJobId, parameterId, type, sequence, data)"
+        )
+        db.execute("create table ExperimentProfile (startTime)")
+        db.execute("insert into ExperimentProfile values (1000)")
+        for number, name in enumerate("AB"):
+            given = json.dumps({"parameter_id": number, "parameters": {"x": number / 2}})
+            for event, time, data in (("RUNNING", 2000, given), ("SUCCEEDED", 5000, None)):
+                db.execute(
+                    "insert into TrialJobEvent values (?, ?, ?, ?, '', ?, '', '')",
+                    (time, name, event, data, number),
+                )
+            db.execute(
+                "insert into MetricData values (3000, ?, ?, 'FINAL', 0, ?)",
+                (name, str(1 - number), json.dumps(json.dumps({"default": 0.25 * number}))),
+            )
+    space = SearchSpace({"x": Uniform(0.0, 1.0)})
+    first, second = read_trials(tmp_path, space, Objective("score"))
+    assert (first.name, first.params["x"], first.objective) == ("A", 0.5, 0.0)
+    assert (second.name, second.params["x"], second.objective) == ("B", 0.0, 0.25)
+    assert (second.started, second.seconds) == (1.0, 3.0)
+    with pytest.raises(DataError, match="no NNI experiment"):
+        read_trials(tmp_path / "db", space, Objective("score"))
+
+
+def test_a_taken_port(tmp_path):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.raises(SearchError, match=f"port {port}.*choose a free PORT"):
+            run_experiment(search(tmp_path), port=port, tell=None)
+
+
+def test_a_machine_that_does_not_answer(tmp_path):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    how = search(tmp_path, machines=(Machine(host="127.0.0.1", user="nobody", port=port),))
+    with pytest.raises(SearchError, match=f"machine 127.0.0.1:{port}.*cannot be reached"):
+        run_experiment(how, tell=None)
+
+
+def test_no_nnictl(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
+    with pytest.raises(ConfigError, match=r"nnictl: there is no .*pip install 'nni==3.0'"):
+        nnictl()
+
+
+def test_nnictl_that_does_not_start(tmp_path, monkeypatch):
+    script = tmp_path / "nnictl"
+    script.write_text("#!/bin/sh\necho \"No module named 'pkg_resources'\" >&2\nexit 1\n")
+    script.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
+    with pytest.raises(ConfigError, match="pkg_resources.*setuptools<82"):
+        nnictl()
+
+
+def test_another_nni(monkeypatch):
+    import nni
+
+    monkeypatch.setattr(nni, "__version__", "2.10.1")
+    with pytest.raises(ConfigError, match="2.10.1, not 3.0"):
+        nnictl()
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ({"tuner": "SMAC"}, "unknown 'SMAC'.*TPE"),
+        ({"assessor": "Bandit"}, "unknown 'Bandit'.*Medianstop"),
+        ({"trials": 0}, "0 and 1"),
+        ({"tuner": "Hyperband"}, "epochs: Hyperband needs them"),
+        ({"code_directory": "/no/such"}, "there is no /no/such"),
+    ],
+)
+def test_bad_searches(tmp_path, more, message):
+    with pytest.raises(ConfigError, match=message):
+        search(tmp_path, **more)
+
+
+def test_every_line_that_is_edited_is_in_nni(tmp_path):
+    """The preload stops the manager on a line that is missing; none is."""
+    environment = {**os.environ, **nni_experiment.environment()}
+    import nni_node
+
+    folder = Path(nni_node.__path__[0])
+    files = (
+        "training_service/v3/compat.js", "rest_server/index.js", "rest_server/core.js",
+        "core/tuner_command_channel.js", "core/nnimanager.js",
+        "training_service/remote_v3/worker.js",
+    )  # fmt: skip
+    def required(path):
+        # Compiling is enough: an edit that does not apply exits with 3 before the file runs.
+        code = f"try {{ require({str(path)!r}) }} catch (error) {{}} process.exit(0)"
+        return subprocess.run(
+            [folder / "node", "-e", code], env=environment, capture_output=True, text=True
+        )
+
+    for file in files:
+        assert required(folder / file).returncode == 0, file
+        other = tmp_path / "nni_node" / file
+        other.parent.mkdir(parents=True, exist_ok=True)
+        other.write_text("// of another version\n")
+        refused = required(other)
+        assert refused.returncode == 3
+        assert "Fix: install nni==3.0" in refused.stderr
+
+
+def test_conditional_dimensions_reach_a_trial():
+    space = SearchSpace(
+        {"kind": Choice(("a", "b")), "rate": Uniform(0.0, 1.0, when=("kind", ("b",)))}
+    )
+    from tfcompress.tuning.nni_space import flat_values
+
+    given = {"kind": {"_name": "b", "rate": 0.25}}
+    assert space.decode(flat_values(given)) == {"kind": "b", "rate": 0.25}
