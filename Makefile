@@ -18,19 +18,27 @@ SCORE ?=
 ROUNDS ?=
 FROM_RUN ?=
 TEACHER ?=
+TRIALS ?=
+CONCURRENCY ?=
+TUNER ?=
+PORT ?=
+PARAMS ?=
 SMOKE ?=
 RESUME ?=
 ARGS ?=
 
 # Flags that every experiment takes, from the variables that are set.
-FLAGS = $(if $(CONFIG),--config "$(CONFIG)") $(if $(SMOKE),--smoke) $(if $(DATA),--data "$(DATA)") \
-	$(if $(EPOCHS),--epochs $(EPOCHS)) $(if $(RUN),--run "$(RUN)") $(if $(RESUME),--resume)
+FLAGS = $(if $(CONFIG),--config "$(CONFIG)") $(if $(PARAMS),--params "$(PARAMS)") \
+	$(if $(SMOKE),--smoke) $(if $(DATA),--data "$(DATA)") $(if $(EPOCHS),--epochs $(EPOCHS)) \
+	$(if $(RUN),--run "$(RUN)") $(if $(RESUME),--resume)
+SEARCH_FLAGS = $(if $(TRIALS),--trials $(TRIALS)) $(if $(CONCURRENCY),--concurrency $(CONCURRENCY)) \
+	$(if $(TUNER),--tuner $(TUNER)) $(if $(PORT),--port $(PORT))
 FILE_FLAGS = $(if $(CONFIG),--config "$(CONFIG)") $(if $(SMOKE),--smoke) \
 	$(if $(MODEL),--model "$(MODEL)")
 
 .PHONY: help setup demo test test-slow lint bench clean \
 	unet-train unet-level-prune unet-channel-prune unet-tfmot-prune unet-qat unet-distill unet-int8 \
-	unet-predict trash-train trash-distill trash-tucker trash-score evaluate-model \
+	unet-predict unet-hpo unet-hpo-nni trash-hpo nni-create trash-train trash-distill trash-tucker trash-score evaluate-model \
 	bench-channels bench-distiller bench-applications
 
 help: ## print this list
@@ -41,6 +49,7 @@ help: ## print this list
 	@echo "Variables: DATA=folder EPOCHS=n RUN=name CONFIG=file.yaml SMOKE=1 RESUME=1 ARGS='--any flag'"
 	@echo "           TARGET_MACS='0.5 0.25' SCORE=l2 ROUNDS=3, FROM_RUN=folder of unet-level-prune"
 	@echo "           TEACHER=file.keras of unet-distill and trash-distill"
+	@echo "           TRIALS=n CONCURRENCY=n TUNER=name PORT=n of searches; PARAMS=best_params.json of one"
 	@echo "           MODEL=file IMAGES=folder; PYTHON=python3.11 PIP_ARGS='--index-url ...' for set-up"
 	@echo "Flags of one experiment: make unet-train ARGS=--help"
 
@@ -86,6 +95,20 @@ unet-int8: $(STAMP) ## MODEL (or a new U-Net) in every LiteRT number format
 unet-predict: $(STAMP) ## color masks for IMAGES of any size with MODEL (.keras or .tflite)
 	$(RUN_PYTHON) -m experiments.unet_predict $(FILE_FLAGS) $(if $(IMAGES),--images "$(IMAGES)") \
 	$(if $(RUN),--run "$(RUN)") $(ARGS)
+
+unet-hpo: $(STAMP) ## search the U-Net's training by keras-tuner: TRIALS CONCURRENCY TUNER PORT
+	$(RUN_PYTHON) -m experiments.unet_hpo $(FLAGS) $(SEARCH_FLAGS) $(ARGS)
+
+unet-hpo-nni: $(STAMP) ## the same by an NNI experiment, its web page on loopback at PORT
+	$(RUN_PYTHON) -m experiments.unet_hpo_nni $(FLAGS) $(SEARCH_FLAGS) $(ARGS)
+
+trash-hpo: $(STAMP) ## search the classifier's training (ARGS="--tool nni" for NNI)
+	$(RUN_PYTHON) -m experiments.trash_hpo $(FLAGS) $(SEARCH_FLAGS) $(ARGS)
+
+nni-create: $(STAMP) ## nnictl create with CONFIG (experiments/nni/*.yml), mended, at PORT, on DATA
+	$(RUN_PYTHON) -m experiments.nni_create $(if $(CONFIG),--config-file "$(CONFIG)") \
+	$(if $(DATA),--data "$(DATA)") $(if $(PORT),--port $(PORT)) $(if $(TRIALS),--trials $(TRIALS)) \
+	$(if $(CONCURRENCY),--concurrency $(CONCURRENCY)) $(if $(SMOKE),--smoke) $(ARGS)
 
 trash-train: $(STAMP) ## train the trash classifier on class folders DATA (or generated pictures)
 	$(RUN_PYTHON) -m experiments.trash_train $(FLAGS) $(ARGS)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -78,6 +79,8 @@ class ClassificationConfig:
     weight_decay: float = 1e-4
     restart_epochs: int = 10
     """Epochs of a cosine; then the learning rate starts anew."""
+    warm_up: float = 0.0
+    """Share of the epochs over which the learning rate first rises."""
     ce_share: float = 0.5
     """Share of the cross entropy in the loss; the rest is the macro-F1 loss."""
     label_smoothing: float = 0.0
@@ -112,6 +115,8 @@ class ClassificationConfig:
             raise ConfigError("seeds", "there is none", "give at least one")
         if self.pretrained and not Path(self.pretrained).is_file():
             raise ConfigError("pretrained", f"there is no {self.pretrained}", "give a .keras file")
+        if not 0 <= self.warm_up < 1:
+            raise ConfigError("warm_up", f"it is {self.warm_up}", "use a share, 0 to below 1")
         self.augmentation()
         F1CrossEntropyLoss(self.ce_share, self.label_smoothing)
 
@@ -251,9 +256,12 @@ def compile_classifier(model: Any, config: ClassificationConfig) -> None:
 
 def restarts(config: ClassificationConfig) -> Any:
     """Cosine annealing with warm restarts, a step per epoch (Loshchilov, Hutter: "SGDR", 2017)."""
+    rising = round(config.warm_up * config.epochs)
 
     def rate(epoch: int, _: float) -> float:
-        share = epoch % config.restart_epochs / config.restart_epochs
+        if epoch < rising:
+            return config.learning_rate * (epoch + 1) / (rising + 1)
+        share = (epoch - rising) % config.restart_epochs / config.restart_epochs
         return config.learning_rate * (1 + math.cos(math.pi * share)) / 2
 
     return keras.callbacks.LearningRateScheduler(rate)
@@ -267,6 +275,7 @@ def train_classifier(
     name: str,
     seed: int,
     epochs: int,
+    after_epoch: Callable[[dict[str, float]], bool] | None = None,
 ) -> list[dict[str, float]]:
     """Train a compiled classifier (or a Distiller), chosen by macro F1 on validation; the history.
 
@@ -278,6 +287,7 @@ def train_classifier(
         name: Of the model, in the console and in `checkpoints/`.
         seed: Of order and augmentation.
         epochs: In all.
+        after_epoch: As of `fit_resumable`.
     """
     data = images.data
     how = Training(
@@ -304,6 +314,7 @@ def train_classifier(
         how,
         run,
         [restarts(config)],
+        after_epoch,
     )
 
 

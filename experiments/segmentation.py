@@ -75,10 +75,14 @@ class SegmentationConfig:
     """Peak of the cosine schedule."""
     class_balance: float = 0.5
     """Exponent of the class weights, 1 / share ** it: 0 is equal weights, 1 inverse frequency."""
+    class_factors: tuple[float, ...] = ()
+    """Further factors of the class weights, in the order of the classes; empty: none."""
     focal_weight: float = 1.0
     """Factor of the focal loss beside Dice."""
     augment: bool = True
     """Flips, quarter turns, brightness and contrast."""
+    augment_strength: float = 1.0
+    """Factor of the changes of brightness and contrast."""
 
     root: str = "runs"
     """Folder of all runs."""
@@ -184,6 +188,15 @@ def compile_model(
 ) -> None:
     """Dice and focal loss with balanced class weights, Adam on a cosine, mean IoU."""
     weights = balanced_class_weights(data.class_shares(), config.class_balance)
+    if config.class_factors:
+        if len(config.class_factors) != len(weights):
+            raise ConfigError(
+                "class_factors",
+                f"there are {len(config.class_factors)} for {len(weights)} classes",
+                f"give one for each of {', '.join(data.palette.names)}",
+            )
+        weights = weights * np.array(config.class_factors)
+        weights = weights * len(weights) / weights.sum()
     steps = epochs * -(-len(data.train) // config.batch)
     model.compile(
         optimizer=keras.optimizers.Adam(
@@ -199,7 +212,8 @@ def compile_model(
 def augmentation_of(config: SegmentationConfig) -> Augmentation:
     """The augmentation of a config."""
     if config.augment:
-        return Augmentation()
+        strength = 0.1 * config.augment_strength
+        return Augmentation(brightness=strength, contrast=strength)
     return Augmentation(flips=False, rotations=False, brightness=0.0, contrast=0.0)
 
 

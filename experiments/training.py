@@ -60,7 +60,7 @@ def train(
     how: Training,
     run: Run,
     callbacks: Sequence[Any] = (),
-    after_epoch: Callable[[dict[str, float]], None] | None = None,
+    after_epoch: Callable[[dict[str, float]], bool] | None = None,
 ) -> list[dict[str, float]]:
     """Train a compiled U-Net on patches, as `fit_resumable` does.
 
@@ -71,7 +71,7 @@ def train(
         how: How to train.
         run: Where checkpoints go and progress is shown.
         callbacks: Further Keras callbacks; they see each epoch before the checkpoint does.
-        after_epoch: Called with each new row of the history.
+        after_epoch: As of `fit_resumable`.
     """
     patches = data.train
     return fit_resumable(
@@ -94,7 +94,7 @@ def fit_resumable(
     how: Training,
     run: Run,
     callbacks: Sequence[Any] = (),
-    after_epoch: Callable[[dict[str, float]], None] | None = None,
+    after_epoch: Callable[[dict[str, float]], bool] | None = None,
 ) -> list[dict[str, float]]:
     """Train a compiled model and leave it with its best weights on validation.
 
@@ -108,7 +108,8 @@ def fit_resumable(
         how: How to train.
         run: Where checkpoints go (`run/checkpoints/<name>/`) and progress is shown.
         callbacks: Further Keras callbacks; they see each epoch before the checkpoint does.
-        after_epoch: Called with each new row of the history.
+        after_epoch: Called with each row of the history, first with those before a resume; the
+            training ends where it returns True.
 
     Returns:
         The history: one row per epoch with "epoch" from 1.
@@ -117,7 +118,8 @@ def fit_resumable(
     model.optimizer.build(model.trainable_variables)  # so that its state can be loaded
     checkpoint = EpochCheckpoint(folder, how, run, after_epoch)
     first = checkpoint.restore(model)
-    if first < how.epochs:
+    over = [after_epoch(row) for row in checkpoint.history] if after_epoch else []
+    if first < how.epochs and not any(over):
         if first > how.first_epoch:
             run.print(f"{how.name}: going on after epoch {first}")
         model.fit(
@@ -144,7 +146,7 @@ class EpochCheckpoint(keras.callbacks.Callback):
         folder: Path,
         how: Training,
         run: Run,
-        after_epoch: Callable[[dict[str, float]], None] | None = None,
+        after_epoch: Callable[[dict[str, float]], bool] | None = None,
     ) -> None:
         super().__init__()
         self.folder = folder
@@ -216,9 +218,9 @@ class EpochCheckpoint(keras.callbacks.Callback):
         if is_best:
             self.best = row
         self._write(epoch + 1, is_best or not self.best)
-        if self.after_epoch is not None:
-            self.after_epoch(row)
         self.run.print(self._line(row, is_best))
+        if self.after_epoch is not None and self.after_epoch(row):
+            self.model.stop_training = True
 
     def _write(self, epoch: int, is_best: bool) -> None:
         newest = self._newest()

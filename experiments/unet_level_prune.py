@@ -10,7 +10,7 @@ files on the test images. Several seeds give mean and spread.
 from tfcompress import startup  # noqa: F401  (first: TensorFlow without its messages)
 
 # isort: split
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from typing import Any, Literal
 
@@ -71,6 +71,9 @@ class Config(SegmentationConfig):
     """'unstructured', a block such as '1x4', or a pattern such as '2:4'."""
     scope: Literal["layer", "global"] = "global"
     """One target per layer, or one for all: small layers then keep more, large ones less."""
+    group_sparsity: dict[str, float] = field(default_factory=dict)
+    """Sparsity of groups of layers by glob, as {down1*: 0.5, bottom*: 0.9}, in place of
+    `sparsity`; what no glob names stays whole. Searches write it."""
     unpruned: tuple[str, ...] = ()
     """Layers that keep all their weights (names or globs)."""
     mask_frequency: int = 20
@@ -102,6 +105,11 @@ class Config(SegmentationConfig):
     def selection(self) -> list[dict[str, Any]]:
         """What is pruned, in the vocabulary of `config_list`."""
         chosen: list[dict[str, Any]] = [{"sparsity": self.sparsity, "op_types": ["default"]}]
+        if self.group_sparsity:
+            chosen = [
+                {"sparsity": sparsity, "op_types": ["default"], "op_names": [glob]}
+                for glob, sparsity in self.group_sparsity.items()
+            ]
         if self.unpruned:
             chosen.append({"exclude": True, "op_names": list(self.unpruned)})
         return chosen
@@ -206,7 +214,7 @@ def pruner_of(config: Config, model: Any, data: SegmentationData) -> LevelPruner
         model,
         config.selection(),
         granularity=config.granularity,
-        scope=config.scope,
+        scope="layer" if config.group_sparsity else config.scope,
         schedule=schedule,
     )
 

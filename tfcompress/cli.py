@@ -1,7 +1,7 @@
 """Command lines: a Config dataclass becomes flags, a YAML file fills fields.
 
 Precedence, weakest first: the dataclass's defaults, `--config file.yaml` (a run's `config.json`
-works too), `--smoke`, flags.
+works too), `--params best_params.json` (what a search found), `--smoke`, flags.
 """
 
 from __future__ import annotations
@@ -64,18 +64,20 @@ def parse(config_class: type, argv: Sequence[str], smoke: Mapping[str, Any]) -> 
     """
     early = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     early.add_argument("--config", default=None)
+    early.add_argument("--params", default=None)
     early.add_argument("--smoke", action="store_true")
     known, rest = early.parse_known_args(list(argv))
     values: dict[str, Any] = {}
-    if known.config:
-        values.update(read_config_file(config_class, known.config))
+    for file in (known.config, known.params):
+        if file:
+            values.update(read_config_file(config_class, file))
     if known.smoke:
         values.update(smoke)
     default = config_class(**values)
     description = (
         f"{(sys.modules[config_class.__module__].__doc__ or '').strip()}\n\n"
-        "--config FILE takes any of these fields from a YAML or JSON file; --smoke makes the run "
-        "small enough for a minute."
+        "--config FILE takes any of these fields from a YAML or JSON file, --params FILE those "
+        "that a search found; --smoke makes the run small enough for a minute."
     )
     config = tyro.cli(config_class, default=default, args=rest, description=description)
     if hasattr(config, "check"):

@@ -1,5 +1,6 @@
-"""Launches a search of `functions.slow` in a folder, for tests that kill it: TOOL FOLDER [resume]."""
+"""Launches a search of `functions.slow`, for tests that kill it: TOOL FOLDER [resume]."""
 
+import signal
 import sys
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from tests.tuning.nni_trial import OBJECTIVE, SPACE
 TRIALS = 4
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # off in a background shell job
     tool, folder, resume = sys.argv[1], Path(sys.argv[2]), "resume" in sys.argv
     common = {"space": SPACE, "objective": OBJECTIVE, "folder": folder, "trials": TRIALS}
     if tool == "nni":

@@ -1,4 +1,4 @@
-"""Searches whose parts are killed: no process stays, no finished trial is lost, the rest goes on."""
+"""Searches whose parts are killed: nothing stays, no finished trial is lost, the rest goes on."""
 
 import os
 import signal

@@ -81,7 +81,7 @@ def test_nni_reads_back(tmp_path):
 
 
 def test_nni_itself_gives_values_that_decode():
-    """NNI's own formatter turns indices into a trial's parameters; each decodes and encodes back."""
+    """NNI's own formatter makes a trial's parameters of indices; they decode and encode back."""
     formatted = format_search_space(to_nni(SPACE))
     index = {
         "learning_rate": np.log(0.001), "dropout": 0.25, "depth": 1, "width": np.log(20.3),
@@ -108,10 +108,7 @@ def test_nni_itself_gives_values_that_decode():
 def test_keras_tuner_reads_back():
     hp = to_keras_tuner(SPACE, keras_tuner.HyperParameters())
     assert from_keras_tuner(hp) == SearchSpace(
-        {
-            name: type(d)(**{**vars(d), "default": d.typical})
-            for name, d in SPACE.dimensions.items()
-        }
+        {name: type(d)(**{**vars(d), "default": d.typical}) for name, d in SPACE.dimensions.items()}
     )
 
 

@@ -15,9 +15,9 @@ import pytest
 
 from tests.tuning.nni_trial import OBJECTIVE, SPACE
 from tfcompress.errors import ConfigError, DataError
-from tfcompress.tuning import nni_experiment
-from tfcompress.tuning.nni_experiment import Machine, NNISearch, nnictl, run_experiment
+from tfcompress.tuning.nni_experiment import Machine, NNISearch, run_experiment
 from tfcompress.tuning.nni_records import read_trials
+from tfcompress.tuning.nni_setup import environment, nnictl
 from tfcompress.tuning.results import SearchError
 from tfcompress.tuning.space import Choice, SearchSpace, Uniform
 from tfcompress.tuning.trial import Objective
@@ -201,7 +201,7 @@ def test_bad_searches(tmp_path, more, message):
 
 def test_every_line_that_is_edited_is_in_nni(tmp_path):
     """The preload stops the manager on a line that is missing; none is."""
-    environment = {**os.environ, **nni_experiment.environment()}
+    variables = {**os.environ, **environment()}
     import nni_node
 
     folder = Path(nni_node.__path__[0])
@@ -210,11 +210,12 @@ def test_every_line_that_is_edited_is_in_nni(tmp_path):
         "core/tuner_command_channel.js", "core/nnimanager.js",
         "training_service/remote_v3/worker.js",
     )  # fmt: skip
+
     def required(path):
         # Compiling is enough: an edit that does not apply exits with 3 before the file runs.
         code = f"try {{ require({str(path)!r}) }} catch (error) {{}} process.exit(0)"
         return subprocess.run(
-            [folder / "node", "-e", code], env=environment, capture_output=True, text=True
+            [folder / "node", "-e", code], env=variables, capture_output=True, text=True
         )
 
     for file in files:

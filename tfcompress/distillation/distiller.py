@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
+import tensorflow as tf
 from keras import ops
 
 from tfcompress.distillation.objectives import Objective, Scheduled, alike, at, checked_number
@@ -153,17 +154,20 @@ class Distiller(keras.Model):
             return super().compute_loss(x, y, y_pred, sample_weight, training)
         optimizer = getattr(self, "optimizer", None)
         step = 0 if optimizer is None else optimizer.iterations
+        # Under a distribution strategy each replica's loss is its share of the sum over all; Keras
+        # has divided its own already.
+        replicas = tf.distribute.get_strategy().num_replicas_in_sync
         total = 0.0
         if callable(self.task_weight) or self.task_weight > 0:
             task = super().compute_loss(x, y, y_pred["outputs"], sample_weight, training)
-            self._parts["task_loss"].update_state(task)
+            self._parts["task_loss"].update_state(task * replicas)
             total = at(self.task_weight, step) * task
         knowledge = self._ask(x, y)
         _, *means = self._parts.values()
         for mean, objective in zip(means, self.objectives, strict=True):
             part = self._part(objective, y_pred, knowledge, y, step)
             mean.update_state(part)
-            total = total + at(objective.weight, step) * part
+            total = total + at(objective.weight, step) * part / replicas
         return total
 
     def _ask(self, x: Any, y: Any) -> Knowledge:

@@ -20,7 +20,7 @@ from typing import Any, Literal
 import numpy as np
 
 from tfcompress.errors import ConfigError
-from tfcompress.tuning.trial import Objective, Report, Trial, TrainingFunction, TrialError
+from tfcompress.tuning.trial import Objective, Report, TrainingFunction, Trial, TrialError
 
 LOG = "log.txt"
 
@@ -193,7 +193,7 @@ def _child(content: bytes, log_path: Path, pipe: Connection) -> None:
     os.dup2(log.fileno(), 1)
     os.dup2(log.fileno(), 2)
     sys.stdout = sys.stderr = log
-    job: TrialJob = pickle.loads(content)  # noqa: S301 - our own parent's, through no file
+    job: TrialJob = pickle.loads(content)  # of our own parent, through no file
     if job.threads:
         import tensorflow as tf
 

@@ -188,4 +188,4 @@ def _worker(content: bytes, tuner_id: str, address: str, port: str) -> None:
     die_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.environ.update(zip(_KEYS, (tuner_id, address, port), strict=True))
-    work_for_chief(pickle.loads(content))  # noqa: S301 - our own parent's, through no file
+    work_for_chief(pickle.loads(content))  # of our own parent, through no file

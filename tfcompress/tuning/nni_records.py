@@ -79,7 +79,8 @@ def _read_jobs(experiment: Path) -> tuple[dict[str, _Job], float]:
         raise DataError(str(experiment), "it holds no NNI experiment", "give the folder with db/")
     with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=30)) as database:
         events = database.execute(
-            "select timestamp, trialJobId, event, data, sequenceId from TrialJobEvent order by rowid"
+            "select timestamp, trialJobId, event, data, sequenceId from TrialJobEvent"
+            " order by rowid"
         ).fetchall()
         metrics = database.execute(
             "select trialJobId, parameterId, type, sequence, data from MetricData order by rowid"

@@ -234,8 +234,9 @@ class SearchSpace:
             problem = dimension.problem() or _condition_problem(dimension.when, seen)
             if problem:
                 raise ConfigError(
-                    f"dimension '{name}' of the search space", problem, "correct its ends, options "
-                    "or condition"
+                    f"dimension '{name}' of the search space",
+                    problem,
+                    "correct its ends, options or condition",
                 )
             seen[name] = dimension
 

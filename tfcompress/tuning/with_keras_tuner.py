@@ -7,7 +7,6 @@ that had ended.
 
 from __future__ import annotations
 
-import json
 import math
 import time
 from collections.abc import Callable, Mapping
@@ -15,27 +14,23 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from tfcompress.atomic import write_text
 from tfcompress.errors import ConfigError
-from tfcompress.reporting.run import to_json
 from tfcompress.tuning.isolation import Ended, TrialJob, run_here, run_isolated, sendable
 from tfcompress.tuning.keras_tuner_space import to_keras_tuner, tuner_values
-from tfcompress.tuning.nni_space import to_nni
 from tfcompress.tuning.results import (
-    SearchError,
     SearchResult,
     TrialResult,
     read_trial,
     trial_outcome,
     write_trial,
 )
+from tfcompress.tuning.search_folder import claim, state_search
 from tfcompress.tuning.space import SearchSpace
 from tfcompress.tuning.stopping import MedianStop
 from tfcompress.tuning.trial import Objective, TrainingFunction
 
 Tuner = Literal["random", "bayesian", "hyperband", "grid"]
 TUNER_NAMES = ("random", "bayesian", "hyperband", "grid")
-STATE = "search.json"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,16 +86,6 @@ class Search:
         """Where a trial writes."""
         return Path(self.folder) / "trials" / f"{number:04d}"
 
-    def stated(self) -> dict[str, Any]:
-        """What a resumed search must agree in."""
-        return {
-            "space": to_nni(self.space),
-            "objective": [self.objective.metric, self.objective.direction],
-            "tuner": self.tuner,
-            "epochs": self.epochs,
-            "seed": self.seed,
-        }
-
 
 def search_with_keras_tuner(
     search: Search,
@@ -138,7 +123,8 @@ def search_with_keras_tuner(
     if role == "worker":
         chief.work_for_chief(search)
         return None
-    _prepare(search, resume)
+    how = (search.space, search.objective, search.tuner, search.epochs, search.seed)
+    claim(search.folder, state_search(*how), resume)
     began = time.monotonic()
     if role == "chief" or workers > 1:
         oracle = chief.Chief(search, port, tell).run(workers if role is None else 0)
@@ -249,9 +235,7 @@ def collect(search: Search, oracle: Any, seconds: float) -> SearchResult:
 def _result(
     job: TrialJob, ended: Ended, history: list[dict[str, float]], started: float, seconds: float
 ) -> TrialResult:
-    outcome = (
-        {} if ended.status == "failed" else trial_outcome(job.objective, history, ended.final)
-    )
+    outcome = {} if ended.status == "failed" else trial_outcome(job.objective, history, ended.final)
     return TrialResult(
         job.number,
         dict(job.params),
@@ -310,26 +294,3 @@ def make_tuner(search: Search) -> Any:
     if tuner.oracle is oracle and (Path(search.folder) / "keras_tuner" / "oracle.json").is_file():
         oracle.reload()
     return tuner
-
-
-def _prepare(search: Search, resume: bool) -> None:
-    """Claim the folder for a search, or agree with the search that is in it."""
-    path = Path(search.folder) / STATE
-    stated = json.loads(to_json(search.stated()))
-    if not path.is_file():
-        write_text(path, to_json(stated))
-        return
-    old = json.loads(path.read_text(encoding="utf-8"))
-    differing = [key for key in stated if old.get(key) != stated[key]]
-    if differing:
-        raise SearchError(
-            str(search.folder),
-            f"it holds a search with another {' and '.join(differing)}",
-            "choose another folder, or delete it",
-        )
-    if not resume:
-        raise SearchError(
-            str(search.folder),
-            "it holds a search already",
-            "go on with it by RESUME=1 (resume=True), or delete it",
-        )

@@ -22,7 +22,7 @@ from tfcompress.tuning.nni_records import BUDGET
 from tfcompress.tuning.nni_space import flat_values
 from tfcompress.tuning.results import TrialResult, trial_outcome, write_trial
 from tfcompress.tuning.space import SearchSpace
-from tfcompress.tuning.trial import Objective, Trial, TrainingFunction, TrialError
+from tfcompress.tuning.trial import Objective, TrainingFunction, Trial, TrialError
 
 INSTALL = "pip install 'nni==3.0' 'setuptools<82'"
 

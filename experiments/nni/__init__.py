@@ -1,0 +1,1 @@
+"""NNI experiments: the script of a trial, and files for nnictl."""

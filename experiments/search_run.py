@@ -1,0 +1,172 @@
+"""A search of an experiment: by either tool, then the best parameters as a file, and the page."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any, Literal
+
+from experiments.search_tasks import SearchFields, Task
+from tfcompress.errors import ConfigError
+from tfcompress.reporting.page import Section
+from tfcompress.reporting.plots import save_figure
+from tfcompress.reporting.run import Run
+from tfcompress.reporting.tables import Table
+from tfcompress.tuning.importance import importance_table
+from tfcompress.tuning.nni_space import write_nni_space
+from tfcompress.tuning.results import SearchResult
+from tfcompress.tuning.search_plots import (
+    plot_learning_curves,
+    plot_parallel_coordinates,
+    plot_progress,
+)
+from tfcompress.tuning.stopping import MedianStop
+
+Tool = Literal["keras-tuner", "nni"]
+PARAMS = "best_params.json"
+TRIAL_CONFIG = "trial_config.json"
+
+
+def search_space(run: Run, config: SearchFields, task: Task, tool: Tool, kind: str) -> SearchResult:
+    """Search, write `search.csv` and `best_params.json`; the result.
+
+    Args:
+        run: Where trials and files go.
+        config: The experiment's, with `data` that every trial can read.
+        task: What to search.
+        tool: By what.
+        kind: Name of the task for NNI's trial script.
+    """
+    write_nni_space(task.space, run.path("search_space.json"))
+    run.print(task.space.table())
+    found = (_by_nni if tool == "nni" else _by_keras_tuner)(run, config, task, kind)
+    best = found.best
+    run.write_json(PARAMS, task.fields(best.params))
+    run.write_json("search_result.json", found.to_dict())
+    run.write_history(
+        [
+            {"trial": trial.number, "status": trial.status, **trial.params, **row}
+            for trial in found.trials
+            for row in trial.history
+        ],
+        "search.csv",
+    )
+    return found
+
+
+def search_sections(run: Run, config: SearchFields, task: Task, found: SearchResult) -> list[Any]:
+    """The search in the report."""
+    pictures = []
+    for name, caption, plot in (
+        ("parallel", "Parameters of every trial", plot_parallel_coordinates),
+        ("progress", "Objective against trial and wall time", plot_progress),
+        ("curves", "Learning curves", plot_learning_curves),
+    ):
+        pictures.append((caption, save_figure(plot(found), run.path("plots", f"{name}.png"))))
+    return [
+        Section(
+            "Search",
+            text=(effort(task, found),),
+            tables=(found.table(), importance_table(found), task.space.table()),
+            pictures=tuple(pictures),
+        )
+    ]
+
+
+def effort(task: Task, found: SearchResult) -> str:
+    """What early stopping saved, in words."""
+    whole = len(found.trials) * task.epochs
+    return (
+        f"{found.tool}: {len(found.trials)} trials trained {found.epochs} epochs, "
+        f"{found.epochs / whole:.0%} of the {whole} that all of them to the end would be."
+    )
+
+
+def difference_table(metric: str, values: Sequence[tuple[str, float, float]]) -> Table:
+    """Validation and test of the default parameters and of the best.
+
+    Args:
+        metric: Title of the metric.
+        values: (name, validation, test), the default parameters first.
+    """
+    table = Table(("parameters", f"validation {metric}", f"test {metric}"), title="What it brought")
+    for name, validation, test in values:
+        table.add(name, f"{validation:.4f}", f"{test:.4f}")
+    (_, *before), (_, *after) = values
+    table.total("difference", *(f"{b - a:+.4f}" for a, b in zip(before, after, strict=True)))
+    table.note("no trial saw the test; both models were trained anew for the same epochs and seed")
+    return table
+
+
+def check_tuner(config: SearchFields, tool: Tool) -> str:
+    """The tuner of a tool by a config; the tool's standard one where it names none.
+
+    Raises:
+        ConfigError: The tool does not have it.
+    """
+    if tool == "nni":
+        from tfcompress.tuning.nni_experiment import TUNER_NAMES
+
+        names, standard = TUNER_NAMES, "TPE"
+    else:
+        from tfcompress.tuning.with_keras_tuner import TUNER_NAMES
+
+        names, standard = TUNER_NAMES, "bayesian"
+    if config.tuner and config.tuner not in names:
+        raise ConfigError(
+            "tuner", f"{tool} has no {config.tuner!r}", f"use one of {', '.join(names)}"
+        )
+    return config.tuner or standard
+
+
+def _by_keras_tuner(run: Run, config: SearchFields, task: Task, kind: str) -> SearchResult:
+    from tfcompress.tuning.with_keras_tuner import Search, search_with_keras_tuner
+
+    search = Search(
+        function=task.function,
+        space=task.space,
+        objective=task.objective,
+        folder=run.path("search"),
+        tuner=check_tuner(config, "keras-tuner"),
+        trials=config.trials,
+        epochs=task.epochs,
+        seed=config.seed,
+        median_stop=_median_stop(task) if config.early_stop else None,
+        trial_seconds=60 * config.trial_minutes,
+        seconds=3600 * config.hours,
+    )
+    found = search_with_keras_tuner(
+        search, workers=config.concurrency, port=config.port, resume=True, tell=run.print
+    )
+    if found is None:  # a worker of a search over machines
+        raise SystemExit(0)
+    return found
+
+
+def _by_nni(run: Run, config: SearchFields, task: Task, kind: str) -> SearchResult:
+    from tfcompress.tuning.nni_experiment import NNISearch, run_experiment
+
+    run.write_json(TRIAL_CONFIG, asdict(config))
+    trial_config = str(run.path(TRIAL_CONFIG).resolve())
+    search = NNISearch(
+        command=[sys.executable, "-m", "experiments.nni.trial", kind, "--config", trial_config],
+        space=task.space,
+        objective=task.objective,
+        folder=run.path("search"),
+        tuner=check_tuner(config, "nni"),
+        assessor="Medianstop" if config.early_stop else None,
+        assessor_args={"start_step": _median_stop(task).start_epoch},
+        trials=config.trials,
+        epochs=task.epochs,
+        concurrency=config.concurrency,
+        seed=config.seed,
+        trial_seconds=60 * config.trial_minutes,
+        seconds=3600 * config.hours,
+    )
+    return run_experiment(search, port=config.port, resume=True, tell=run.print)
+
+
+def _median_stop(task: Task) -> MedianStop:
+    """Early enough to save epochs, late enough for a curve to say something."""
+    return MedianStop(start_epoch=max(2, task.epochs // 4), least_trials=3)
