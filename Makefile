@@ -39,7 +39,7 @@ FILE_FLAGS = $(if $(CONFIG),--config "$(CONFIG)") $(if $(SMOKE),--smoke) \
 .PHONY: help setup demo test test-slow lint bench clean \
 	unet-train unet-level-prune unet-channel-prune unet-tfmot-prune unet-qat unet-distill unet-int8 \
 	unet-predict unet-hpo unet-hpo-nni trash-hpo nni-create trash-train trash-distill trash-tucker trash-score evaluate-model \
-	bench-channels bench-distiller bench-applications
+	bench-channels bench-distiller bench-search bench-nni bench-applications
 
 help: ## print this list
 	@echo "make demo and make test need nothing else: they set everything up first."
@@ -138,9 +138,16 @@ lint: $(STAMP) ## ruff (rules and format) and the import rules
 
 bench: $(STAMP) ## ratios against peers, alternated in one run
 	$(RUN_PYTHON) -m benchmarks.level_pruner $(ARGS)
+	$(RUN_PYTHON) -m benchmarks.search
 
 bench-distiller: $(STAMP) ## what a step of distillation costs, and beside Keras' own distiller
 	$(RUN_PYTHON) -m benchmarks.distiller $(ARGS)
+
+bench-search: $(STAMP) ## what a trial costs beyond its training, by keras-tuner and by NNI
+	$(RUN_PYTHON) -m benchmarks.search $(ARGS)
+
+bench-nni: $(STAMP) ## NNI's silent defects, alone and mended
+	$(RUN_PYTHON) -m benchmarks.nni_defects $(ARGS)
 
 bench-channels: $(STAMP) ## what planning and shrinking cost, and whether latency targets hold
 	$(RUN_PYTHON) -m benchmarks.channel_pruning $(ARGS)

@@ -68,7 +68,12 @@ def search_sections(run: Run, config: SearchFields, task: Task, found: SearchRes
         Section(
             "Search",
             text=(effort(task, found),),
-            tables=(found.table(), importance_table(found), task.space.table()),
+            tables=(
+                found.best_table(),
+                found.table(),
+                importance_table(found),
+                task.space.table(),
+            ),
             pictures=tuple(pictures),
         )
     ]

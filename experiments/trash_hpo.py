@@ -92,7 +92,9 @@ def main(config: TrashSearch) -> dict[str, Any]:
         compared(config),
         environment(),
     )
-    run.print(found.table(at_most=12), effort(task, found), comparison.table())
+    run.print(
+        found.table(12, params=False), found.best_table(), effort(task, found), comparison.table()
+    )
     run.print(score_table(comparison), brought)
     more = {"search": {"best": task.fields(found.best.params), "epochs": found.epochs}}
     return finish(run, comparison, {**more, "validation": validation})

@@ -98,7 +98,13 @@ def main(config: UnetSearch, tool: Tool) -> dict[str, Any]:
         compared(config),
         environment(),
     )
-    run.print(found.table(at_most=12), effort(task, found), comparison.table(), brought)
+    run.print(
+        found.table(12, params=False),
+        found.best_table(),
+        effort(task, found),
+        comparison.table(),
+        brought,
+    )
     more = {
         "search": {"best": task.fields(found.best.params), "epochs": found.epochs},
         "validation": validation,

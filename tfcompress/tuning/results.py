@@ -150,18 +150,20 @@ class SearchResult:
         """Epochs trained by all trials."""
         return sum(trial.epochs for trial in self.trials)
 
-    def table(self, at_most: int | None = None) -> Table:
+    def table(self, at_most: int | None = None, params: bool = True) -> Table:
         """The trials, the best first, the failed last.
 
         Args:
             at_most: Rows to show; None for all.
+            params: Whether each has a column per dimension.
         """
+        shown = tuple(self.space) if params else ()
         failed = [trial for trial in self.trials if trial.objective is None]
         rows = [*self.usable, *failed]
         also = self.objective.also
         title = f"{len(self.trials)} trials of {self.tool}, {self.objective.metric}"
         table = Table(
-            ("trial", self.objective.metric, *also, "epochs", "time", "status", *self.space),
+            ("trial", self.objective.metric, *also, "epochs", "time", "status", *shown),
             title=title,
         )
         for trial in rows[:at_most]:
@@ -172,13 +174,22 @@ class SearchResult:
                 str(trial.epochs),
                 f"{trial.seconds:.1f} s",
                 trial.status,
-                *(_shown(trial.params.get(name)) for name in self.space),
+                *(_shown(trial.params.get(name)) for name in shown),
             )
         for reason in dict.fromkeys(trial.reason for trial in failed if trial.reason):
             numbers = [str(trial.number) for trial in failed if trial.reason == reason]
             table.note(f"trial {', '.join(numbers)} failed: {reason}")
         if self.stopped_by:
             table.note(f"the search ended early: {self.stopped_by}")
+        return table
+
+    def best_table(self) -> Table:
+        """The best trial's parameters beside the defaults."""
+        table = Table(("dimension", "default", "best"), title=f"Trial {self.best.number}, the best")
+        defaults = self.space.defaults()
+        for name in self.space:
+            values = (defaults.get(name), self.best.params.get(name))
+            table.add(name, *map(_shown, values))
         return table
 
     def to_dict(self) -> dict[str, Any]:

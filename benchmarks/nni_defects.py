@@ -1,0 +1,181 @@
+"""What NNI 3.0 does wrong without a word, alone and as `tfcompress.tuning` starts it.
+
+python -m benchmarks.nni_defects: each defect is tried once in both ways, in experiments of a few
+seconds per trial. It takes several minutes, and opens NNI's unmended server for a moment.
+"""
+
+from tfcompress import startup  # noqa: F401  (first: TensorFlow without its messages)
+
+# isort: split
+import logging
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+from rich.console import Console
+
+from tfcompress.cli import run_experiment
+from tfcompress.reporting.tables import Table
+from tfcompress.tuning.nni_manager import end_processes
+from tfcompress.tuning.nni_setup import environment, free_port
+
+TRIAL = """
+import os, sys, time, nni
+kind, number = sys.argv[1], int(os.environ["NNI_TRIAL_SEQ_ID"])
+if kind == "early-crash" and number == 0:
+    sys.exit(7)
+if kind == "crash":
+    nni.get_next_parameter()
+    sys.exit(7)
+x = nni.get_next_parameter()["x"]
+for epoch in range(4):
+    time.sleep(0.7)
+    nni.report_intermediate_result(x)
+nni.report_final_result(x)
+"""
+"""The result is the parameter, so that a pair that does not fit shows."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """Sizes of the tries."""
+
+    trials: int = 8
+
+
+@dataclass(frozen=True)
+class Run:
+    """What an experiment gave.
+
+    Attributes:
+        status: NNI's, at the end or when time was up.
+        exported: (parameter, result) pairs that `export_data` gives.
+        jobs: Statuses of the trials.
+        addresses: Where the manager listened.
+    """
+
+    status: str
+    exported: list[tuple[float, float]]
+    jobs: list[str]
+    addresses: set[str]
+
+    @property
+    def wrong(self) -> str:
+        """Pairs that do not fit."""
+        count = sum(abs(x - y) > 1e-9 for x, y in self.exported)
+        return f"{count} of {len(self.exported)} pairs wrong"
+
+
+def main(config: Config) -> Table:
+    """Try everything in both ways."""
+    console = Console()
+    table = Table(("what", "NNI 3.0 alone", "mended"), title="Silent defects of NNI 3.0")
+    tries: list[tuple[str, Callable[[bool], str]]] = [
+        (
+            "two trials at a time",
+            lambda mended: _run(mended, "fine", config.trials, 2).wrong,
+        ),
+        (
+            "one at a time, the first dies early",
+            lambda mended: _run(mended, "early-crash", 5, 1).wrong,
+        ),
+        (
+            "the server listens on",
+            lambda mended: ", ".join(sorted(_run(mended, "fine", 1, 1).addresses)),
+        ),
+        (
+            "status 20 s after the tuner died",
+            lambda mended: _run(mended, "fine", 40, 1, kill_tuner=True).status,
+        ),
+        ("status where every trial failed", lambda mended: _run(mended, "crash", 3, 1).status),
+        ("trials that an assessor stopped", lambda mended: _stopped(mended)),
+    ]
+    for what, attempt in tries:
+        cells = []
+        for mended in (False, True):
+            with console.status(f"{what}, {'mended' if mended else 'alone'}"):
+                cells.append(attempt(mended))
+        table.add(what, *cells)
+        console.print(f"{what}: {cells[0]} | {cells[1]}")
+    table.note("all failed: `run_experiment` of tfcompress raises an error instead")
+    console.print(table.to_rich())
+    for note in table.notes:
+        console.print(f"  {note}", style="dim")
+    return table
+
+
+def _stopped(mended: bool) -> str:
+    run = _run(mended, "fine", 6, 1, assessor=True)
+    early = [status for status in run.jobs if status in ("EARLY_STOPPED", "USER_CANCELED")]
+    return f"{len(early)}, as {', '.join(sorted(set(early))) or 'none'}"
+
+
+def _run(
+    mended: bool,
+    kind: str,
+    trials: int,
+    concurrency: int,
+    kill_tuner: bool = False,
+    assessor: bool = False,
+) -> Run:
+    from nni.experiment import Experiment, rest
+
+    logging.getLogger("nni").setLevel(logging.ERROR)
+    kept = {key: os.environ.get(key) for key in environment()}
+    if mended:
+        os.environ.update(environment())
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder, "trial.py").write_text(TRIAL, encoding="utf-8")
+        experiment = Experiment("local")
+        how = experiment.config
+        how.trial_command = f"{sys.executable} trial.py {kind}"
+        how.trial_code_directory = folder
+        how.search_space = {"x": {"_type": "uniform", "_value": [0.0, 1.0]}}
+        how.tuner.name, how.tuner.class_args = "Random", {"seed": 1}
+        if assessor:
+            how.assessor.name = "Medianstop"
+            how.assessor.class_args = {"optimize_mode": "maximize", "start_step": 1}
+        how.max_trial_number, how.trial_concurrency = trials, concurrency
+        how.experiment_working_directory = folder
+        port = free_port(0)
+        family: list[Any] = []
+        try:
+            experiment.run(port, wait_completion=False)
+            manager = psutil.Process(experiment._proc.pid)
+            addresses = {
+                c.laddr.ip for c in manager.net_connections("inet") if c.status == "LISTEN"
+            }
+            if kill_tuner:
+                time.sleep(8)
+                family = manager.children(recursive=True)
+                for process in family:
+                    if "--exp_params" in " ".join(process.cmdline()):
+                        process.kill()
+                time.sleep(20)
+            end = time.monotonic() + (0 if kill_tuner else 150)
+            while time.monotonic() < end and experiment.get_status() not in ("DONE", "ERROR"):
+                time.sleep(1)
+            family += manager.children(recursive=True)
+            exported = [
+                (float(trial.parameter["x"]), float(trial.value))
+                for trial in experiment.export_data()
+            ]
+            jobs = [job["status"] for job in rest.get(port, "/trial-jobs")]
+            return Run(experiment.get_status(), exported, jobs, addresses)
+        finally:
+            with suppress(Exception):
+                experiment.stop()
+            end_processes(family)
+            for key, value in kept.items():
+                os.environ.pop(key, None) if value is None else os.environ.update({key: value})
+
+
+if __name__ == "__main__":
+    run_experiment(Config, main)

@@ -1,0 +1,113 @@
+"""make bench-search: what a trial costs beyond its training, by each tool.
+
+The same training function, over `trials` trials: bare (called in a loop in one process, after one
+call that warms up), by keras-tuner in this process, by keras-tuner with a process per trial, and by
+NNI. Overhead is wall time per trial minus the bare function's; a process per trial pays for
+Python's and TensorFlow's start, which a process of its own always pays.
+"""
+
+from tfcompress import startup  # noqa: F401  (first: TensorFlow without its messages)
+
+# isort: split
+import statistics
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+
+from benchmarks.search_trial import OBJECTIVE, SPACE, train
+from tfcompress.cli import run_experiment
+from tfcompress.reporting.tables import Table
+from tfcompress.tuning.nni_experiment import NNISearch
+from tfcompress.tuning.nni_experiment import run_experiment as run_nni
+from tfcompress.tuning.trial import Trial
+from tfcompress.tuning.with_keras_tuner import Search, search_with_keras_tuner
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """Sizes of the benchmark."""
+
+    trials: int = 4
+    rounds: int = 3
+    """Each way once per round, in turn."""
+
+
+def main(config: Config) -> Table:
+    """Run every way in turn; print seconds per trial and the overhead."""
+    console = Console()
+    ways = {
+        "bare function": _bare,
+        "keras-tuner, in this process": _keras_tuner,
+        "keras-tuner, a process per trial": _isolated,
+        "NNI, one at a time": _nni,
+    }
+    seconds: dict[str, list[float]] = {name: [] for name in ways}
+    _bare(1)  # traces, caches
+    for number in range(config.rounds):
+        for name, way in ways.items():
+            with console.status(f"round {number + 1}/{config.rounds}: {name}"):
+                seconds[name].append(way(config.trials))
+    bare = statistics.median(seconds["bare function"])
+    table = Table(("way", "a trial", "overhead", "of a 10-minute trial"), title="Cost of a trial")
+    for name, found in seconds.items():
+        median = statistics.median(found)
+        over = median - bare
+        table.add(name, f"{median:.2f} s", f"{over:+.2f} s", f"{over / 600:+.2%}")
+    table.note(f"medians over {config.rounds} rounds of {config.trials} trials, in turn")
+    console.print(table.to_rich())
+    for note in table.notes:
+        console.print(f"  {note}", style="dim")
+    return table
+
+
+def _bare(trials: int) -> float:
+    began = time.monotonic()
+    for number in range(trials):
+        with tempfile.TemporaryDirectory() as folder:
+            train(SPACE.defaults(), Trial(number, OBJECTIVE, Path(folder)))
+    return (time.monotonic() - began) / trials
+
+
+def _keras_tuner(trials: int, isolate: bool = False) -> float:
+    with tempfile.TemporaryDirectory() as folder:
+        search = Search(
+            function=train,
+            space=SPACE,
+            objective=OBJECTIVE,
+            folder=Path(folder),
+            tuner="random",
+            trials=trials,
+            median_stop=None,
+            isolate=isolate,
+        )
+        began = time.monotonic()
+        search_with_keras_tuner(search, tell=None)
+        return (time.monotonic() - began) / trials
+
+
+def _isolated(trials: int) -> float:
+    return _keras_tuner(trials, isolate=True)
+
+
+def _nni(trials: int) -> float:
+    with tempfile.TemporaryDirectory() as folder:
+        search = NNISearch(
+            command=[sys.executable, "-m", "benchmarks.search_trial"],
+            space=SPACE,
+            objective=OBJECTIVE,
+            folder=Path(folder),
+            tuner="Random",
+            assessor=None,
+            trials=trials,
+        )
+        began = time.monotonic()
+        run_nni(search, tell=None)
+        return (time.monotonic() - began) / trials
+
+
+if __name__ == "__main__":
+    run_experiment(Config, main)
