@@ -138,6 +138,7 @@ lint: $(STAMP) ## ruff (rules and format) and the import rules
 
 bench: $(STAMP) ## ratios against peers, alternated in one run
 	$(RUN_PYTHON) -m benchmarks.level_pruner $(ARGS)
+	$(RUN_PYTHON) -m benchmarks.distiller
 	$(RUN_PYTHON) -m benchmarks.search
 
 bench-distiller: $(STAMP) ## what a step of distillation costs, and beside Keras' own distiller

@@ -196,16 +196,16 @@ def _configured(search: NNISearch, experiment_id: str | None) -> Any:
             }
     if search.machines:
         config.nni_manager_ip = search.manager_ip
-        for machine in search.machines:
-            config.training_service.machine_list.append(
-                RemoteMachineConfig(
-                    host=machine.host,
-                    port=machine.port,
-                    user=machine.user,
-                    ssh_key_file=str(Path(machine.key_file).expanduser()),
-                    python_path=machine.python or None,
-                )
+        config.training_service.machine_list = [
+            RemoteMachineConfig(
+                host=machine.host,
+                port=machine.port,
+                user=machine.user,
+                ssh_key_file=str(Path(machine.key_file).expanduser()),
+                python_path=machine.python or None,
             )
+            for machine in search.machines
+        ]
     return experiment
 
 
