@@ -23,6 +23,7 @@ from tfcompress.distillation.teachers import Knowledge, Select, Teachers
 from tfcompress.errors import ConfigError, DataError
 from tfcompress.graph.layers import flavor_of
 from tfcompress.graph.saving import save_plain
+from tfcompress.graph.strategy import check_strategy
 from tfcompress.graph.taps import TappedModel
 
 TEACHER = "teacher"
@@ -75,6 +76,7 @@ class Distiller(keras.Model):
                 "it is a tf_keras model, and the Distiller trains with Keras 3",
                 "cross it first: tfcompress.to_keras3(student)",
             )
+        check_strategy(student)
         self.student = student
         self.objectives = losses
         self.task_weight = checked_number("task_weight", task_weight, zero=True)

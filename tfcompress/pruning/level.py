@@ -26,6 +26,7 @@ from tfcompress.errors import ConfigError, LayerError
 from tfcompress.graph import constraint
 from tfcompress.graph.layers import Key, flavor_of, own_weights, walk_layers
 from tfcompress.graph.saving import save_plain
+from tfcompress.graph.strategy import check_strategy
 from tfcompress.pruning import masks, selection, state
 from tfcompress.pruning.layout import arrange, check_pattern, drop_unfit
 from tfcompress.pruning.prune_report import PruneReport, WeightRow
@@ -162,8 +163,10 @@ class LevelPruner:
 
         Raises:
             ConfigError: Weights hold NaN.
-            LayerError: The masks would drop nothing (every target rounds down to no weight).
+            LayerError: The masks would drop nothing (every target rounds down to no weight), or
+                the model is a Keras 3 one under a strategy of several workers.
         """
+        check_strategy(self.model)
         keep = self._compute(step=0)
         if self.schedule is None and all(mask.all() for mask in keep.values()):
             raise LayerError(
