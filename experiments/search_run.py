@@ -21,7 +21,7 @@ from tfcompress.tuning.search_plots import (
     plot_parallel_coordinates,
     plot_progress,
 )
-from tfcompress.tuning.stopping import MedianStop
+from tfcompress.tuning.stopping import MedianStop, replay
 
 Tool = Literal["keras-tuner", "nni"]
 PARAMS = "best_params.json"
@@ -82,6 +82,18 @@ def search_sections(run: Run, config: SearchFields, task: Task, found: SearchRes
 def effort(task: Task, found: SearchResult) -> str:
     """What early stopping saved, in words."""
     whole = len(found.trials) * task.epochs
+    curves = [
+        [row[task.objective.metric] for row in trial.history]
+        for trial in found.trials
+        if trial.history
+    ]
+    if curves and all(trial.status != "stopped" for trial in found.trials):
+        would = replay(median_stop(task), curves, task.objective.direction)
+        return (
+            f"{found.tool}: {len(found.trials)} trials trained {found.epochs} epochs. Stopped by "
+            f"the median rule the same trials would have trained {would.epochs / would.whole:.0%} "
+            f"of them, for a best of {would.best:.4f} instead of {would.whole_best:.4f}."
+        )
     return (
         f"{found.tool}: {len(found.trials)} trials trained {found.epochs} epochs, "
         f"{found.epochs / whole:.0%} of the {whole} that all of them to the end would be."
@@ -137,7 +149,7 @@ def _by_keras_tuner(run: Run, config: SearchFields, task: Task, kind: str) -> Se
         trials=config.trials,
         epochs=task.epochs,
         seed=config.seed,
-        median_stop=_median_stop(task) if config.early_stop else None,
+        median_stop=median_stop(task) if config.early_stop else None,
         trial_seconds=60 * config.trial_minutes,
         seconds=3600 * config.hours,
     )
@@ -161,7 +173,7 @@ def _by_nni(run: Run, config: SearchFields, task: Task, kind: str) -> SearchResu
         folder=run.path("search"),
         tuner=check_tuner(config, "nni"),
         assessor="Medianstop" if config.early_stop else None,
-        assessor_args={"start_step": _median_stop(task).start_epoch},
+        assessor_args={"start_step": median_stop(task).start_epoch},
         trials=config.trials,
         epochs=task.epochs,
         concurrency=config.concurrency,
@@ -172,6 +184,6 @@ def _by_nni(run: Run, config: SearchFields, task: Task, kind: str) -> SearchResu
     return run_experiment(search, port=config.port, resume=True, tell=run.print)
 
 
-def _median_stop(task: Task) -> MedianStop:
+def median_stop(task: Task) -> MedianStop:
     """Early enough to save epochs, late enough for a curve to say something."""
     return MedianStop(start_epoch=max(2, task.epochs // 4), least_trials=3)

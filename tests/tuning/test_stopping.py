@@ -3,7 +3,7 @@
 import pytest
 
 from tfcompress.errors import ConfigError
-from tfcompress.tuning.stopping import MedianStop
+from tfcompress.tuning.stopping import MedianStop, replay
 
 OTHERS = [[0.2, 0.4, 0.6, 0.8], [0.1, 0.2, 0.3, 0.4], [0.4, 0.4, 0.4]]
 # Running averages at epoch 3: 0.4, 0.2, 0.4 -> median 0.4; at epoch 4: 0.5, 0.25 -> 0.375.
@@ -33,3 +33,13 @@ def test_minimized():
 def test_bad_numbers():
     with pytest.raises(ConfigError, match="start_epoch 0"):
         MedianStop(start_epoch=0)
+
+
+def test_replay_by_hand():
+    curves = [[0.4, 0.5, 0.6], [0.2, 0.3, 0.9], [0.3, 0.6, 0.7]]
+    rule = MedianStop(start_epoch=2, least_trials=1)
+    # The second: 0.3 < mean(0.4, 0.5) = 0.45, ends after two epochs and never gets to 0.9. The
+    # third: 0.6 against the median of 0.45 and 0.25; at three epochs only 0.5 is left to compare.
+    found = replay(rule, curves)
+    assert (found.epochs, found.whole, found.stopped) == (8, 9, 1)
+    assert (found.best, found.whole_best) == (0.7, 0.9)

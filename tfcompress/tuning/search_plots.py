@@ -9,6 +9,7 @@ from matplotlib import colormaps
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from tfcompress.tuning.results import SearchResult, TrialResult
 from tfcompress.tuning.space import Choice, LogUniform
@@ -42,9 +43,14 @@ def plot_parallel_coordinates(result: SearchResult) -> Figure:
         )
     for place, name in enumerate(names):
         axes.axvline(place, color="#bbbbbb", lw=0.8, zorder=1)
-        low, high = _ends(space.dimensions[name])
+        dimension = space.dimensions[name]
+        low, high = _ends(dimension)
         axes.text(place, -0.05, low, ha="center", va="top", fontsize=7, color="#555555")
         axes.text(place, 1.05, high, ha="center", va="bottom", fontsize=7, color="#555555")
+        if isinstance(dimension, Choice):
+            for option, label in list(zip(dimension.options, dimension.labels, strict=True))[1:-1]:
+                height = dimension.unit(option)
+                axes.text(place + 0.04, height, label, va="center", fontsize=7, color="#555555")
     axes.axvline(places[-1], color="#bbbbbb", lw=0.8, zorder=1)
     axes.text(places[-1], -0.05, f"{norm.vmin:.4g}", ha="center", va="top", fontsize=7)
     axes.text(places[-1], 1.05, f"{norm.vmax:.4g}", ha="center", va="bottom", fontsize=7)
@@ -87,6 +93,7 @@ def plot_progress(result: SearchResult) -> Figure:
                 axes.axvline(x(trial), color="#d1495b", lw=0.7, ls=":")
         axes.set_xlabel(label)
         axes.grid(alpha=0.25)
+    panels[0].xaxis.set_major_locator(MaxNLocator(integer=True))
     panels[0].set_ylabel(result.objective.metric)
     panels[0].legend(fontsize=8, frameon=False)
     failed = sum(trial.objective is None for trial in result.trials)

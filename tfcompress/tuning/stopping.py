@@ -12,6 +12,25 @@ from tfcompress.errors import ConfigError
 
 
 @dataclass(frozen=True)
+class Replay:
+    """What a rule would have made of trials that ran to their end.
+
+    Attributes:
+        epochs: Epochs that it would have trained.
+        whole: Epochs that were trained.
+        best: Best objective that it would have found.
+        whole_best: Best objective of all epochs.
+        stopped: Trials that it would have stopped.
+    """
+
+    epochs: int
+    whole: int
+    best: float
+    whole_best: float
+    stopped: int
+
+
+@dataclass(frozen=True)
 class MedianStop:
     """The median stopping rule of Vizier (Golovin et al. 2017, section 3.2.2).
 
@@ -54,3 +73,27 @@ class MedianStop:
         sign = 1.0 if direction == "max" else -1.0
         averages = [sign * np.mean(other[:epochs]) for other in reached]
         return bool(max(sign * value for value in curve) < np.median(averages))
+
+
+def replay(
+    rule: MedianStop, curves: Sequence[Sequence[float]], direction: Literal["max", "min"] = "max"
+) -> Replay:
+    """Apply a rule to finished curves, one trial after the other, as it would have acted.
+
+    Args:
+        rule: When to stop.
+        curves: The objective of each trial, epoch by epoch, in the order of their starts.
+        direction: Of the objective.
+    """
+    pick = max if direction == "max" else min
+    kept: list[Sequence[float]] = []
+    for curve in curves:
+        ends = (n for n in range(1, len(curve) + 1) if rule.should_stop(curve[:n], kept, direction))
+        kept.append(curve[: next(ends, len(curve))])
+    return Replay(
+        sum(map(len, kept)),
+        sum(map(len, curves)),
+        pick(value for curve in kept for value in curve),
+        pick(value for curve in curves for value in curve),
+        sum(len(a) < len(b) for a, b in zip(kept, curves, strict=True)),
+    )
