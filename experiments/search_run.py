@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any, Literal
 
 from experiments.search_tasks import SearchFields, Task
@@ -171,6 +172,7 @@ def _by_nni(run: Run, config: SearchFields, task: Task, kind: str) -> SearchResu
         space=task.space,
         objective=task.objective,
         folder=run.path("search"),
+        code_directory=Path(__file__).resolve().parents[1],
         tuner=check_tuner(config, "nni"),
         assessor="Medianstop" if config.early_stop else None,
         assessor_args={"start_step": median_stop(task).start_epoch},

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import os
+import signal
 import sys
 import tempfile
 import threading
@@ -103,10 +104,12 @@ def run_nni_trial(
     folder = Path(os.environ.get("NNI_OUTPUT_DIR") or tempfile.mkdtemp(prefix="trial-"))
     trial = Trial(number, objective, folder, seed + number, epochs, report=_report(objective))
     began = time.monotonic()
-    reason, final = "", None
+    reason, final, status = "", None, "finished"
     try:
         seed_everything(trial.seed)
         final = objective.checked(function(params, trial), "the training function's result")
+    except KeyboardInterrupt:  # NNI's way to stop a trial early
+        status = "stopped"
     except TrialError as error:
         reason = str(error)
     except Exception as error:
@@ -116,7 +119,7 @@ def run_nni_trial(
     result = TrialResult(
         number,
         params,
-        "failed" if reason else "finished",
+        "failed" if reason else status,
         history=tuple(trial.history),
         seconds=round(time.monotonic() - began, 2),
         reason=reason,
@@ -125,6 +128,9 @@ def run_nni_trial(
         **outcome,
     )
     write_trial(folder, result)
+    if status == "stopped":  # NNI tells a trial that was stopped by the signal it ended by
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        os.kill(os.getpid(), signal.SIGINT)
     if reason:
         print(f"this trial failed: {reason}", file=sys.stderr)
         raise SystemExit(1)
