@@ -108,7 +108,8 @@ trash-hpo: $(STAMP) ## search the classifier's training (ARGS="--tool nni" for N
 nni-create: $(STAMP) ## nnictl create with CONFIG (experiments/nni/*.yml), mended, at PORT, on DATA
 	$(RUN_PYTHON) -m experiments.nni_create $(if $(CONFIG),--config-file "$(CONFIG)") \
 	$(if $(DATA),--data "$(DATA)") $(if $(PORT),--port $(PORT)) $(if $(TRIALS),--trials $(TRIALS)) \
-	$(if $(CONCURRENCY),--concurrency $(CONCURRENCY)) $(if $(SMOKE),--smoke) $(ARGS)
+	$(if $(CONCURRENCY),--concurrency $(CONCURRENCY)) $(if $(TUNER),--tuner $(TUNER)) \
+	$(if $(SMOKE),--smoke) $(ARGS)
 
 trash-train: $(STAMP) ## train the trash classifier on class folders DATA (or generated pictures)
 	$(RUN_PYTHON) -m experiments.trash_train $(FLAGS) $(ARGS)

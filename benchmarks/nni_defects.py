@@ -24,7 +24,8 @@ from rich.console import Console
 from tfcompress.cli import run_experiment
 from tfcompress.reporting.tables import Table
 from tfcompress.tuning.nni_manager import end_processes
-from tfcompress.tuning.nni_setup import environment, free_port
+from tfcompress.tuning.nni_setup import environment
+from tfcompress.tuning.search_folder import free_port
 
 TRIAL = """
 import os, sys, time, nni

@@ -276,6 +276,7 @@ def train_classifier(
     seed: int,
     epochs: int,
     after_epoch: Callable[[dict[str, float]], bool] | None = None,
+    folder: str = "",
 ) -> list[dict[str, float]]:
     """Train a compiled classifier (or a Distiller), chosen by macro F1 on validation; the history.
 
@@ -288,11 +289,12 @@ def train_classifier(
         seed: Of order and augmentation.
         epochs: In all.
         after_epoch: As of `fit_resumable`.
+        folder: Of its checkpoints; empty: by name and seed.
     """
     data = images.data
     how = Training(
         name,
-        f"{name}-seed{seed}",
+        folder or f"{name}-seed{seed}",
         epochs,
         config.batch,
         seed,

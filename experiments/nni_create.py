@@ -24,8 +24,9 @@ from rich.console import Console
 from tfcompress.atomic import write_text
 from tfcompress.cli import run_experiment
 from tfcompress.errors import ConfigError
-from tfcompress.tuning.nni_setup import environment, free_port, nnictl
+from tfcompress.tuning.nni_setup import environment, nnictl
 from tfcompress.tuning.nni_space import read_nni_space
+from tfcompress.tuning.search_folder import free_port
 
 _PATHS = ("searchSpaceFile", "trialCodeDirectory", "experimentWorkingDirectory")
 
@@ -42,6 +43,8 @@ class Config:
     """Of the web page, on loopback."""
     trials: int = 0
     """In the place of the file's maxTrialNumber; 0: as it says."""
+    tuner: str = ""
+    """In the place of the file's; empty: as it says."""
     concurrency: int = 0
     """In the place of the file's trialConcurrency; 0: as it says."""
     small: bool = False
@@ -73,11 +76,11 @@ def main(config: Config) -> str:
         last = (output.strip().splitlines() or ["no message"])[-1]
         raise ConfigError("nnictl create", last, f"correct {path}")
     experiment_id = found[1]
-    options = shlex.quote(variables["NODE_OPTIONS"])
+    setting = " ".join(f"{key}={shlex.quote(value)}" for key, value in variables.items() if value)
     console.print(f"experiment {experiment_id} runs: http://127.0.0.1:{config.port}")
     console.print(f"its file: {path}; trials and logs: {content['experimentWorkingDirectory']}")
     for verb in ("stop", "resume", "view"):
-        console.print(f"NODE_OPTIONS={options} {shlex.join([*command, verb, experiment_id])}")
+        console.print(f"{setting} {shlex.join([*command, verb, experiment_id])}")
     return experiment_id
 
 
@@ -101,25 +104,22 @@ def resolved(config: Config) -> dict[str, Any]:
             content[key] = str((path.parent / content[key]).resolve())
     if "searchSpaceFile" in content:
         read_nni_space(content["searchSpaceFile"])  # an empty range shows now
-    words = shlex.split(content["trialCommand"])
-    if words and words[0] in ("python", "python3") and not _is_remote(content):
-        words[0] = sys.executable
+    first, *rest = content["trialCommand"].split(maxsplit=1)
+    if first in ("python", "python3") and content["trainingService"].get("platform") != "remote":
+        first = shlex.quote(sys.executable)
+    words = [first, *rest]  # the rest is the shell's
     if config.data:
-        words += ["--data", str(Path(config.data).resolve())]
+        words += ["--data", shlex.quote(str(Path(config.data).resolve()))]
     if config.small:
         words.append("--smoke")
-    content["trialCommand"] = " ".join(
-        word if word == "&&" else shlex.quote(word) for word in words
-    )
+    content["trialCommand"] = " ".join(words)
+    if config.tuner:
+        content["tuner"]["name"] = config.tuner
     if config.trials:
         content["maxTrialNumber"] = config.trials
     if config.concurrency:
         content["trialConcurrency"] = config.concurrency
     return content
-
-
-def _is_remote(content: dict[str, Any]) -> bool:
-    return content["trainingService"].get("platform") == "remote"
 
 
 if __name__ == "__main__":

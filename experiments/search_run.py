@@ -16,7 +16,8 @@ from tfcompress.reporting.run import Run
 from tfcompress.reporting.tables import Table
 from tfcompress.tuning.importance import importance_table
 from tfcompress.tuning.nni_space import write_nni_space
-from tfcompress.tuning.results import SearchResult
+from tfcompress.tuning.results import SearchError, SearchResult
+from tfcompress.tuning.search_folder import free_port
 from tfcompress.tuning.search_plots import (
     plot_learning_curves,
     plot_parallel_coordinates,
@@ -29,7 +30,7 @@ PARAMS = "best_params.json"
 TRIAL_CONFIG = "trial_config.json"
 
 
-def search_space(run: Run, config: SearchFields, task: Task, tool: Tool, kind: str) -> SearchResult:
+def run_search(run: Run, config: SearchFields, task: Task, tool: Tool, kind: str) -> SearchResult:
     """Search, write `search.csv` and `best_params.json`; the result.
 
     Args:
@@ -42,6 +43,10 @@ def search_space(run: Run, config: SearchFields, task: Task, tool: Tool, kind: s
     write_nni_space(task.space, run.path("search_space.json"))
     run.print(task.space.table())
     found = (_by_nni if tool == "nni" else _by_keras_tuner)(run, config, task, kind)
+    if found.interrupted:
+        raise SearchError(
+            f"search ({found.tool})", found.stopped_by, "go on with RESUME=1 (--resume)"
+        )
     best = found.best
     run.write_json(PARAMS, task.fields(best.params))
     run.write_json("search_result.json", found.to_dict())
@@ -68,7 +73,7 @@ def search_sections(run: Run, config: SearchFields, task: Task, found: SearchRes
     return [
         Section(
             "Search",
-            text=(effort(task, found),),
+            text=(effort(config, task, found),),
             tables=(
                 found.best_table(),
                 found.table(),
@@ -80,24 +85,27 @@ def search_sections(run: Run, config: SearchFields, task: Task, found: SearchRes
     ]
 
 
-def effort(task: Task, found: SearchResult) -> str:
-    """What early stopping saved, in words."""
-    whole = len(found.trials) * task.epochs
-    curves = [
-        [row[task.objective.metric] for row in trial.history]
-        for trial in found.trials
-        if trial.history
-    ]
-    if curves and all(trial.status != "stopped" for trial in found.trials):
-        would = replay(median_stop(task), curves, task.objective.direction)
+def effort(config: SearchFields, task: Task, found: SearchResult) -> str:
+    """What early stopping saved, or would have saved, in words."""
+    worked = [trial for trial in found.trials if trial.objective is not None]
+    whole = len(worked) * task.epochs
+    start = f"{found.tool}: {len(found.trials)} trials trained {found.epochs} epochs"
+    if found.tool.lower().endswith("hyperband"):
+        return f"{start}, as Hyperband grants them; all to the end would be {whole}."
+    if config.early_stop:
+        spent = sum(trial.epochs for trial in worked)
         return (
-            f"{found.tool}: {len(found.trials)} trials trained {found.epochs} epochs. Stopped by "
-            f"the median rule the same trials would have trained {would.epochs / would.whole:.0%} "
-            f"of them, for a best of {would.best:.4f} instead of {would.whole_best:.4f}."
+            f"{start}; those with a value {spent}, which is {spent / whole:.0%} of the {whole} "
+            "that they would have trained to the end."
         )
+    curves = [[row[task.objective.metric] for row in t.history] for t in worked if t.history]
+    if not curves:
+        return f"{start}."
+    would = replay(median_stop(task), curves, task.objective.direction)
     return (
-        f"{found.tool}: {len(found.trials)} trials trained {found.epochs} epochs, "
-        f"{found.epochs / whole:.0%} of the {whole} that all of them to the end would be."
+        f"{start}. Stopped by the median rule the same trials would have trained "
+        f"{would.epochs / would.whole:.0%} of them, for a best of {would.best:.4f} instead of "
+        f"{would.whole_best:.4f}."
     )
 
 
@@ -115,6 +123,24 @@ def difference_table(metric: str, values: Sequence[tuple[str, float, float]]) ->
     table.total("difference", *(f"{b - a:+.4f}" for a, b in zip(before, after, strict=True)))
     table.note("no trial saw the test; both models were trained anew for the same epochs and seed")
     return table
+
+
+def check_tool(config: SearchFields, tool: Tool) -> None:
+    """Check what would only show after the data is read: the tool, its tuner, its port.
+
+    Raises:
+        CompressionError: Any of them cannot be used.
+    """
+    check_tuner(config, tool)
+    if tool == "nni":
+        from tfcompress.tuning.with_nni import import_nni
+
+        import_nni()
+    else:
+        from tfcompress.tuning.with_keras_tuner import import_keras_tuner
+
+        import_keras_tuner()
+    free_port(config.port)
 
 
 def check_tuner(config: SearchFields, tool: Tool) -> str:

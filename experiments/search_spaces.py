@@ -9,6 +9,7 @@ import numpy as np
 
 from experiments.classification import ClassificationConfig
 from experiments.segmentation import SegmentationConfig
+from tfcompress.errors import ConfigError
 from tfcompress.tuning.space import Choice, Dimension, LogUniform, SearchSpace, Uniform
 
 WIDTHS = (8, 12, 16)
@@ -22,6 +23,7 @@ def unet_space(config: SegmentationConfig, classes: Sequence[str]) -> SearchSpac
     A factor for the weight of each class, dropout, learning rate, width, batch, loss mix, strength
     of augmentation.
     """
+    _check_searchable(config, len(classes))
     factors = config.class_factors or (1.0,) * len(classes)
     dimensions: dict[str, Dimension] = {
         f"weight_{name}": LogUniform(0.2, 5.0, default=factor)
@@ -106,6 +108,18 @@ def trash_fields(params: Mapping[str, Any]) -> dict[str, Any]:
     """Fields of a `ClassificationConfig` from the values of `trash_space`."""
     fields = {name: value for name, value in params.items() if name != "crop_least"}
     return {**fields, "crop": (params["crop_least"], 1.0)}
+
+
+def _check_searchable(config: SegmentationConfig, classes: int) -> None:
+    """Refuse a config whose values are no values of the space: they are its defaults."""
+    doubling = tuple(config.filters[0] * 2**level for level in range(len(config.filters)))
+    for field, fits, fix in (
+        ("dropout", len(config.dropout) == 1, "give one rate for all depths"),
+        ("filters", config.filters == doubling, f"let them double, as {doubling}"),
+        ("class_factors", len(config.class_factors) in (0, classes), f"give {classes}, or none"),
+    ):
+        if not fits:
+            raise ConfigError(field, f"{getattr(config, field)} cannot be searched around", fix)
 
 
 def _around(value: int, options: tuple[int, ...]) -> Choice:

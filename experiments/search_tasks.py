@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -38,6 +38,7 @@ from experiments.segmentation import (
     load_data,
 )
 from experiments.training import Training, train
+from tfcompress.cli import compared
 from tfcompress.data.folder import SegmentationData
 from tfcompress.errors import ConfigError
 from tfcompress.evaluation.classification import trash_score
@@ -69,7 +70,7 @@ class SearchFields:
     trial_minutes: float = 60.0
     """After which a trial is killed and counts as failed."""
     hours: float = 24.0
-    """After which no trial starts."""
+    """After which no trial starts; NNI ends those that run, too."""
     seed: int = 0
 
     def check(self) -> None:
@@ -218,6 +219,7 @@ def train_trash(config: TrashSearch, params: Mapping[str, Any], trial: Trial) ->
         trial.seed,
         trial.epochs or chosen.epochs,
         lambda row: trial.epoch(int(row["epoch"]), scored(_metrics(row))),
+        folder="classifier",
     )
     return _best([scored(row) for row in history], trial.objective)
 
@@ -271,7 +273,7 @@ def _train(
 
 def _run_of(trial: Trial, config: Any) -> Run:
     """A run folder in the trial's; with the checkpoints of the trial that it takes up."""
-    run = open_run(trial.folder.parent, trial.folder.name, "run", asdict(config), resume=True)
+    run = open_run(trial.folder.parent, trial.folder.name, "run", compared(config), resume=True)
     if trial.continues is not None and not run.path("checkpoints").exists():
         before = trial.continues / "run" / "checkpoints"
         if before.is_dir():

@@ -33,11 +33,11 @@ from experiments.classifier_files import (
 )
 from experiments.run_report import already_finished, finish, history_section
 from experiments.search_run import (
-    check_tuner,
+    check_tool,
     difference_table,
     effort,
+    run_search,
     search_sections,
-    search_space,
 )
 from experiments.search_tasks import TrashSearch, trash_task
 from experiments.seeds import seed_file
@@ -52,16 +52,16 @@ DEFAULT, BEST = "default", "best"
 
 def main(config: TrashSearch) -> dict[str, Any]:
     """Search, train the best, compare; the metrics."""
-    check_tuner(config, config.tool)
     run = open_run(config.root, "trash-hpo", config.run, compared(config), config.resume)
     if run.finished:
         return already_finished(run)
+    check_tool(config, config.tool)
     load_images(config, run)
     if config.source == "folder":
         folder = config.data or str(run.path("generated_trash"))
         config = replace(config, data=str(Path(folder).resolve()))
     task = trash_task(config)
-    found = search_space(run, config, task, config.tool, "trash")
+    found = run_search(run, config, task, config.tool, "trash")
     run.print("training the default parameters and the best anew")
     parameters = {DEFAULT: task.space.defaults(), BEST: dict(found.best.params)}
     models, histories, comparisons, validation = {}, {}, {}, {}
@@ -92,10 +92,8 @@ def main(config: TrashSearch) -> dict[str, Any]:
         compared(config),
         environment(),
     )
-    run.print(
-        found.table(12, params=False), found.best_table(), effort(task, found), comparison.table()
-    )
-    run.print(score_table(comparison), brought)
+    run.print(found.table(12, params=False), found.best_table(), effort(config, task, found))
+    run.print(comparison.table(), score_table(comparison), brought)
     more = {"search": {"best": task.fields(found.best.params), "epochs": found.epochs}}
     return finish(run, comparison, {**more, "validation": validation})
 

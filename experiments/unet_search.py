@@ -13,11 +13,11 @@ import numpy as np
 from experiments.run_report import already_finished, finish, history_section
 from experiments.search_run import (
     Tool,
-    check_tuner,
+    check_tool,
     difference_table,
     effort,
+    run_search,
     search_sections,
-    search_space,
 )
 from experiments.search_tasks import Task, UnetSearch, selection_of, unet_task
 from experiments.seeds import seed_file
@@ -49,11 +49,11 @@ DEFAULT, BEST = "default", "best"
 
 def main(config: UnetSearch, tool: Tool) -> dict[str, Any]:
     """Search, train the best, compare; the metrics."""
-    check_tuner(config, tool)
     name = EXPERIMENTS[tool]
     run = open_run(config.root, name, config.run, compared(config), config.resume)
     if run.finished:
         return already_finished(run)
+    check_tool(config, tool)
     data = load_data(config, run)
     folder = config.data or str(run.path("generated_tiles"))
     config = replace(config, data=str(Path(folder).resolve()))
@@ -61,7 +61,7 @@ def main(config: UnetSearch, tool: Tool) -> dict[str, Any]:
     if config.what == "pruning":
         config = replace(config, dense=str(_dense(config, run, data).resolve()))
     task = unet_task(config, data)
-    found = search_space(run, config, task, tool, "unet")
+    found = run_search(run, config, task, tool, "unet")
     run.print("training the default parameters and the best anew")
     parameters = {DEFAULT: task.space.defaults(), BEST: dict(found.best.params)}
     histories = {
@@ -101,7 +101,7 @@ def main(config: UnetSearch, tool: Tool) -> dict[str, Any]:
     run.print(
         found.table(12, params=False),
         found.best_table(),
-        effort(task, found),
+        effort(config, task, found),
         comparison.table(),
         brought,
     )

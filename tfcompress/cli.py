@@ -21,7 +21,9 @@ from rich.console import Console
 
 from tfcompress.errors import CompressionError, ConfigError
 
-NOT_COMPARED = ("root", "run", "resume", "threads")
+NOT_COMPARED = (
+    "root", "run", "resume", "threads", "port", "concurrency", "trial_minutes", "hours",
+)  # fmt: skip
 """Fields that do not change a result: two runs may differ in them and be the same run."""
 
 

@@ -12,7 +12,8 @@ import pytest
 
 from tests.experiments.processes import ROOT, kill_when, run
 from tests.tuning.test_with_nni import nni_processes
-from tfcompress.tuning.nni_setup import free_port, nnictl
+from tfcompress.tuning.nni_setup import nnictl
+from tfcompress.tuning.search_folder import free_port
 
 pytestmark = pytest.mark.slow
 
@@ -88,24 +89,32 @@ def test_a_killed_search_goes_on(tmp_path):
     folder = tmp_path / "unet-hpo" / "default"
     options = ("unet_hpo", "--smoke", "--root", tmp_path)
     record = folder / "search/trials/0000/trial.json"
-    kill_when(record.exists, *options)
+    second = folder / "search/trials/0001/run/checkpoints/unet"
+    kill_when(lambda: list(second.glob("epoch-000[12]")), *options)
     first = json.loads(record.read_text())
     refused = run(*options, code=2)
     assert "RESUME=1" in refused
     output = run(*options, "--resume")
     assert len(re.findall(r"trial +\d/3 ", output)) == 2
-    assert result_of(folder)["trials"][0] == first
+    trials = result_of(folder)["trials"]
+    assert trials[0] == first
+    assert [trial["status"] for trial in trials] == ["finished"] * 3
+    assert [row["epoch"] for row in trials[1]["history"]] == [1, 2, 3]
+    log = (folder / "search/trials/0001/log.txt").read_text()
+    assert "going on after epoch" in log
 
 
-def test_hyperband_goes_on_from_shorter_trials(tmp_path):
-    options = ("--smoke", "--root", tmp_path, "--tuner", "hyperband", "--trials", 13)
-    run("unet_hpo", *options, "--epochs", 3)
-    trials = result_of(tmp_path / "unet-hpo/default")["trials"]
-    longer = [trial for trial in trials if trial["history"][-1]["epoch"] > 1]
-    assert longer
-    for trial in longer:
-        before = [t for t in trials if t["params"] == trial["params"] and t is not trial]
-        assert trial["history"][0] == before[0]["history"][0], "the first epoch was trained anew"
+@pytest.mark.parametrize("module", ["unet_hpo", "trash_hpo"])
+def test_hyperband_goes_on_from_shorter_trials(tmp_path, module):
+    options = ("--smoke", "--root", tmp_path, "--tuner", "hyperband", "--trials", 4)
+    run(module, *options, "--epochs", 3)
+    found = result_of(tmp_path / module.replace("_", "-") / "default")
+    trials = found["trials"]
+    assert [len(trial["history"]) for trial in trials] == [1, 1, 1, 3]
+    before = [trial for trial in trials[:3] if trial["params"] == trials[3]["params"]]
+    assert trials[3]["history"][0] == before[0]["history"][0], "the first epoch was trained anew"
+    assert trials[3]["inherited"] == 1
+    assert found["epochs"] == 5
 
 
 def test_nni_create(tmp_path):

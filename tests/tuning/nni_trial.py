@@ -10,7 +10,13 @@ from tfcompress.tuning.space import Choice, SearchSpace, Uniform
 from tfcompress.tuning.trial import Objective
 from tfcompress.tuning.with_nni import run_nni_trial
 
-SPACE = SearchSpace({"x": Uniform(0.0, 1.0), "kind": Choice(("a", "b"))})
+SPACE = SearchSpace(
+    {
+        "x": Uniform(0.0, 1.0),
+        "kind": Choice(("a", "b")),
+        "extra": Uniform(0.0, 1.0, when=("kind", ("b",))),
+    }
+)
 OBJECTIVE = Objective("val_score", "max", ("val_accuracy",))
 
 if __name__ == "__main__":

@@ -1,11 +1,13 @@
 """What NNI 3.0 does wrong without a word, and does not where we start it (benchmarks/nni_defects
 shows each on NNI alone)."""
 
+import json
 import os
 import re
 import subprocess
 import sys
 import time
+import urllib.request
 from pathlib import Path
 
 import psutil
@@ -16,8 +18,9 @@ from tests.tuning.test_with_nni import nni_processes
 from tests.tuning.test_with_nni import search as searched
 from tfcompress.tuning.nni_experiment import run_experiment
 from tfcompress.tuning.nni_records import read_trials
-from tfcompress.tuning.nni_setup import environment, free_port, nnictl
+from tfcompress.tuning.nni_setup import environment, nnictl
 from tfcompress.tuning.results import SearchError
+from tfcompress.tuning.search_folder import free_port
 
 pytestmark = pytest.mark.slow
 
@@ -42,6 +45,26 @@ def test_the_manager_listens_on_loopback_only(tmp_path):
 
     run_experiment(searched(tmp_path, trials=1), tell=look)
     assert addresses == {"127.0.0.1"}
+
+
+def test_workers_elsewhere_reach_the_manager(tmp_path):
+    """With an address for them, the manager answers there too; 127.0.0.2 stands for it."""
+    answers = {}
+
+    def look(line):
+        found = re.search(r"http://127\.0\.0\.1:(\d+)", line)
+        if found:
+            port = int(found[1])
+            listening = psutil.net_connections("inet")
+            answers["addresses"] = {
+                c.laddr.ip for c in listening if c.status == "LISTEN" and c.laddr.port == port
+            }
+            url = f"http://127.0.0.2:{port}/api/v1/nni/check-status"
+            answers["status"] = json.loads(urllib.request.urlopen(url, timeout=10).read())
+
+    run_experiment(searched(tmp_path, trials=1, manager_ip="127.0.0.2"), tell=look)
+    assert answers["addresses"] == {"127.0.0.1", "127.0.0.2"}
+    assert "status" in answers["status"]
 
 
 def test_parameters_after_an_early_crash(tmp_path):
@@ -140,6 +163,15 @@ def test_nnictl_create_resume_view_stop(tmp_path):
     for trial in ended():
         assert trial.objective == pytest.approx(expected(trial.params), abs=1e-9)
     assert len(ended()) == 3
+    run("stop", name)
+    run("resume", name, "--port", port)
+    run("update", "trialnum", name, "--value", "4")
+    end = time.monotonic() + 120
+    while len(ended()) < 4 and time.monotonic() < end:
+        time.sleep(1)
+    assert len(ended()) == 4
+    for trial in ended():
+        assert trial.objective == pytest.approx(expected(trial.params), abs=1e-9)
     run("stop", name)
     run("view", name, "--port", port)
     run("stop", name)

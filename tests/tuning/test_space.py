@@ -151,7 +151,9 @@ def test_options_that_are_no_plain_values_go_as_labels():
     }
     assert space.decode({"filters": [8, 16]})["filters"] == (8, 16)
     hp = to_keras_tuner(space, keras_tuner.HyperParameters())
-    assert hp.values == {"filters": "(8, 16)", "flag": True}
+    assert hp.values == {"filters": "(8, 16)", "flag": "True"}
+    hp.values["flag"] = "False"
+    assert space.decode(hp.values) == {"filters": (8, 16), "flag": False}
 
 
 def test_samples_lie_in_their_dimensions():
@@ -183,6 +185,8 @@ def test_defaults():
         ({"x": Integer(5, 2)}, "'x'.*range from 5 to 2 is empty"),
         ({"x": Uniform(0.0, float("inf"))}, "'x'.*not finite"),
         ({"x": Uniform(0.0, 1.0, default=2.0)}, "'x'.*default 2"),
+        ({"x": Uniform("a", 1.0)}, "'x'.*no numbers"),
+        ({"x": Integer(1.5, 4)}, "'x'.*not whole"),
         ({"x": Choice(())}, "'x'.*no options"),
         ({"x": Choice(("a", "a"))}, "'x'.*repeat"),
         ({"x": Choice(("a",), default="b")}, "'x'.*none of its options"),

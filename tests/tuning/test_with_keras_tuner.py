@@ -2,6 +2,7 @@
 
 import json
 import os
+import threading
 import time
 from concurrent import futures
 
@@ -142,6 +143,50 @@ def test_what_was_done_is_not_done_again(tmp_path):
     assert len({trial.params["x"] for trial in second.trials}) == 5
 
 
+@pytest.mark.parametrize("where", [0, 1, 2])
+def test_a_grid_goes_on_where_it_was_cut_off(tmp_path, where):
+    space = SearchSpace({"x": Choice((0.1, 0.2, 0.3)), "flag": Choice((True, False))})
+
+    def interrupted(params, trial):
+        assert params["flag"] in (True, False)
+        if trial.number == where and not (tmp_path / "once").exists():
+            (tmp_path / "once").touch()
+            raise KeyboardInterrupt
+        return functions.quadratic(params, trial)
+
+    def how(trials):
+        return search(
+            tmp_path / "s", interrupted, tuner="grid", space=space, trials=trials, median_stop=None
+        )
+
+    with pytest.raises(KeyboardInterrupt):
+        search_with_keras_tuner(how(20), tell=None)
+    result = search_with_keras_tuner(how(20), resume=True, tell=None)
+    tried = {(trial.params["x"], trial.params["flag"]) for trial in result.trials}
+    assert tried == {(x, flag) for x in (0.1, 0.2, 0.3) for flag in (True, False)}
+    assert len(result.trials) == 6
+
+
+def test_workers_that_die_at_once(tmp_path):
+    with pytest.raises(SearchError, match="worker tuner.*with code 3 before it had a trial"):
+        search_with_keras_tuner(
+            search(tmp_path, functions.DiesOnArrival(), isolate=True), workers=2, tell=None
+        )
+
+
+def test_an_oracle_that_raises_gives_its_lock_back(tmp_path):
+    from tfcompress.tuning.with_keras_tuner import make_tuner
+
+    oracle = make_tuner(search(tmp_path)).oracle
+    with pytest.raises(KeyError):
+        oracle.update_trial("no such trial", {"val_score": 1.0})
+    outcome = []
+    thread = threading.Thread(target=lambda: outcome.append(oracle.create_trial("tuner0").status))
+    thread.start()
+    thread.join(timeout=30)
+    assert outcome == ["RUNNING"]
+
+
 def test_a_trial_that_was_cut_off_starts_again(tmp_path):
     def interrupted(params, trial):
         if trial.number == 1 and not (tmp_path / "once").exists():
@@ -191,6 +236,7 @@ def test_half_set_environment(tmp_path, monkeypatch):
         ({"tuner": "smac"}, "unknown 'smac'.*random, bayesian, hyperband, grid"),
         ({"trials": 0}, "trials: there are 0"),
         ({"tuner": "hyperband"}, "epochs: Hyperband needs them"),
+        ({"tuner": "hyperband", "epochs": 9, "trials": 9}, "9 are but the first round"),
         ({"trial_seconds": 0}, "trial_seconds: it is 0"),
         ({"isolate": True, "function": lambda p, t: {}}, "cannot be sent.*isolate=False"),
     ],

@@ -19,20 +19,17 @@ from tfcompress.tuning.nni_experiment import Machine, NNISearch, run_experiment
 from tfcompress.tuning.nni_records import read_trials
 from tfcompress.tuning.nni_setup import environment, nnictl
 from tfcompress.tuning.results import SearchError
-from tfcompress.tuning.space import Choice, SearchSpace, Uniform
+from tfcompress.tuning.search_folder import claimed, note, state_search
+from tfcompress.tuning.space import SearchSpace, Uniform
 from tfcompress.tuning.trial import Objective
 
 SCRIPT = Path(__file__).with_name("nni_trial.py")
 
 
 def search(folder, function="quadratic", **more):
-    return NNISearch(
-        command=[sys.executable, SCRIPT, function],
-        space=SPACE,
-        objective=OBJECTIVE,
-        folder=folder,
-        **{"tuner": "Random", "seconds": 400, **more},
-    )
+    command = [sys.executable, SCRIPT, function]
+    more = {"tuner": "Random", "seconds": 400, "command": command, **more}
+    return NNISearch(space=SPACE, objective=OBJECTIVE, folder=folder, **more)
 
 
 def nni_processes(folder):
@@ -41,7 +38,8 @@ def nni_processes(folder):
     for process in psutil.process_iter(["cmdline", "environ"]):
         command = " ".join(process.info["cmdline"] or ())
         environ = process.info["environ"] or {}
-        if str(folder) in command or str(folder) in environ.get("NNI_OUTPUT_DIR", ""):
+        places = [environ.get(key, "") for key in ("NNI_OUTPUT_DIR", "NNI_LOG_DIRECTORY")]
+        if any(str(folder) in text for text in (command, *places)):
             found.append(command)
     return found
 
@@ -61,6 +59,7 @@ def test_an_experiment(tmp_path):
         # functions.quadratic after four epochs
         expected = (1 - (trial.params["x"] - 0.3) ** 2) * 0.9375
         assert trial.objective == pytest.approx(expected, abs=1e-9)
+        assert ("extra" in trial.params) == (trial.params["kind"] == "b")
         assert trial.metrics["val_accuracy"] == pytest.approx(expected / 2, abs=1e-9)
         assert [row["epoch"] for row in trial.history] == [1, 2, 3, 4]
         assert json.loads((Path(trial.folder) / "trial.json").read_text())["name"] == trial.name
@@ -141,6 +140,61 @@ def test_records_join_on_the_parameter_that_was_reported(tmp_path):
     assert (second.started, second.seconds) == (1.0, 3.0)
     with pytest.raises(DataError, match="no NNI experiment"):
         read_trials(tmp_path / "db", space, Objective("score"))
+
+
+def test_ids_that_start_again_after_a_resume(tmp_path):
+    """A resumed NNI may count from the start: trial 1 of the old and of the new are two trials."""
+    (tmp_path / "db").mkdir()
+    with sqlite3.connect(tmp_path / "db" / "nni.sqlite") as db:
+        db.execute(
+            "create table TrialJobEvent (timestamp, trialJobId, event, data, logPath, sequenceId,"
+            " message, environmentId)"
+        )
+        db.execute(
+            "create table MetricData (timestamp, trialJobId, parameterId, type, sequence, data)"
+        )
+        db.execute("create table ExperimentProfile (startTime)")
+        for time, name, x in ((1000, "old", 0.2), (5000, "new", 0.9)):
+            given = json.dumps({"parameter_id": 1, "parameters": {"x": x}})
+            for event, data in (("RUNNING", given), ("SUCCEEDED", None)):
+                db.execute(
+                    "insert into TrialJobEvent values (?, ?, ?, ?, '', 1, '', '')",
+                    (time, name, event, data),
+                )
+            # the trial was cut off after two epochs and run again
+            for number, value in ((0, 9.0), (1, 9.0), (0, x), (1, 2 * x), (2, 3 * x)):
+                db.execute(
+                    "insert into MetricData values (3000, ?, '1', 'PERIODICAL', ?, ?)",
+                    (name, number, json.dumps(json.dumps({"default": value}))),
+                )
+    old, new = read_trials(tmp_path, SearchSpace({"x": Uniform(0.0, 1.0)}), Objective("score"))
+    assert [(t.number, t.name, t.params["x"]) for t in (old, new)] == [
+        (0, "old", 0.2), (1, "new", 0.9),
+    ]  # fmt: skip
+    assert [row["score"] for row in old.history] == pytest.approx([0.2, 0.4, 0.6])
+    assert new.objective == pytest.approx(2.7)
+
+
+def test_two_searches_in_one_folder(tmp_path):
+    how = search(tmp_path)
+    with (
+        claimed(tmp_path, {}, resume=False),
+        pytest.raises(SearchError, match="another search is running in it"),
+    ):
+        run_experiment(how, tell=None)
+
+
+def test_hyperband_is_not_resumed_and_needs_trials(tmp_path):
+    with pytest.raises(ConfigError, match="9 are but the first round of Hyperband with 9 epochs"):
+        search(tmp_path, tuner="Hyperband", epochs=9, trials=9)
+    how = search(tmp_path, tuner="Hyperband", epochs=9, trials=10)
+    state = state_search(how.space, how.objective, how.tuner, how.epochs, how.seed)
+    with claimed(tmp_path, state, resume=False):
+        note(tmp_path, experiment="gone")
+    (tmp_path / "gone" / "db").mkdir(parents=True)
+    (tmp_path / "gone" / "db" / "nni.sqlite").touch()
+    with pytest.raises(SearchError, match="Hyperband knows, so it cannot go on"):
+        run_experiment(how, resume=True, tell=None)
 
 
 def test_a_taken_port(tmp_path):
@@ -226,13 +280,3 @@ def test_every_line_that_is_edited_is_in_nni(tmp_path):
         refused = required(other)
         assert refused.returncode == 3
         assert "Fix: install nni==3.0" in refused.stderr
-
-
-def test_conditional_dimensions_reach_a_trial():
-    space = SearchSpace(
-        {"kind": Choice(("a", "b")), "rate": Uniform(0.0, 1.0, when=("kind", ("b",)))}
-    )
-    from tfcompress.tuning.nni_space import flat_values
-
-    given = {"kind": {"_name": "b", "rate": 0.25}}
-    assert space.decode(flat_values(given)) == {"kind": "b", "rate": 0.25}

@@ -171,13 +171,17 @@ def _listen(
         if pipe in ready:
             try:
                 kind, *content = pipe.recv()
+                if kind != "epoch":
+                    return Ended(*content)
+                answer = report(*content)
             except EOFError:
                 process.join()
                 return _died(process.exitcode, folder)
-            if kind == "epoch":
-                pipe.send(report(*content))
-            else:
-                return Ended(*content)
+            try:
+                pipe.send(answer)
+            except OSError:  # it died while its report was answered
+                process.join()
+                return _died(process.exitcode, folder)
         elif process.sentinel in ready:
             return _died(process.exitcode, folder)
         if end is not None and time.monotonic() >= end:

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable
 from concurrent import futures
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Any
 
 import grpc
 from keras_tuner.src import protos
@@ -24,7 +24,14 @@ from keras_tuner.src.distribute.oracle_chief import OracleServicer
 from tfcompress.errors import ConfigError
 from tfcompress.tuning.isolation import die_with_parent, ended_how, sendable
 from tfcompress.tuning.results import SearchError, read_trial
-from tfcompress.tuning.with_keras_tuner import Search, Worker, line_of, make_tuner
+from tfcompress.tuning.with_keras_tuner import (
+    ENVIRONMENT,
+    Search,
+    Worker,
+    line_of,
+    make_tuner,
+    role_of_process,
+)
 
 LOOPBACK = "127.0.0.1"
 SILENCE_SECONDS = 120
@@ -33,25 +40,8 @@ LOST_SECONDS = 60
 """Beyond a trial's deadline, after which the worker that had it counts as lost."""
 GOODBYE_SECONDS = 15
 """How long a chief waits for workers of other machines to ask once more and be sent home."""
-_KEYS = ("KERASTUNER_TUNER_ID", "KERASTUNER_ORACLE_IP", "KERASTUNER_ORACLE_PORT")
-
-
-def role() -> Literal["chief", "worker"] | None:
-    """What keras-tuner's environment variables make of this process; None: neither.
-
-    Raises:
-        ConfigError: Some of the three are set and some are not.
-    """
-    missing = [key for key in _KEYS if not os.environ.get(key)]
-    if len(missing) == len(_KEYS):
-        return None
-    if missing:
-        raise ConfigError(
-            "environment",
-            f"{', '.join(missing)} is not set beside keras-tuner's others",
-            f"set all of {', '.join(_KEYS)}, or none",
-        )
-    return "chief" if "chief" in os.environ[_KEYS[0]] else "worker"
+DEATHS_WITHOUT_A_TRIAL = 3
+"""Workers that may die before they have a trial: nothing would ever fail, nothing would end."""
 
 
 def work_for_chief(search: Search) -> None:
@@ -64,7 +54,7 @@ def work_for_chief(search: Search) -> None:
     try:
         Worker(search).work()
     except grpc.RpcError as error:
-        address = ":".join(os.environ[key] for key in _KEYS[1:])
+        address = ":".join(os.environ[key] for key in ENVIRONMENT[1:])
         raise SearchError(
             f"chief at {address}",
             f"it does not answer ({error.code().name})",
@@ -78,8 +68,14 @@ class Chief:
     def __init__(self, search: Search, port: int, tell: Callable[[str], None] | None) -> None:
         self.search = search
         self.tell = tell or (lambda line: None)
-        self.outside = role() == "chief"
-        self.address = os.environ[_KEYS[1]] if self.outside else LOOPBACK
+        self.outside = role_of_process() == "chief"
+        if self.outside and search.trial_seconds is None:
+            raise ConfigError(
+                "trial_seconds",
+                "it is None, and a worker on another machine may vanish with its trial",
+                "give seconds after which a trial counts as failed",
+            )
+        self.address = os.environ[ENVIRONMENT[1]] if self.outside else LOOPBACK
         self.oracle = make_tuner(search).oracle
         self.servicer = OracleServicer(self.oracle)
         # One thread, as keras-tuner's: its oracles are not made for more.
@@ -87,7 +83,7 @@ class Chief:
             futures.ThreadPoolExecutor(max_workers=1), options=[("grpc.so_reuseport", 0)]
         )
         protos.get_service_grpc().add_OracleServicer_to_server(self.servicer, self.server)
-        wanted = int(os.environ[_KEYS[2]]) if self.outside else port
+        wanted = int(os.environ[ENVIRONMENT[2]]) if self.outside else port
         try:
             self.port = self.server.add_insecure_port(f"{self.address}:{wanted}")
         except RuntimeError:
@@ -97,6 +93,7 @@ class Chief:
                 f"port {wanted}", f"the chief cannot listen on {self.address}", "choose a free PORT"
             )
         self.workers: dict[str, Any] = {}
+        self.deaths = 0
         self.seen: dict[str, float] = {}
         self.told = len(self.oracle.end_order)
 
@@ -108,6 +105,8 @@ class Chief:
         """
         self.server.start()
         try:
+            threads = self.search.threads or max(1, (os.cpu_count() or 1) // max(1, workers))
+            self.search = replace(self.search, threads=threads)
             for number in range(workers):
                 self._start(f"tuner{number}")
             if self.outside:
@@ -128,19 +127,14 @@ class Chief:
 
     def _start(self, tuner_id: str) -> None:
         context = multiprocessing.get_context("spawn")
-        search = replace(self.search, threads=self.search.threads or self._threads())
-        arguments = (sendable(search), tuner_id, self.address, str(self.port))
+        arguments = (sendable(self.search), tuner_id, self.address, str(self.port))
         process = context.Process(target=_worker, args=arguments, name=tuner_id)
         process.start()
         self.workers[tuner_id] = process
 
-    def _threads(self) -> int:
-        """Of each worker's trials, so that together they do not fight for the processors."""
-        return max(1, (os.cpu_count() or 1) // max(1, len(self.workers) + 1))
-
     def _over(self) -> bool:
         if not self.outside:
-            return all(process.exitcode == 0 for process in self.workers.values())
+            return not self.workers
         if not self.servicer.stop_triggered or self.oracle.ongoing_trials:
             late = self.oracle.ends_at is not None and time.monotonic() > self.oracle.ends_at
             return late and not self.oracle.ongoing_trials
@@ -150,9 +144,19 @@ class Chief:
     def _look_after_workers(self) -> None:
         """A worker that died fails its trial and is replaced."""
         for tuner_id, process in list(self.workers.items()):
-            if process.exitcode is None or process.exitcode == 0:
+            if process.exitcode is None:
                 continue
-            self._fail(tuner_id, f"its worker ended {ended_how(process.exitcode)}")
+            del self.workers[tuner_id]
+            if process.exitcode == 0:
+                continue
+            how = ended_how(process.exitcode)
+            self.deaths += not self._fail(tuner_id, f"its worker ended {how}")
+            if self.deaths >= DEATHS_WITHOUT_A_TRIAL:
+                raise SearchError(
+                    f"worker {tuner_id}",
+                    f"it ended {how} before it had a trial, as {self.deaths - 1} did before it",
+                    "read what it printed; a script needs `if __name__ == '__main__':`",
+                )
             if not self.oracle.closing:
                 self._start(tuner_id)
 
@@ -165,11 +169,14 @@ class Chief:
             if time.monotonic() - began > self.search.trial_seconds + LOST_SECONDS:
                 self._fail(tuner_id, "its worker does not answer")
 
-    def _fail(self, tuner_id: str, reason: str) -> None:
+    def _fail(self, tuner_id: str, reason: str) -> bool:
+        """Whether the worker had a trial, which failed with it."""
         trial = self.oracle.ongoing_trials.get(tuner_id)
-        if trial is not None:
-            trial.status, trial.message = "FAILED", reason
-            self.oracle.end_trial(trial)
+        if trial is None:
+            return False
+        trial.status, trial.message = "FAILED", reason
+        self.oracle.end_trial(trial)
+        return True
 
     def _tell_news(self) -> None:
         ended = list(self.oracle.end_order)
@@ -187,5 +194,5 @@ def _worker(content: bytes, tuner_id: str, address: str, port: str) -> None:
     """A worker process on the chief's machine."""
     die_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    os.environ.update(zip(_KEYS, (tuner_id, address, port), strict=True))
+    os.environ.update(zip(ENVIRONMENT, (tuner_id, address, port), strict=True))
     work_for_chief(pickle.loads(content))  # of our own parent, through no file

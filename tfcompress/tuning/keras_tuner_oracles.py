@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import threading
 import time
 from collections.abc import Callable
 from typing import Any
@@ -9,17 +11,35 @@ from typing import Any
 import keras_tuner
 from keras_tuner.engine.trial import Trial as KerasTunerTrial
 from keras_tuner.engine.trial import TrialStatus
+from keras_tuner.src.engine.oracle import LOCKS, THREADS
 
 from tfcompress.atomic import write_text
 from tfcompress.reporting.run import to_json
 from tfcompress.tuning.stopping import MedianStop
 from tfcompress.tuning.trial import Objective
 
-synchronized = keras_tuner.synchronized
 NEVER = 10**9
 """For `max_consecutive_failed_trials`: its RuntimeError would leave the oracle locked for ever."""
 GIVE_UP_AFTER = 3
 """Failures in a row, with no trial that worked before them, after which a search gives up."""
+
+
+def synchronized(method: Callable[..., Any]) -> Callable[..., Any]:
+    """keras-tuner's lock around an oracle's method, given back also where the method raises."""
+
+    @functools.wraps(method)
+    def locked(oracle: Any, *args: Any, **kwargs: Any) -> Any:
+        thread = threading.current_thread().name
+        if THREADS[oracle] == thread:
+            return method(oracle, *args, **kwargs)
+        with LOCKS[oracle]:
+            THREADS[oracle] = thread
+            try:
+                return method(oracle, *args, **kwargs)
+            finally:
+                THREADS[oracle] = None
+
+    return locked
 
 
 class _LongSearch:
@@ -77,9 +97,11 @@ class _LongSearch:
         """Read the state; trials that were cut off start again, without their old epochs.
 
         keras-tuner writes a trial's end before it takes it off the list of those under way, so a
-        search that was cut off there would train it twice: the trial's own record decides.
+        search that was cut off there would train it twice: the record in the trial's file decides.
         """
         super().reload()
+        for trial_id in set(self.trials) - set(self.start_order):
+            del self.trials[trial_id]  # cut off between its own record and the search's
         cut_off = []
         for trial_id in self._retry_queue:
             trial = self.trials[trial_id]
@@ -113,6 +135,16 @@ class HyperbandOracle(_LongSearch, keras_tuner.oracles.HyperbandOracle):
 class GridOracle(_LongSearch, keras_tuner.oracles.GridSearchOracle):
     """Every combination; ten values of a range."""
 
+    def reload(self) -> None:
+        """Read the state; keras-tuner does not write which combinations have successors."""
+        super().reload()
+        values = {name: self.trials[name].hyperparameters.values for name in self.start_order}
+        by_values = functools.cmp_to_key(lambda a, b: self._compare(values[a], values[b]))
+        self._ordered_ids = type(self._ordered_ids)()
+        for trial_id in sorted(self.start_order, key=by_values):
+            self._ordered_ids.insert(trial_id)
+        self._populate_next = list(self.start_order)
+
 
 def _plain(kind: type) -> Callable[..., Any]:
     def make(trials: int, epochs: int | None, **common: Any) -> Any:
@@ -134,6 +166,12 @@ TUNERS: dict[str, Callable[..., Any]] = {
     "grid": _plain(GridOracle),
 }
 """By name: (trials, epochs, further arguments of oracles) -> oracle."""
+
+
+def hyperband_first_round(epochs: int) -> int:
+    """Trials of Hyperband's first round; only beyond them does any trial go on."""
+    oracle = HyperbandOracle(objective=keras_tuner.Objective("x", "max"), max_epochs=epochs)
+    return oracle._get_size(oracle._current_bracket, 0)
 
 
 def make_oracle(

@@ -81,7 +81,7 @@ def _register(hp: Any, name: str, dimension: Dimension) -> None:
 def _option(dimension: Choice, option: Any) -> Any:
     """An option as keras-tuner holds it: itself if all are of one plain type, else its label."""
     kinds = {type(each) for each in dimension.options}
-    plain = len(kinds) == 1 and kinds <= {int, float, str, bool}
+    plain = len(kinds) == 1 and kinds <= {int, float, str}  # it makes numbers of booleans
     return option if plain else str(option)
 
 

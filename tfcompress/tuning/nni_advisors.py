@@ -1,15 +1,32 @@
-"""NNI's Hyperband, with the comparison mended that fails on 3.0's text ids (microsoft/nni 5263)."""
+"""NNI's Hyperband, mended: it can be seeded, and its text ids are not compared with numbers."""
 
 from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 from nni.algorithms.hpo.hyperband_advisor import Hyperband
 
 
 class MendedHyperband(Hyperband):
-    """Hyperband (Li et al. 2018); the epochs of a trial come as the parameter `TRIAL_BUDGET`."""
+    """Hyperband (Li et al. 2018); the epochs of a trial come as the parameter `TRIAL_BUDGET`.
+
+    It cannot be resumed: NNI writes none of its brackets.
+
+    Args:
+        seed: Of the parameters.
+        **kwargs: Of NNI's Hyperband.
+    """
+
+    def __init__(self, seed: int = 0, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self._seed = seed
+
+    def handle_update_search_space(self, data: Any) -> None:
+        """Take the search space, and a random state that NNI would not seed."""
+        super().handle_update_search_space(data)
+        self.random_state = np.random.RandomState(self._seed)
 
     def is_created_in_previous_exp(self, parameter_id: Any) -> bool:
-        """Whether a parameter is of the experiment that was resumed: never, ids are kept."""
+        """Never: and NNI's comparison of these ids with a number fails (microsoft/nni 5263)."""
         return False

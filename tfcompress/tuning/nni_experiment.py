@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shlex
 import socket
 from collections.abc import Callable, Sequence
@@ -11,10 +12,15 @@ from typing import Any
 
 from tfcompress.errors import ConfigError
 from tfcompress.tuning.nni_manager import Manager
-from tfcompress.tuning.nni_setup import free_port
 from tfcompress.tuning.nni_space import to_nni
 from tfcompress.tuning.results import SearchError, SearchResult
-from tfcompress.tuning.search_folder import claim, note, state_search
+from tfcompress.tuning.search_folder import (
+    check_first_round,
+    claimed,
+    free_port,
+    note,
+    state_search,
+)
 from tfcompress.tuning.space import SearchSpace
 from tfcompress.tuning.trial import Objective
 from tfcompress.tuning.with_nni import import_nni
@@ -26,7 +32,7 @@ _TUNERS: dict[str, dict[str, Any]] = {
     "Evolution": {"class_args": {"population_size": 8}},
     "GP": {},
     "Metis": {},
-    "Hyperband": {},
+    "Hyperband": {"seed": True},
 }
 TUNER_NAMES = tuple(_TUNERS)
 _ASSESSORS = ("Medianstop", "Curvefitting")
@@ -69,8 +75,9 @@ class NNISearch:
         trials: How many at most.
         epochs: Of Hyperband, for its longest trials.
         concurrency: Trials at a time.
-        seed: Of the tuner.
-        trial_seconds: After which a trial is cancelled and counts as failed; None: never.
+        seed: Of TPE, Random and Hyperband; NNI's other tuners take none.
+        trial_seconds: After which a trial is cancelled and counts as failed; None: never. Six
+            hours.
         seconds: After which the experiment ends; None: never.
         machines: Workers over SSH; none: this machine.
         manager_ip: Address of this machine that the workers reach; loopback where they are here.
@@ -89,7 +96,7 @@ class NNISearch:
     epochs: int | None = None
     concurrency: int = 1
     seed: int = 0
-    trial_seconds: float | None = None
+    trial_seconds: float | None = 6 * 3600.0
     seconds: float | None = None
     machines: tuple[Machine, ...] = ()
     manager_ip: str = "127.0.0.1"
@@ -107,6 +114,8 @@ class NNISearch:
             )
         if self.tuner == "Hyperband" and not self.epochs:
             raise ConfigError("epochs", "Hyperband needs them", "give those of its longest trials")
+        if self.tuner == "Hyperband":
+            check_first_round(self.trials, self.epochs, _hyperband_first_round(self.epochs))
         for name in ("trial_seconds", "seconds"):
             value = getattr(self, name)
             if value is not None and not value > 0:
@@ -144,14 +153,16 @@ def run_experiment(
     port = free_port(port)
     for machine in search.machines:
         _reachable(machine)
-    experiment_id = _claim(search, resume)
-    resumed = experiment_id is not None
-    experiment = _configured(search, experiment_id)
-    note(search.folder, experiment=experiment.id)
-    with Manager(search, experiment, port, resumed, tell or (lambda line: None)) as manager:
-        manager.start()
-        manager.wait()
-    result = manager.result()
+    how = (search.space, search.objective, search.tuner, search.epochs, search.seed)
+    with claimed(search.folder, state_search(*how), resume) as old:
+        experiment_id = _to_go_on(search, (old or {}).get("experiment", ""))
+        resumed = experiment_id is not None
+        experiment = _configured(search, experiment_id)
+        note(search.folder, experiment=experiment.id)
+        with Manager(search, experiment, port, resumed, tell or (lambda line: None)) as manager:
+            manager.start()
+            manager.wait()
+        result = manager.result()
     _ = result.best  # every trial failed: say so
     return result
 
@@ -209,12 +220,22 @@ def _configured(search: NNISearch, experiment_id: str | None) -> Any:
     return experiment
 
 
-def _claim(search: NNISearch, resume: bool) -> str | None:
-    """The id of the experiment in the folder that is to go on; None: a new one."""
-    how = (search.space, search.objective, search.tuner, search.epochs, search.seed)
-    old = claim(search.folder, state_search(*how), resume)
-    experiment = (old or {}).get("experiment", "")
-    return experiment if (Path(search.folder) / experiment / "db/nni.sqlite").is_file() else None
+def _to_go_on(search: NNISearch, experiment: str) -> str | None:
+    """The id of the experiment that goes on; None: a new one."""
+    if not experiment or not (Path(search.folder) / experiment / "db/nni.sqlite").is_file():
+        return None
+    if search.tuner == "Hyperband":
+        raise SearchError(
+            str(search.folder),
+            "NNI does not write what its Hyperband knows, so it cannot go on",
+            "start anew in another folder, or use keras-tuner's hyperband",
+        )
+    return experiment
+
+
+def _hyperband_first_round(epochs: int) -> int:
+    """Trials of the first round of NNI's Hyperband: eta ** s_max."""
+    return 3 ** math.floor(math.log(epochs, 3) + 1e-6)
 
 
 def _reachable(machine: Machine) -> None:

@@ -6,6 +6,7 @@ import atexit
 import logging
 import os
 import signal
+import sqlite3
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -39,6 +40,8 @@ class Manager:
         self.cancelled: dict[str, str] = {}
         self.told: set[str] = set()
         self.stopped_by = ""
+        self.interrupted = False
+        self.idle_since: float | None = None
         self.began = time.monotonic()
 
     def __enter__(self) -> Manager:
@@ -73,6 +76,8 @@ class Manager:
         finally:
             for key, value in kept.items():
                 os.environ.pop(key, None) if value is None else os.environ.update({key: value})
+        if self.experiment._proc is None:  # NNI takes Ctrl-C for a wish to stop, and returns
+            raise KeyboardInterrupt
         self.tell(f"NNI experiment {self.experiment.id}: http://127.0.0.1:{self.port}")
         if self.resumed:
             self.told = {trial.name for trial in self._ended()}
@@ -83,6 +88,7 @@ class Manager:
             time.sleep(0.5)
             if self.experiment._proc.poll() is not None:
                 self.stopped_by = f"NNI's manager ended; see {self.folder / 'log'}"
+                self.interrupted = True
                 return
             self._remember_family()
             self._tell_news()
@@ -102,6 +108,7 @@ class Manager:
             f"NNI {self.search.tuner}",
             time.monotonic() - self.began,
             self.stopped_by,
+            self.interrupted,
         )
 
     def _is_done(self) -> bool:
@@ -110,15 +117,18 @@ class Manager:
         except Exception:  # the manager is going down, or too busy to answer
             return False
         if status == "ERROR":
-            self.stopped_by = self._error()
+            self.stopped_by, self.interrupted = self._error(), True
             return True
         ended = self._ended()
         if len(ended) >= GIVE_UP_AFTER and all(trial.objective is None for trial in ended):
             self.stopped_by = f"its first {len(ended)} trials all failed"
             return True
-        if status == "TUNER_NO_MORE_TRIAL":  # NNI never calls this done
-            return not trials_under_way(self.folder) and bool(ended)
-        return status in ("DONE", "STOPPED")
+        if status != "TUNER_NO_MORE_TRIAL" or trials_under_way(self.folder):
+            self.idle_since = None
+            return status in ("DONE", "STOPPED")
+        # NNI never calls this done; and a last trial may have been given out that has not started.
+        self.idle_since = self.idle_since or time.monotonic()
+        return bool(ended) and time.monotonic() - self.idle_since > 3.0
 
     def _error(self) -> str:
         """Why NNI says ERROR."""
@@ -144,7 +154,7 @@ class Manager:
             return read_trials(
                 self.folder, self.search.space, self.search.objective, self.cancelled
             )
-        except DataError:
+        except (DataError, sqlite3.Error):  # not there yet, or being written
             return ()
 
     def _tell_news(self) -> None:

@@ -10,7 +10,7 @@ import json
 import sqlite3
 from collections.abc import Mapping
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,9 +27,9 @@ _ENDED = {"SUCCEEDED", "FAILED", "USER_CANCELED", "SYS_CANCELED", "EARLY_STOPPED
 
 @dataclass
 class _Job:
-    number: int = -1
     status: str = "WAITING"
     given: dict[str, Any] = field(default_factory=dict)
+    own: dict[str, dict[str, Any]] = field(default_factory=dict)
     began: float = 0.0
     ended: float = 0.0
     reported: list[tuple[str, int, Any]] = field(default_factory=list)
@@ -54,10 +54,11 @@ def read_trials(
     """
     jobs, started = _read_jobs(experiment)
     results = []
-    for trial_id, job in sorted(jobs.items(), key=lambda item: item[1].number):
+    for number, (trial_id, job) in enumerate(jobs.items()):
         if job.status in _ENDED:
             reason = (cancelled or {}).get(trial_id, "")
-            results.append(_result(experiment, trial_id, job, started, space, objective, reason))
+            found = _result(experiment, trial_id, job, started, space, objective, reason)
+            results.append(replace(found, number=number))
     return tuple(results)
 
 
@@ -79,8 +80,7 @@ def _read_jobs(experiment: Path) -> tuple[dict[str, _Job], float]:
         raise DataError(str(experiment), "it holds no NNI experiment", "give the folder with db/")
     with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=30)) as database:
         events = database.execute(
-            "select timestamp, trialJobId, event, data, sequenceId from TrialJobEvent"
-            " order by rowid"
+            "select timestamp, trialJobId, event, data from TrialJobEvent order by rowid"
         ).fetchall()
         metrics = database.execute(
             "select trialJobId, parameterId, type, sequence, data from MetricData order by rowid"
@@ -88,15 +88,14 @@ def _read_jobs(experiment: Path) -> tuple[dict[str, _Job], float]:
         first = database.execute("select min(startTime) from ExperimentProfile").fetchone()
     jobs: dict[str, _Job] = {}
     parameters: dict[str, dict[str, Any]] = {}
-    for timestamp, trial_id, event, data, number in events:
+    for timestamp, trial_id, event, data in events:
         if not trial_id:
             continue
         job = jobs.setdefault(trial_id, _Job())
-        if number is not None and number >= 0:
-            job.number = number
         if data and "parameter_id" in (given := json.loads(data)):
-            job.given = given
-            parameters[str(given["parameter_id"])] = given
+            name = str(given["parameter_id"])
+            job.given = job.own[name] = given
+            parameters.setdefault(name, given)
         if event in _ENDED or event in ("RUNNING", "WAITING"):
             job.status = event
         if event == "RUNNING":
@@ -106,7 +105,9 @@ def _read_jobs(experiment: Path) -> tuple[dict[str, _Job], float]:
     for trial_id, parameter_id, kind, sequence, data in metrics:
         if trial_id in jobs:
             jobs[trial_id].reported.append((kind, sequence, _value(data)))
-            jobs[trial_id].given = parameters.get(str(parameter_id), jobs[trial_id].given)
+            # After a resume NNI may count its ids from the start: a trial's own come first.
+            job, name = jobs[trial_id], str(parameter_id)
+            job.given = job.own.get(name) or parameters.get(name) or job.given
     return jobs, (first[0] or 0) / 1000 if first else 0.0
 
 
@@ -121,10 +122,11 @@ def _result(
 ) -> TrialResult:
     folder = trial_folder(experiment, trial_id)
     record = read_trial(folder)
+    # A trial that NNI runs again after a resume reports its epochs again: the last report counts.
+    epochs = {sequence: value for kind, sequence, value in job.reported if kind == "PERIODICAL"}
     history = [
-        {"epoch": sequence + 1, **_named(value, objective)}
-        for kind, sequence, value in sorted(job.reported, key=lambda row: row[1])
-        if kind == "PERIODICAL"
+        {"epoch": number + 1, **_named(value, objective)}
+        for number, value in sorted(epochs.items())
     ]
     finals = [_named(value, objective) for kind, _, value in job.reported if kind == "FINAL"]
     final = finals[-1] if finals else None
@@ -142,7 +144,7 @@ def _result(
     outcome = {} if status == "failed" else trial_outcome(objective, history, final)
     given = {k: v for k, v in (job.given.get("parameters") or {}).items() if k != BUDGET}
     return TrialResult(
-        job.number,
+        0,
         space.decode(flat_values(given)) if given else {},
         status,
         history=tuple(history),

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
 import sys
 from pathlib import Path
 
 from tfcompress.errors import ConfigError
-from tfcompress.tuning.results import SearchError
 from tfcompress.tuning.with_nni import import_nni
 
 PRELOAD = Path(__file__).with_name("nni_preload.js")
@@ -46,18 +44,3 @@ def nnictl() -> list[str]:
         last = (checked.stderr.strip().splitlines() or ["no message"])[-1]
         raise ConfigError("nnictl", f"it does not start ({last})", "pip install 'setuptools<82'")
     return [str(path)]
-
-
-def free_port(wanted: int) -> int:
-    """A port on loopback that nobody listens on."""
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", wanted))
-        except OSError:
-            raise SearchError(
-                f"port {wanted}",
-                "another program, perhaps another experiment, listens on it",
-                "choose a free PORT",
-            ) from None
-        return int(probe.getsockname()[1])

@@ -36,9 +36,10 @@ class TrialResult:
         history: One row per epoch.
         started: Seconds from the start of the search.
         seconds: From its start to its end.
-        reason: Why it failed or was stopped.
+        reason: Why it failed.
         folder: Where its files are.
         name: The tool's own name of it.
+        inherited: Leading epochs that are those of a shorter trial, which it took up (Hyperband).
     """
 
     number: int
@@ -52,6 +53,7 @@ class TrialResult:
     reason: str = ""
     folder: str = ""
     name: str = ""
+    inherited: int = 0
 
     @property
     def epochs(self) -> int:
@@ -112,6 +114,7 @@ class SearchResult:
         tool: As "keras-tuner RandomSearch".
         seconds: Wall time.
         stopped_by: Why it ended before its last trial; empty where it did not.
+        interrupted: Whether that was no decision of the search: it can go on.
     """
 
     space: SearchSpace
@@ -120,6 +123,7 @@ class SearchResult:
     tool: str
     seconds: float
     stopped_by: str = ""
+    interrupted: bool = False
 
     @property
     def usable(self) -> tuple[TrialResult, ...]:
@@ -136,11 +140,12 @@ class SearchResult:
             SearchError: Every trial failed.
         """
         if not self.usable:
-            reasons = list(dict.fromkeys(t.reason for t in self.trials if t.reason))
+            reasons = list(dict.fromkeys(t.reason for t in self.trials if t.reason))[:3]
+            reasons += [self.stopped_by] if self.stopped_by else []
             raise SearchError(
                 f"search ({self.tool})",
                 f"none of its {len(self.trials)} trials gave a value"
-                + (f": {'; '.join(reasons[:3])}" if reasons else ""),
+                + (f": {'; '.join(reasons)}" if reasons else ""),
                 "read the logs in the trials' folders",
             )
         return self.usable[0]
@@ -148,7 +153,7 @@ class SearchResult:
     @property
     def epochs(self) -> int:
         """Epochs trained by all trials."""
-        return sum(trial.epochs for trial in self.trials)
+        return sum(trial.epochs - trial.inherited for trial in self.trials)
 
     def table(self, at_most: int | None = None, params: bool = True) -> Table:
         """The trials, the best first, the failed last.

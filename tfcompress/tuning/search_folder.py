@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
-from collections.abc import Mapping
+import socket
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from tfcompress.atomic import write_text
+from tfcompress.errors import ConfigError
 from tfcompress.reporting.run import to_json
 from tfcompress.tuning.nni_space import to_nni
 from tfcompress.tuning.results import SearchError
@@ -30,43 +34,97 @@ def state_search(
     }
 
 
-def claim(folder: Path, stated: Mapping[str, Any], resume: bool) -> Mapping[str, Any] | None:
-    """Take a folder for a search, or agree with the one that is in it.
+@contextmanager
+def claimed(
+    folder: Path, stated: Mapping[str, Any], resume: bool
+) -> Iterator[Mapping[str, Any] | None]:
+    """Hold a folder for a search, or for the one that is in it and goes on.
 
     Args:
         folder: Of the search; made where it is not there.
         stated: By `state_search`.
         resume: Whether the search in the folder may go on.
 
-    Returns:
+    Yields:
         What the search in the folder stated; None where there is none.
 
     Raises:
-        SearchError: The folder holds another search, or `resume` is off.
+        SearchError: The folder holds another search, `resume` is off, or another process is
+            working in it.
     """
     path = Path(folder) / STATE
-    wanted = json.loads(to_json(stated))
-    if not path.is_file():
-        write_text(path, to_json(wanted))
-        return None
-    old = json.loads(path.read_text(encoding="utf-8"))
-    differing = [key for key in wanted if old.get(key) != wanted[key]]
-    if differing:
-        raise SearchError(
-            str(folder),
-            f"it holds a search with another {' and '.join(differing)}",
-            "choose another folder, or delete it",
-        )
-    if not resume:
-        raise SearchError(
-            str(folder),
-            "it holds a search already",
-            "go on with it by RESUME=1 (resume=True), or delete it",
-        )
-    return old
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with (path.parent / ".lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise SearchError(
+                str(folder), "another search is running in it", "wait for it, or choose another"
+            ) from None
+        wanted = json.loads(to_json(stated))
+        if not path.is_file():
+            write_text(path, to_json(wanted))
+            yield None
+            return
+        old = json.loads(path.read_text(encoding="utf-8"))
+        differing = [key for key in wanted if old.get(key) != wanted[key]]
+        if differing:
+            raise SearchError(
+                str(folder),
+                f"it holds a search with another {' and '.join(differing)}",
+                "choose another folder, or delete it",
+            )
+        if not resume:
+            raise SearchError(
+                str(folder),
+                "it holds a search already",
+                "go on with it by RESUME=1 (resume=True), or delete it",
+            )
+        yield old
 
 
 def note(folder: Path, **more: Any) -> None:
     """Write further keys beside what a search stated."""
     path = Path(folder) / STATE
     write_text(path, to_json({**json.loads(path.read_text(encoding="utf-8")), **more}))
+
+
+def free_port(wanted: int) -> int:
+    """A port on loopback that nobody listens on.
+
+    Args:
+        wanted: The port; 0: any.
+
+    Raises:
+        SearchError: Somebody listens on it.
+    """
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", wanted))
+        except OSError:
+            raise SearchError(
+                f"port {wanted}",
+                "another program, perhaps another search, listens on it",
+                "choose a free PORT",
+            ) from None
+        return int(probe.getsockname()[1])
+
+
+def check_first_round(trials: int, epochs: int, first: int) -> None:
+    """Refuse a Hyperband of too few trials for any to go on.
+
+    Args:
+        trials: Of the search.
+        epochs: Of its longest trials.
+        first: Trials of its first round.
+
+    Raises:
+        ConfigError: The search would end in its first round.
+    """
+    if trials <= first:
+        raise ConfigError(
+            "trials",
+            f"{trials} are but the first round of Hyperband with {epochs} epochs",
+            f"use more than {first}, for the best to go on, or fewer epochs",
+        )

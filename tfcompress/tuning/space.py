@@ -117,7 +117,10 @@ class Integer:
 
     def problem(self) -> str | None:
         """What is wrong with it, or None."""
-        return _range_problem(self.low, self.high, self.default, self.log)
+        found = _range_problem(self.low, self.high, self.default, self.log)
+        if found is None and not all(float(v).is_integer() for v in (self.low, self.high)):
+            found = f"its ends {self.low:g} and {self.high:g} are not whole"
+        return found
 
     def sample(self, rng: np.random.Generator) -> int:
         """A random value."""
@@ -356,6 +359,11 @@ def _inside(value: float, low: float, high: float) -> float:
 
 
 def _range_problem(low: float, high: float, default: float | None, log: bool) -> str | None:
+    numbers = [value for value in (low, high, default) if value is not None]
+    if len(numbers) < 2 or not all(
+        isinstance(value, (int, float)) and not isinstance(value, bool) for value in numbers
+    ):
+        return f"its ends {low!r} and {high!r} (or its default) are no numbers"
     if not (math.isfinite(low) and math.isfinite(high)):
         return f"its ends {low} and {high} are not finite"
     if low >= high:

@@ -8,6 +8,7 @@ that had ended.
 from __future__ import annotations
 
 import math
+import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -24,13 +25,15 @@ from tfcompress.tuning.results import (
     trial_outcome,
     write_trial,
 )
-from tfcompress.tuning.search_folder import claim, state_search
+from tfcompress.tuning.search_folder import check_first_round, claimed, free_port, state_search
 from tfcompress.tuning.space import SearchSpace
 from tfcompress.tuning.stopping import MedianStop
 from tfcompress.tuning.trial import Objective, TrainingFunction
 
 Tuner = Literal["random", "bayesian", "hyperband", "grid"]
 TUNER_NAMES = ("random", "bayesian", "hyperband", "grid")
+ENVIRONMENT = ("KERASTUNER_TUNER_ID", "KERASTUNER_ORACLE_IP", "KERASTUNER_ORACLE_PORT")
+"""What keras-tuner reads of a search over machines."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +51,8 @@ class Search:
         epochs: Of Hyperband, for its longest trials; others leave it to the function.
         seed: Of the tuner; trial n trains with seed + n.
         median_stop: When a trial is stopped early; None: never. Hyperband has its own rule.
-        trial_seconds: After which a trial is killed and marked as failed; None: never.
+        trial_seconds: After which a trial is killed and marked as failed (not where `isolate` is
+            off); None: never. Six hours.
         seconds: After which no further trial starts; None: never.
         isolate: Whether each trial has a process of its own.
         threads: Of TensorFlow in a trial's process; None: its choice.
@@ -63,7 +67,7 @@ class Search:
     epochs: int | None = None
     seed: int = 0
     median_stop: MedianStop | None = field(default_factory=MedianStop)
-    trial_seconds: float | None = None
+    trial_seconds: float | None = 6 * 3600.0
     seconds: float | None = None
     isolate: bool = True
     threads: int | None = None
@@ -81,6 +85,11 @@ class Search:
                 raise ConfigError(name, f"it is {value:g}", "use seconds above 0, or None")
         if self.isolate:
             sendable(self.function)
+        if self.tuner == "hyperband":
+            import_keras_tuner()
+            from tfcompress.tuning.keras_tuner_oracles import hyperband_first_round
+
+            check_first_round(self.trials, self.epochs, hyperband_first_round(self.epochs))
 
     def trial_folder(self, number: int) -> Path:
         """Where a trial writes."""
@@ -115,26 +124,67 @@ def search_with_keras_tuner(
         SearchError: The folder holds another search, or one that was cut off and `resume` is off;
             every trial failed.
     """
-    from tfcompress.tuning import keras_tuner_chief as chief
-
+    import_keras_tuner()
     if workers < 1:
         raise ConfigError("workers", f"there are {workers}", "use at least 1")
-    role = chief.role()
+    role = role_of_process()
     if role == "worker":
-        chief.work_for_chief(search)
+        from tfcompress.tuning.keras_tuner_chief import work_for_chief
+
+        work_for_chief(search)
         return None
+    if role is None and workers > 1:
+        port = free_port(port)
     how = (search.space, search.objective, search.tuner, search.epochs, search.seed)
-    claim(search.folder, state_search(*how), resume)
-    began = time.monotonic()
-    if role == "chief" or workers > 1:
-        oracle = chief.Chief(search, port, tell).run(workers if role is None else 0)
-    else:
-        worker = Worker(search, tell)
-        worker.work()
-        oracle = worker.oracle
-    result = collect(search, oracle, time.monotonic() - began)
+    with claimed(search.folder, state_search(*how), resume):
+        began = time.monotonic()
+        if role == "chief" or workers > 1:
+            from tfcompress.tuning.keras_tuner_chief import Chief
+
+            oracle = Chief(search, port, tell).run(workers if role is None else 0)
+        else:
+            worker = Worker(search, tell)
+            worker.work()
+            oracle = worker.oracle
+        result = collect(search, oracle, time.monotonic() - began)
     _ = result.best  # every trial failed: say so
     return result
+
+
+def import_keras_tuner() -> Any:
+    """The package keras_tuner.
+
+    Raises:
+        ConfigError: It, or what it needs, is not installed.
+    """
+    try:
+        import grpc  # noqa: F401  (of several processes)
+        import keras_tuner
+    except ImportError as error:
+        raise ConfigError(
+            "keras-tuner",
+            f"it cannot be imported ({error})",
+            "pip install 'tfcompress[keras-tuner]'",
+        ) from None
+    return keras_tuner
+
+
+def role_of_process() -> Literal["chief", "worker"] | None:
+    """What keras-tuner's environment variables make of this process; None: neither.
+
+    Raises:
+        ConfigError: Some of the three are set and some are not.
+    """
+    missing = [key for key in ENVIRONMENT if not os.environ.get(key)]
+    if len(missing) == len(ENVIRONMENT):
+        return None
+    if missing:
+        raise ConfigError(
+            "environment",
+            f"{', '.join(missing)} is not set beside keras-tuner's others",
+            f"set all of {', '.join(ENVIRONMENT)}, or none",
+        )
+    return "chief" if "chief" in os.environ[ENVIRONMENT[0]] else "worker"
 
 
 class Worker:
@@ -145,6 +195,7 @@ class Worker:
         self.tell = tell
         self.tuner = make_tuner(search)
         self.oracle = self.tuner.oracle
+        self.before = seconds_before(search)
 
     def work(self) -> None:
         """Run trials until the oracle has no more."""
@@ -156,7 +207,7 @@ class Worker:
             if trial.status == "IDLE":  # Hyperband waits for others
                 time.sleep(0.2)
                 continue
-            result = self._run(trial, time.monotonic() - began)
+            result = self._run(trial, self.before + time.monotonic() - began)
             trial.status = "FAILED" if result.status == "failed" else "COMPLETED"
             trial.message = result.reason or None
             self.oracle.end_trial(trial)
@@ -194,13 +245,20 @@ class Worker:
         )
         if ended.final is not None and not history:
             self._update(trial.trial_id, 0, ended.final)
-        result = _result(job, ended, history, started, time.monotonic() - clock)
+        seconds = time.monotonic() - clock
+        result = _result(job, ended, history, started, seconds)
         write_trial(folder, result)
         return result
 
     def _update(self, trial_id: str, step: int, metrics: Mapping[str, float]) -> bool:
         finite = {name: value for name, value in metrics.items() if math.isfinite(value)}
         return self.oracle.update_trial(trial_id, finite, step=step).status == "STOPPED"
+
+
+def seconds_before(search: Search) -> float:
+    """How long a search that goes on had run: to the end of its last trial."""
+    records = [read_trial(path) for path in Path(search.folder).glob("trials/*")]
+    return max((record.started + record.seconds for record in records if record), default=0.0)
 
 
 def line_of(result: TrialResult, search: Search) -> str:
@@ -244,9 +302,21 @@ def _result(
         started=round(started, 2),
         seconds=round(seconds, 2),
         reason=ended.reason,
+        inherited=_inherited(job, history),
         folder=str(job.folder),
         **outcome,
     )
+
+
+def _inherited(job: TrialJob, history: list[dict[str, float]]) -> int:
+    """Leading epochs that are those of the trial that this one took up."""
+    before = read_trial(job.continues) if job.continues is not None else None
+    count = 0
+    for mine, theirs in zip(history, before.history if before else (), strict=False):
+        if mine != dict(theirs):
+            break
+        count += 1
+    return count
 
 
 def _from_oracle(search: Search, trial: Any) -> TrialResult:
@@ -264,7 +334,7 @@ def _from_oracle(search: Search, trial: Any) -> TrialResult:
         search.space.decode(tuner_values(trial.hyperparameters.values)),
         "failed" if failed else "finished",
         history=tuple(row for row in history if row["epoch"]),
-        reason=(trial.message or "its worker ended") if failed else "",
+        reason=(trial.message or "its worker has the reason in its log") if failed else "",
         folder=str(search.trial_folder(int(trial.trial_id))),
         **outcome,
     )
@@ -272,10 +342,9 @@ def _from_oracle(search: Search, trial: Any) -> TrialResult:
 
 def make_tuner(search: Search) -> Any:
     """A keras-tuner tuner that holds the oracle with what it knows, or the link to the chief's."""
-    import keras_tuner
-
     from tfcompress.tuning.keras_tuner_oracles import make_oracle
 
+    keras_tuner = import_keras_tuner()
     space = to_keras_tuner(search.space, keras_tuner.HyperParameters())
     oracle = make_oracle(
         search.tuner,

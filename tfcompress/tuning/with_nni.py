@@ -1,7 +1,6 @@
 """An NNI trial: its parameters, a callback that reports each epoch, a final report.
 
 All of it works outside an experiment too: the parameters are the defaults, reports are printed.
-In a trial's script ask for the parameters before TensorFlow is imported; NNI waits for that.
 """
 
 from __future__ import annotations
@@ -68,7 +67,8 @@ def nni_callback(objective: Objective, flavor: Literal["keras", "tf_keras"] = "k
             inner.on_epoch_end(epoch, logs)
 
         def on_train_end(self, logs: dict | None = None) -> None:
-            report_final(objective, trial_outcome(objective, trial.history, None)["metrics"])
+            if trial.history:
+                report_final(objective, trial_outcome(objective, trial.history, None)["metrics"])
 
     return ReportToNNI()
 
@@ -107,7 +107,10 @@ def run_nni_trial(
     reason, final, status = "", None, "finished"
     try:
         seed_everything(trial.seed)
-        final = objective.checked(function(params, trial), "the training function's result")
+        final = function(params, trial)
+        if inside_experiment():  # a stop that comes after the training is too late
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+        final = objective.checked(final, "the training function's result")
     except KeyboardInterrupt:  # NNI's way to stop a trial early
         status = "stopped"
     except TrialError as error:
