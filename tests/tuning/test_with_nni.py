@@ -85,28 +85,38 @@ def test_outside_an_experiment(tmp_path):
     assert final == pytest.approx({"default": 0.9, "val_score": 0.9, "val_accuracy": 0.45})
 
 
-def test_the_callback_reports_accuracy_and_mean_iou(capsys):
-    import keras
-    import numpy as np
+SCRIPT_OF_A_USER = """
+import keras
+import numpy as np
+import tfcompress as tfc
 
-    from tfcompress.evaluation.segmentation import segmentation_metrics
-    from tfcompress.tuning.with_nni import nni_callback, nni_parameters
+space = tfc.SearchSpace({"rate": tfc.Uniform(0.0, 1.0)})
+print("PARAMS", tfc.nni_parameters(space))
+model = keras.Sequential([keras.Input((4, 4, 1)), keras.layers.Conv2D(2, 1)])
+loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+model.compile("sgd", loss, metrics=[*tfc.segmentation_metrics(2), "accuracy"])
+data = np.ones((4, 4, 4, 1)), np.zeros((4, 4, 4), int)
+callback = tfc.nni_callback(tfc.Objective("val_mean_iou", also=("val_accuracy",)))
+history = model.fit(*data, epochs=2, verbose=0, validation_data=data, callbacks=[callback]).history
+print("HISTORY", history)
+"""
 
-    assert nni_parameters(SPACE) == {"x": 0.5, "kind": "a"}
-    model = keras.Sequential([keras.Input((4, 4, 1)), keras.layers.Conv2D(2, 1)])
-    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    model.compile("sgd", loss, metrics=[*segmentation_metrics(2), "accuracy"])
-    images, labels = np.ones((4, 4, 4, 1)), np.zeros((4, 4, 4), int)
-    objective = Objective("val_mean_iou", "max", ("val_accuracy",))
-    log = nni_callback(objective)
-    history = model.fit(
-        images, labels, epochs=2, verbose=0, validation_data=(images, labels), callbacks=[log]
-    ).history
-    printed = capsys.readouterr().out
-    assert printed.count("Intermediate result") == 2
-    assert printed.count("Final result") == 1
-    assert f"'default': {history['val_mean_iou'][0]}" in printed
-    assert f"'val_accuracy': {history['val_accuracy'][1]}" in printed
+
+def test_the_callback_reports_accuracy_and_mean_iou(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", SCRIPT_OF_A_USER], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert "PARAMS {'rate': 0.5}" in done.stdout
+    history = ast.literal_eval(re.search(r"HISTORY ({.*})", done.stdout)[1])
+    reported = re.findall(r"Intermediate result: ({.*?})", done.stdout)
+    assert len(reported) == 2
+    for epoch, text in enumerate(reported):
+        values = ast.literal_eval(text)
+        assert values["default"] == pytest.approx(history["val_mean_iou"][epoch])
+        assert values["val_accuracy"] == pytest.approx(history["val_accuracy"][epoch])
+    final = ast.literal_eval(re.search(r"Final result: ({.*?})", done.stdout)[1])
+    assert final["default"] == pytest.approx(max(history["val_mean_iou"]))
 
 
 def test_records_join_on_the_parameter_that_was_reported(tmp_path):

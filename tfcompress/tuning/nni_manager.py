@@ -62,7 +62,7 @@ class Manager:
         """Start or resume; returns when the tuner runs."""
         kept = {key: os.environ.get(key) for key in environment(self.search.manager_ip)}
         os.environ.update(environment(self.search.manager_ip, watch=True))
-        logging.getLogger("nni").setLevel(logging.ERROR)
+        logging.getLogger("nni.experiment").setLevel(logging.ERROR)
         try:
             (self.experiment.resume if self.resumed else self.experiment.run)(
                 self.port, wait_completion=False
