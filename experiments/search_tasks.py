@@ -48,7 +48,10 @@ from tfcompress.reporting.run import Run, open_run
 from tfcompress.tuning.space import SearchSpace
 from tfcompress.tuning.trial import Objective, TrainingFunction, Trial
 
-MEAN_IOU = Objective("val_mean_iou", "max", ("val_accuracy",))
+SEGMENTATION = {
+    "mean_iou": Objective("val_mean_iou", "max", ("val_accuracy",)),
+    "accuracy": Objective("val_accuracy", "max", ("val_mean_iou",)),
+}
 SCORE = Objective("val_score", "min", ("val_macro_f1", "val_accuracy"))
 F1 = Objective("val_macro_f1", "max", ("val_accuracy",))
 
@@ -93,6 +96,8 @@ class UnetSearch(SearchFields, SegmentationConfig):
 
     what: Literal["training", "pruning"] = "training"
     """'pruning': a U-Net is trained once; each trial prunes and tunes it for `tune_epochs`."""
+    objective: Literal["mean_iou", "accuracy"] = "mean_iou"
+    """What trials are compared by; the other is reported beside it."""
     sparsity: float = 0.9
     """Of the pruned U-Net, over all its levels."""
     tune_epochs: int = 6
@@ -153,15 +158,16 @@ class Task:
 
 def unet_task(config: UnetSearch, data: SegmentationData) -> Task:
     """The U-Net's search: of its training, or of its pruning (`config.dense` is there by then)."""
+    objective = SEGMENTATION[config.objective]
     if config.what == "training":
         space = unet_space(config, data.palette.names)
         fields = partial(unet_fields, config)
-        return Task(space, MEAN_IOU, partial(train_unet, config), fields, config.trial_epochs)
+        return Task(space, objective, partial(train_unet, config), fields, config.trial_epochs)
     model = build_model(config, data)
     weights = weights_by_group(model)
     return Task(
         pruning_space(list(weights)),
-        MEAN_IOU,
+        objective,
         partial(prune_unet, config),
         partial(pruning_fields, weights, config.sparsity),
         config.trial_epochs,
@@ -260,7 +266,15 @@ def _train(
     run: Run,
     epochs: int,
 ) -> list[dict[str, float]]:
-    how = Training(f"trial {trial.number}", "unet", epochs, config.batch, trial.seed)
+    how = Training(
+        f"trial {trial.number}",
+        "unet",
+        epochs,
+        config.batch,
+        trial.seed,
+        metric=config.objective,
+        title="mIoU" if config.objective == "mean_iou" else "accuracy",
+    )
     return train(
         model,
         data,

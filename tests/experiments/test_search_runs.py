@@ -58,7 +58,15 @@ def test_the_unets_training(tmp_path, module):
 
 def test_the_unets_pruning(tmp_path):
     folder = tmp_path / "unet-hpo" / "default"
-    run("unet_hpo", "--smoke", "--root", tmp_path, "--what", "pruning", "--sparsity", 0.7)
+    run(
+        "unet_hpo", "--smoke", "--root", tmp_path, "--what", "pruning", "--sparsity", 0.7,
+        "--objective", "accuracy",
+    )  # fmt: skip
+    found = result_of(folder)
+    assert found["objective"]["metric"] == "val_accuracy"
+    for trial in found["trials"]:
+        assert trial["objective"] == max(row["val_accuracy"] for row in trial["history"])
+        assert all("val_mean_iou" in row for row in trial["history"])
     params = json.loads((folder / "best_params.json").read_text())
     run(
         "unet_level_prune", "--params", folder / "best_params.json", "--smoke", "--root", tmp_path,
