@@ -119,18 +119,22 @@ def test_the_callback_reports_accuracy_and_mean_iou(tmp_path):
     assert final["default"] == pytest.approx(max(history["val_mean_iou"]))
 
 
+def nni_database(folder):
+    """An empty database with NNI's tables."""
+    (folder / "db").mkdir()
+    db = sqlite3.connect(folder / "db" / "nni.sqlite")
+    db.executescript(
+        "create table TrialJobEvent (timestamp, trialJobId, event, data, logPath, sequenceId,"
+        " message, environmentId);"
+        "create table MetricData (timestamp, trialJobId, parameterId, type, sequence, data);"
+        "create table ExperimentProfile (startTime)"
+    )
+    return db
+
+
 def test_records_join_on_the_parameter_that_was_reported(tmp_path):
     """What NNI's database holds after its mix-up: trial B ran with parameters 0, A with 1."""
-    (tmp_path / "db").mkdir()
-    with sqlite3.connect(tmp_path / "db" / "nni.sqlite") as db:
-        db.execute(
-            "create table TrialJobEvent (timestamp, trialJobId, event, data, logPath, sequenceId,"
-            " message, environmentId)"
-        )
-        db.execute(
-            "create table MetricData (timestamp, trialJobId, parameterId, type, sequence, data)"
-        )
-        db.execute("create table ExperimentProfile (startTime)")
+    with nni_database(tmp_path) as db:
         db.execute("insert into ExperimentProfile values (1000)")
         for number, name in enumerate("AB"):
             given = json.dumps({"parameter_id": number, "parameters": {"x": number / 2}})
@@ -154,16 +158,7 @@ def test_records_join_on_the_parameter_that_was_reported(tmp_path):
 
 def test_ids_that_start_again_after_a_resume(tmp_path):
     """A resumed NNI may count from the start: trial 1 of the old and of the new are two trials."""
-    (tmp_path / "db").mkdir()
-    with sqlite3.connect(tmp_path / "db" / "nni.sqlite") as db:
-        db.execute(
-            "create table TrialJobEvent (timestamp, trialJobId, event, data, logPath, sequenceId,"
-            " message, environmentId)"
-        )
-        db.execute(
-            "create table MetricData (timestamp, trialJobId, parameterId, type, sequence, data)"
-        )
-        db.execute("create table ExperimentProfile (startTime)")
+    with nni_database(tmp_path) as db:
         for time, name, x in ((1000, "old", 0.2), (5000, "new", 0.9)):
             given = json.dumps({"parameter_id": 1, "parameters": {"x": x}})
             for event, data in (("RUNNING", given), ("SUCCEEDED", None)):
