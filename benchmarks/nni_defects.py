@@ -22,6 +22,7 @@ import psutil
 from rich.console import Console
 
 from tfcompress.cli import run_experiment
+from tfcompress.quiet import quiet_stderr
 from tfcompress.reporting.tables import Table
 from tfcompress.tuning.nni_manager import end_processes
 from tfcompress.tuning.nni_setup import environment
@@ -101,7 +102,7 @@ def main(config: Config) -> Table:
     for what, attempt in tries:
         cells = []
         for mended in (False, True):
-            with console.status(f"{what}, {'mended' if mended else 'alone'}"):
+            with console.status(f"{what}, {'mended' if mended else 'alone'}"), quiet_stderr():
                 cells.append(attempt(mended))
         table.add(what, *cells)
         console.print(f"{what}: {cells[0]} | {cells[1]}")
@@ -151,7 +152,9 @@ def _run(
             experiment.run(port, wait_completion=False)
             manager = psutil.Process(experiment._proc.pid)
             addresses = {
-                c.laddr.ip for c in manager.net_connections("inet") if c.status == "LISTEN"
+                c.laddr.ip
+                for c in psutil.net_connections("inet")
+                if c.status == "LISTEN" and c.laddr.port == port
             }
             if kill_tuner:
                 time.sleep(8)

@@ -1,5 +1,6 @@
 """The classifier's experiments as a user starts them, on generated pictures."""
 
+import csv
 import json
 
 import pytest
@@ -17,6 +18,9 @@ def test_trash_train_score_and_tucker(tmp_path):
     assert {row["macs"] for row in rows} == {494_496}
     assert rows[1]["size_bytes"] < 0.7 * rows[0]["size_bytes"]
     assert "Which class is taken for which" in (folder / "report.html").read_text()
+    with (folder / "history.csv").open() as file:
+        f1 = [float(row["val_macro_f1"]) for row in csv.DictReader(file)]
+    assert max(f1) < 0.99, "the generated pictures are too easy"
     again = run("trash_train", "--smoke", "--root", tmp_path, "--run", "smoke")
     assert "nothing to do" in again
     output = run("trash_score", "--smoke", "--root", tmp_path, "--json", tmp_path / "score.json")
