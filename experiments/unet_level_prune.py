@@ -109,6 +109,7 @@ class Config(SegmentationConfig):
             chosen = [
                 {"sparsity": sparsity, "op_types": ["default"], "op_names": [glob]}
                 for glob, sparsity in self.group_sparsity.items()
+                if sparsity > 0
             ]
         if self.unpruned:
             chosen.append({"exclude": True, "op_names": list(self.unpruned)})

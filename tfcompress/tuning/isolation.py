@@ -92,7 +92,7 @@ def run_isolated(job: TrialJob, report: Report, deadline: float | None = None) -
     """
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
-    arguments = (sendable(job), job.folder / LOG, theirs)
+    arguments = (sendable(job), job.folder / LOG, job.threads, theirs)
     process = context.Process(target=_child, args=arguments, name=f"trial-{job.number}")
     process.start()
     theirs.close()
@@ -183,13 +183,14 @@ def _listen(
                 process.join()
                 return _died(process.exitcode, folder)
         elif process.sentinel in ready:
+            process.join()
             return _died(process.exitcode, folder)
         if end is not None and time.monotonic() >= end:
             process.kill()
             return Ended("failed", reason=f"it did not end within {deadline:g} s and was killed")
 
 
-def _child(content: bytes, log_path: Path, pipe: Connection) -> None:
+def _child(content: bytes, log_path: Path, threads: int | None, pipe: Connection) -> None:
     """The trial's process."""
     die_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the search's to handle
@@ -197,12 +198,12 @@ def _child(content: bytes, log_path: Path, pipe: Connection) -> None:
     os.dup2(log.fileno(), 1)
     os.dup2(log.fileno(), 2)
     sys.stdout = sys.stderr = log
-    job: TrialJob = pickle.loads(content)  # of our own parent, through no file
-    if job.threads:
+    if threads:  # before the function's module is imported, which may start TensorFlow
         import tensorflow as tf
 
-        tf.config.threading.set_intra_op_parallelism_threads(job.threads)
-        tf.config.threading.set_inter_op_parallelism_threads(job.threads)
+        tf.config.threading.set_intra_op_parallelism_threads(threads)
+        tf.config.threading.set_inter_op_parallelism_threads(threads)
+    job: TrialJob = pickle.loads(content)  # of our own parent, through no file
 
     def report(epoch: int, metrics: Mapping[str, float]) -> bool:
         pipe.send(("epoch", epoch, dict(metrics)))
