@@ -11,7 +11,8 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
@@ -23,6 +24,7 @@ from tfcompress.errors import ConfigError
 from tfcompress.tuning.trial import Objective, Report, TrainingFunction, Trial, TrialError
 
 LOG = "log.txt"
+_THREADS = ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS")
 
 
 @dataclass(frozen=True)
@@ -92,9 +94,10 @@ def run_isolated(job: TrialJob, report: Report, deadline: float | None = None) -
     """
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
-    arguments = (sendable(job), job.folder / LOG, job.threads, theirs)
+    arguments = (sendable(job), job.folder / LOG, theirs)
     process = context.Process(target=_child, args=arguments, name=f"trial-{job.number}")
-    process.start()
+    with _threads_of_children(job.threads):
+        process.start()
     theirs.close()
     try:
         return _listen(process, ours, report, job.folder, deadline)
@@ -160,6 +163,23 @@ def sendable(content: Any) -> bytes:
         ) from None
 
 
+@contextmanager
+def _threads_of_children(threads: int | None) -> Iterator[None]:
+    """Let TensorFlow in processes that start now use so many threads.
+
+    It reads them as it starts, which may be in the import of the caller's script: earlier than any
+    line of ours there.
+    """
+    wanted = {} if threads is None else dict.fromkeys(_THREADS, str(threads))
+    kept = {key: os.environ.get(key) for key in wanted}
+    os.environ.update(wanted)
+    try:
+        yield
+    finally:
+        for key, value in kept.items():
+            os.environ.pop(key, None) if value is None else os.environ.update({key: value})
+
+
 def _listen(
     process: Any, pipe: Connection, report: Report, folder: Path, deadline: float | None
 ) -> Ended:
@@ -190,7 +210,7 @@ def _listen(
             return Ended("failed", reason=f"it did not end within {deadline:g} s and was killed")
 
 
-def _child(content: bytes, log_path: Path, threads: int | None, pipe: Connection) -> None:
+def _child(content: bytes, log_path: Path, pipe: Connection) -> None:
     """The trial's process."""
     die_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the search's to handle
@@ -198,11 +218,6 @@ def _child(content: bytes, log_path: Path, threads: int | None, pipe: Connection
     os.dup2(log.fileno(), 1)
     os.dup2(log.fileno(), 2)
     sys.stdout = sys.stderr = log
-    if threads:  # before the function's module is imported, which may start TensorFlow
-        import tensorflow as tf
-
-        tf.config.threading.set_intra_op_parallelism_threads(threads)
-        tf.config.threading.set_inter_op_parallelism_threads(threads)
     job: TrialJob = pickle.loads(content)  # of our own parent, through no file
 
     def report(epoch: int, metrics: Mapping[str, float]) -> bool:
