@@ -8,7 +8,6 @@ from tfcompress import startup  # noqa: F401  (first: TensorFlow without its mes
 
 # isort: split
 import logging
-import os
 import sys
 import tempfile
 import time
@@ -24,9 +23,10 @@ from rich.console import Console
 from tfcompress.cli import run_experiment
 from tfcompress.quiet import quiet_stderr
 from tfcompress.reporting.tables import Table
+from tfcompress.tuning.isolation import environment_of_children
 from tfcompress.tuning.nni_manager import end_processes
 from tfcompress.tuning.nni_setup import environment
-from tfcompress.tuning.search_folder import free_port
+from tfcompress.tuning.search_checks import free_port
 
 TRIAL = """
 import os, sys, time, nni
@@ -129,10 +129,7 @@ def _run(
 ) -> Run:
     from nni.experiment import Experiment, rest
 
-    logging.getLogger("nni").setLevel(logging.ERROR)
-    kept = {key: os.environ.get(key) for key in environment()}
-    if mended:
-        os.environ.update(environment())
+    logging.getLogger("nni.experiment").setLevel(logging.ERROR)
     with tempfile.TemporaryDirectory() as folder:
         Path(folder, "trial.py").write_text(TRIAL, encoding="utf-8")
         experiment = Experiment("local")
@@ -149,7 +146,8 @@ def _run(
         port = free_port(0)
         family: list[Any] = []
         try:
-            experiment.run(port, wait_completion=False)
+            with environment_of_children(environment() if mended else {}):
+                experiment.run(port, wait_completion=False)
             manager = psutil.Process(experiment._proc.pid)
             addresses = {
                 c.laddr.ip
@@ -177,8 +175,6 @@ def _run(
             with suppress(Exception):
                 experiment.stop()
             end_processes(family)
-            for key, value in kept.items():
-                os.environ.pop(key, None) if value is None else os.environ.update({key: value})
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ from tfcompress.cli import run_experiment
 from tfcompress.errors import ConfigError
 from tfcompress.tuning.nni_setup import environment, nnictl
 from tfcompress.tuning.nni_space import read_nni_space
-from tfcompress.tuning.search_folder import free_port
+from tfcompress.tuning.search_checks import free_port
 
 _PATHS = ("searchSpaceFile", "trialCodeDirectory", "experimentWorkingDirectory")
 

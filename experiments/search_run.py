@@ -17,7 +17,7 @@ from tfcompress.reporting.tables import Table
 from tfcompress.tuning.importance import importance_table
 from tfcompress.tuning.nni_space import write_nni_space
 from tfcompress.tuning.results import SearchError, SearchResult
-from tfcompress.tuning.search_folder import free_port
+from tfcompress.tuning.search_checks import free_port
 from tfcompress.tuning.search_plots import (
     plot_learning_curves,
     plot_parallel_coordinates,
@@ -42,7 +42,10 @@ def run_search(run: Run, config: SearchFields, task: Task, tool: Tool, kind: str
     """
     write_nni_space(task.space, run.path("search_space.json"))
     run.print(task.space.table())
-    found = (_by_nni if tool == "nni" else _by_keras_tuner)(run, config, task, kind)
+    if tool == "nni":
+        found = _by_nni(run, config, task, kind)
+    else:
+        found = _by_keras_tuner(run, config, task)
     if found.interrupted:
         raise SearchError(
             f"search ({found.tool})", found.stopped_by, "go on with RESUME=1 (--resume)"
@@ -164,7 +167,7 @@ def check_tuner(config: SearchFields, tool: Tool) -> str:
     return config.tuner or standard
 
 
-def _by_keras_tuner(run: Run, config: SearchFields, task: Task, kind: str) -> SearchResult:
+def _by_keras_tuner(run: Run, config: SearchFields, task: Task) -> SearchResult:
     from tfcompress.tuning.with_keras_tuner import Search, search_with_keras_tuner
 
     search = Search(

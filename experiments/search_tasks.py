@@ -38,6 +38,7 @@ from experiments.segmentation import (
     load_data,
 )
 from experiments.training import Training, train
+from experiments.unet_variants import group_selection
 from tfcompress.cli import compared
 from tfcompress.data.folder import SegmentationData
 from tfcompress.errors import ConfigError
@@ -196,10 +197,7 @@ def prune_unet(config: UnetSearch, params: Mapping[str, Any], trial: Trial) -> d
     """A trial: the trained U-Net, pruned level by level, and tuned."""
     run = _run_of(trial, config)
     data = load_data(config, run)
-    model = keras.saving.load_model(config.dense, compile=False)
-    sparsities = group_sparsities(params, weights_by_group(model), config.sparsity)
-    LevelPruner(model, selection_of(sparsities), scope="layer").compress()
-    compile_model(model, config, data, config.tune_epochs)
+    model, _ = pruned_unet(config, data, params)
     history = _train(model, config, data, trial, run, trial.epochs or config.tune_epochs)
     return _best(history, trial.objective)
 
@@ -249,13 +247,16 @@ def weights_by_group(model: Any) -> dict[str, int]:
     return {name: count for name, count in counts.items() if count}
 
 
-def selection_of(sparsities: Mapping[str, float]) -> list[dict[str, Any]]:
-    """A `config_list` from the sparsity of each level."""
-    return [
-        {"sparsity": value, "op_types": ["default"], "op_names": [f"{name}*"]}
-        for name, value in sparsities.items()
-        if value > 0
-    ]
+def pruned_unet(
+    config: UnetSearch, data: SegmentationData, params: Mapping[str, Any]
+) -> tuple[Any, LevelPruner]:
+    """The trained U-Net, pruned level by level and compiled to be tuned; and its pruner."""
+    model = keras.saving.load_model(config.dense, compile=False)
+    fields = pruning_fields(weights_by_group(model), config.sparsity, params)
+    pruner = LevelPruner(model, group_selection(fields["group_sparsity"]), scope="layer")
+    pruner.compress()
+    compile_model(model, config, data, config.tune_epochs)
+    return model, pruner
 
 
 def _train(

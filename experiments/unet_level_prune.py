@@ -33,7 +33,7 @@ from experiments.segmentation import (
     prediction_section,
 )
 from experiments.training import BRANCH, Training, train
-from experiments.unet_variants import Rounds, train_pruned, train_whole
+from experiments.unet_variants import Rounds, group_selection, train_pruned, train_whole
 from tfcompress.cli import compared, run_experiment
 from tfcompress.compare import Comparison, predict
 from tfcompress.data.folder import SegmentationData
@@ -106,11 +106,7 @@ class Config(SegmentationConfig):
         """What is pruned, in the vocabulary of `config_list`."""
         chosen: list[dict[str, Any]] = [{"sparsity": self.sparsity, "op_types": ["default"]}]
         if self.group_sparsity:
-            chosen = [
-                {"sparsity": sparsity, "op_types": ["default"], "op_names": [glob]}
-                for glob, sparsity in self.group_sparsity.items()
-                if sparsity > 0
-            ]
+            chosen = group_selection(self.group_sparsity)
         if self.unpruned:
             chosen.append({"exclude": True, "op_names": list(self.unpruned)})
         return chosen

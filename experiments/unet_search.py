@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import keras
-import numpy as np
 
 from experiments.run_report import already_finished, finish, history_section
 from experiments.search_run import (
@@ -19,7 +18,7 @@ from experiments.search_run import (
     run_search,
     search_sections,
 )
-from experiments.search_tasks import Task, UnetSearch, selection_of, unet_task
+from experiments.search_tasks import Task, UnetSearch, pruned_unet, unet_task
 from experiments.seeds import seed_file
 from experiments.segmentation import (
     CARD_NAME,
@@ -28,7 +27,6 @@ from experiments.segmentation import (
     build_model,
     card_of,
     comparison_section,
-    compile_model,
     load_data,
     mean_iou_on,
     prediction_section,
@@ -39,7 +37,6 @@ from tfcompress.cli import compared
 from tfcompress.compare import compare, predict
 from tfcompress.data.folder import SegmentationData
 from tfcompress.graph.saving import save_plain
-from tfcompress.pruning.level import LevelPruner
 from tfcompress.reporting.page import write_page
 from tfcompress.reporting.run import Run, environment, open_run
 
@@ -130,9 +127,8 @@ def _train(
     params: dict[str, Any],
 ) -> History:
     """Train (or prune and tune) with parameters; writes `name-seedN.keras`."""
-    fields = task.fields(params)
     if config.what == "training":
-        chosen = replace(config, **fields)
+        chosen = replace(config, **task.fields(params))
         build = partial(build_model, chosen, data)
         return train_whole(name, build, chosen, data, run, config.seed)
     path = seed_file(run, config.seed, name)
@@ -140,17 +136,13 @@ def _train(
     if path.is_file() and saved is not None:
         return saved
     keras.utils.set_random_seed(config.seed)
-    model = keras.saving.load_model(config.dense, compile=False)
-    groups = {glob.rstrip("*"): value for glob, value in fields["group_sparsity"].items()}
-    pruner = LevelPruner(model, selection_of(groups), scope="layer")
-    pruner.compress()
-    compile_model(model, config, data, config.tune_epochs)
+    model, pruner = pruned_unet(config, data, params)
     how = Training(name, f"{name}-seed{config.seed}", config.tune_epochs, config.batch, config.seed)
     history = train(model, data, augmentation_of(config), how, run)
     pruner.save(path, training_state=False)
     run.write_json(f"checkpoints/{name}-seed{config.seed}.json", history)
-    zeros = np.mean([row.sparsity for row in pruner.report().rows])
-    run.print(f"{name}: {zeros:.1%} zeros in the mean layer")
+    report = pruner.report()
+    run.print(f"{name}: {report.zeros / report.weights:.1%} zeros in the levels that were pruned")
     return history
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -47,6 +47,15 @@ class Rounds:
         span = self.last_epoch - self.first_epoch
         steps = max(1, self.rounds - 1)
         return [self.first_epoch + round(i * span / steps) for i in range(self.rounds)]
+
+
+def group_selection(group_sparsity: Mapping[str, float]) -> list[dict[str, Any]]:
+    """A `config_list` from the sparsity of each group of layers, by glob; 0 leaves one whole."""
+    return [
+        {"sparsity": sparsity, "op_types": ["default"], "op_names": [glob]}
+        for glob, sparsity in group_sparsity.items()
+        if sparsity > 0
+    ]
 
 
 def train_pruned(

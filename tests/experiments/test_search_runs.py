@@ -15,7 +15,7 @@ from experiments.search_tasks import weights_by_group
 from tests.experiments.processes import ROOT, kill_when, run
 from tests.tuning.test_with_nni import nni_processes
 from tfcompress.tuning.nni_setup import nnictl
-from tfcompress.tuning.search_folder import free_port
+from tfcompress.tuning.search_checks import free_port
 
 pytestmark = pytest.mark.slow
 

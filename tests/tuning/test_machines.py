@@ -16,7 +16,7 @@ import pytest
 from tests.tuning.nni_trial import OBJECTIVE, SPACE
 from tests.tuning.test_with_nni import nni_processes
 from tfcompress.tuning.nni_experiment import Machine, NNISearch, run_experiment
-from tfcompress.tuning.search_folder import free_port
+from tfcompress.tuning.search_checks import free_port
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).resolve().parents[2]

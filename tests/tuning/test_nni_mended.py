@@ -20,7 +20,7 @@ from tfcompress.tuning.nni_experiment import run_experiment
 from tfcompress.tuning.nni_records import read_trials
 from tfcompress.tuning.nni_setup import environment, nnictl
 from tfcompress.tuning.results import SearchError
-from tfcompress.tuning.search_folder import free_port
+from tfcompress.tuning.search_checks import free_port
 
 pytestmark = pytest.mark.slow
 

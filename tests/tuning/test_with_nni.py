@@ -248,7 +248,8 @@ def test_another_nni(monkeypatch):
     [
         ({"tuner": "SMAC"}, "unknown 'SMAC'.*TPE"),
         ({"assessor": "Bandit"}, "unknown 'Bandit'.*Medianstop"),
-        ({"trials": 0}, "0 and 1"),
+        ({"trials": 0}, "trials: there are 0"),
+        ({"concurrency": 0}, "concurrency: it is 0"),
         ({"tuner": "Hyperband"}, "epochs: Hyperband needs them"),
         ({"code_directory": "/no/such"}, "there is no /no/such"),
     ],

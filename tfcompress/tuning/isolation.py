@@ -11,9 +11,9 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any, Literal
@@ -21,7 +21,8 @@ from typing import Any, Literal
 import numpy as np
 
 from tfcompress.errors import ConfigError
-from tfcompress.tuning.trial import Objective, Report, TrainingFunction, Trial, TrialError
+from tfcompress.tuning.results import TrialResult, read_trial, trial_outcome
+from tfcompress.tuning.trial import Report, TrainingFunction, Trial, TrialError
 
 LOG = "log.txt"
 _THREADS = ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS")
@@ -34,36 +35,19 @@ class TrialJob:
     Attributes:
         function: Trains.
         params: Its parameters.
-        number: From 0.
-        objective: Of the search.
-        folder: For its files.
-        seed: For Python, NumPy and TensorFlow.
-        epochs: As `Trial.epochs`.
-        continues: As `Trial.continues`.
+        trial: As the function sees it; reports go where the job is run.
         threads: Threads of TensorFlow's operations; None: TensorFlow's choice.
     """
 
     function: TrainingFunction
     params: Mapping[str, Any]
-    number: int
-    objective: Objective
-    folder: Path
-    seed: int = 0
-    epochs: int | None = None
-    continues: Path | None = None
+    trial: Trial
     threads: int | None = None
 
-    def trial(self, report: Report) -> Trial:
-        """The trial as the function sees it."""
-        return Trial(
-            self.number,
-            self.objective,
-            self.folder,
-            self.seed,
-            self.epochs,
-            self.continues,
-            report,
-        )
+    @property
+    def log(self) -> Path:
+        """Where its output goes."""
+        return self.trial.folder / LOG
 
 
 @dataclass(frozen=True)
@@ -94,13 +78,16 @@ def run_isolated(job: TrialJob, report: Report, deadline: float | None = None) -
     """
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
-    arguments = (sendable(job), job.folder / LOG, theirs)
-    process = context.Process(target=_child, args=arguments, name=f"trial-{job.number}")
-    with _threads_of_children(job.threads):
+    arguments = (sendable(job), job.log, theirs)
+    process = context.Process(target=_child, args=arguments, name=f"trial-{job.trial.number}")
+    # TensorFlow reads its threads as it starts, which may be in the import of the caller's script:
+    # earlier than any line of ours there.
+    threads = {} if job.threads is None else dict.fromkeys(_THREADS, str(job.threads))
+    with environment_of_children(threads):
         process.start()
     theirs.close()
     try:
-        return _listen(process, ours, report, job.folder, deadline)
+        return _listen(process, ours, report, job.log, deadline)
     finally:
         if process.is_alive():
             process.kill()
@@ -110,19 +97,56 @@ def run_isolated(job: TrialJob, report: Report, deadline: float | None = None) -
 
 def run_here(job: TrialJob, report: Report) -> Ended:
     """Run a trial in this process: no start-up cost, but a hang or a hard crash is the search's."""
-    seed_everything(job.seed)
-    trial = job.trial(report)
+    trial = replace(job.trial, report=report)
+    seed_everything(trial.seed)
     try:
         returned = job.function(job.params, trial)
         if trial.stopped:
             return Ended("stopped")
-        return Ended("finished", job.objective.checked(returned, "the training function's result"))
+        final = trial.objective.checked(returned, "the training function's result")
+        return Ended("finished", final)
     except TrialError as error:
         return Ended("failed", reason=str(error))
     except Exception as error:
-        with (job.folder / LOG).open("a", encoding="utf-8") as log:
+        with job.log.open("a", encoding="utf-8") as log:
             log.write(traceback.format_exc())
-        return Ended("failed", reason=f"{type(error).__name__}: {_first_line(error)}")
+        first_line = next(iter(str(error).splitlines()), "")
+        return Ended("failed", reason=f"{type(error).__name__}: {first_line}")
+
+
+def trial_result(
+    job: TrialJob,
+    ended: Ended,
+    history: Sequence[Mapping[str, float]],
+    seconds: float,
+    started: float = 0.0,
+    name: str = "",
+) -> TrialResult:
+    """The record of a job that has ended.
+
+    Args:
+        job: The trial.
+        ended: How it ended.
+        history: What it reported, a row per epoch.
+        seconds: From its start to its end.
+        started: Seconds from the start of the search.
+        name: The tool's own name of it.
+    """
+    trial, failed = job.trial, ended.status == "failed"
+    outcome = {} if failed else trial_outcome(trial.objective, history, ended.final)
+    return TrialResult(
+        trial.number,
+        dict(job.params),
+        ended.status,
+        history=tuple(history),
+        started=round(started, 2),
+        seconds=round(seconds, 2),
+        reason=ended.reason,
+        inherited=_inherited(trial, history),
+        folder=str(trial.folder),
+        name=name,
+        **outcome,
+    )
 
 
 def seed_everything(seed: int) -> None:
@@ -164,13 +188,8 @@ def sendable(content: Any) -> bytes:
 
 
 @contextmanager
-def _threads_of_children(threads: int | None) -> Iterator[None]:
-    """Let TensorFlow in processes that start now use so many threads.
-
-    It reads them as it starts, which may be in the import of the caller's script: earlier than any
-    line of ours there.
-    """
-    wanted = {} if threads is None else dict.fromkeys(_THREADS, str(threads))
+def environment_of_children(wanted: Mapping[str, str]) -> Iterator[None]:
+    """Environment variables of the processes that start inside the block."""
     kept = {key: os.environ.get(key) for key in wanted}
     os.environ.update(wanted)
     try:
@@ -181,7 +200,7 @@ def _threads_of_children(threads: int | None) -> Iterator[None]:
 
 
 def _listen(
-    process: Any, pipe: Connection, report: Report, folder: Path, deadline: float | None
+    process: Any, pipe: Connection, report: Report, log: Path, deadline: float | None
 ) -> Ended:
     """Answer a child's reports until it ends, dies, or its time is over."""
     end = None if deadline is None else time.monotonic() + deadline
@@ -196,15 +215,15 @@ def _listen(
                 answer = report(*content)
             except EOFError:
                 process.join()
-                return _died(process.exitcode, folder)
+                return _died(process.exitcode, log)
             try:
                 pipe.send(answer)
             except OSError:  # it died while its report was answered
                 process.join()
-                return _died(process.exitcode, folder)
+                return _died(process.exitcode, log)
         elif process.sentinel in ready:
             process.join()
-            return _died(process.exitcode, folder)
+            return _died(process.exitcode, log)
         if end is not None and time.monotonic() >= end:
             process.kill()
             return Ended("failed", reason=f"it did not end within {deadline:g} s and was killed")
@@ -228,8 +247,8 @@ def _child(content: bytes, log_path: Path, pipe: Connection) -> None:
     pipe.send((ended.status, ended.status, ended.final, ended.reason))
 
 
-def _died(code: int | None, folder: Path) -> Ended:
-    return Ended("failed", reason=f"its process ended {ended_how(code)}; see {folder / LOG}")
+def _died(code: int | None, log: Path) -> Ended:
+    return Ended("failed", reason=f"its process ended {ended_how(code)}; see {log}")
 
 
 def ended_how(code: int | None) -> str:
@@ -237,5 +256,12 @@ def ended_how(code: int | None) -> str:
     return f"by {signal.Signals(-code).name}" if code and code < 0 else f"with code {code}"
 
 
-def _first_line(error: Exception) -> str:
-    return next(iter(str(error).splitlines()), "")
+def _inherited(trial: Trial, history: Sequence[Mapping[str, float]]) -> int:
+    """Leading epochs that are those of the trial that this one took up."""
+    before = read_trial(trial.continues) if trial.continues is not None else None
+    count = 0
+    for mine, theirs in zip(history, before.history if before else (), strict=False):
+        if dict(mine) != dict(theirs):
+            break
+        count += 1
+    return count

@@ -28,7 +28,6 @@ from tfcompress.tuning.with_keras_tuner import (
     ENVIRONMENT,
     Search,
     Worker,
-    line_of,
     make_tuner,
     role_of_process,
 )
@@ -95,6 +94,7 @@ class Chief:
         self.workers: dict[str, Any] = {}
         self.deaths = 0
         self.seen: dict[str, float] = {}
+        self.goodbye: float | None = None
         self.told = len(self.oracle.end_order)
 
     def run(self, workers: int) -> Any:
@@ -138,8 +138,8 @@ class Chief:
         if not self.servicer.stop_triggered or self.oracle.ongoing_trials:
             late = self.oracle.ends_at is not None and time.monotonic() > self.oracle.ends_at
             return late and not self.oracle.ongoing_trials
-        goodbye = self.seen.setdefault("goodbye", time.monotonic())
-        return not self.oracle.tuner_ids or time.monotonic() - goodbye > GOODBYE_SECONDS
+        self.goodbye = self.goodbye or time.monotonic()
+        return not self.oracle.tuner_ids or time.monotonic() - self.goodbye > GOODBYE_SECONDS
 
     def _look_after_workers(self) -> None:
         """A worker that died fails its trial and is replaced."""
@@ -184,7 +184,7 @@ class Chief:
             record = read_trial(self.search.trial_folder(int(trial_id)))
             trial = self.oracle.trials[trial_id]
             if record is not None:
-                self.tell(line_of(record, self.search))
+                self.tell(record.line(self.search.objective, self.search.trials))
             else:
                 self.tell(f"trial {int(trial_id) + 1:>3}  {trial.status} {trial.message or ''}")
         self.told = len(ended)

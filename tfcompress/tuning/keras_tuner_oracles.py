@@ -15,13 +15,11 @@ from keras_tuner.src.engine.oracle import LOCKS, THREADS
 
 from tfcompress.atomic import write_text
 from tfcompress.reporting.run import to_json
-from tfcompress.tuning.stopping import MedianStop
+from tfcompress.tuning.stopping import MedianStop, gives_up
 from tfcompress.tuning.trial import Objective
 
 NEVER = 10**9
 """For `max_consecutive_failed_trials`: its RuntimeError would leave the oracle locked for ever."""
-GIVE_UP_AFTER = 3
-"""Failures in a row, with no trial that worked before them, after which a search gives up."""
 
 
 def synchronized(method: Callable[..., Any]) -> Callable[..., Any]:
@@ -82,8 +80,7 @@ class _LongSearch:
         """Note the end of a trial; three failures and no success end the search."""
         super().end_trial(trial)
         ended = [self.trials[trial_id].status for trial_id in self.end_order]
-        if len(ended) >= GIVE_UP_AFTER and set(ended) == {TrialStatus.FAILED}:
-            self.closing = f"its first {len(ended)} trials all failed"
+        self.closing = self.closing or gives_up([s == TrialStatus.FAILED for s in ended])
 
     def save(self) -> None:
         """Write the state whole or not at all: a killed search reads it again."""

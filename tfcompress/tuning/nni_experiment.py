@@ -14,13 +14,13 @@ from tfcompress.errors import ConfigError
 from tfcompress.tuning.nni_manager import Manager
 from tfcompress.tuning.nni_space import to_nni
 from tfcompress.tuning.results import SearchError, SearchResult
-from tfcompress.tuning.search_folder import (
+from tfcompress.tuning.search_checks import (
+    check_epochs,
     check_first_round,
-    claimed,
+    check_limits,
     free_port,
-    note,
-    state_search,
 )
+from tfcompress.tuning.search_folder import claimed, note, state_search
 from tfcompress.tuning.space import SearchSpace
 from tfcompress.tuning.trial import Objective
 from tfcompress.tuning.with_nni import import_nni
@@ -108,18 +108,12 @@ class NNISearch:
             raise ConfigError(
                 "assessor", f"unknown {self.assessor!r}", f"use {', '.join(_ASSESSORS)} or None"
             )
-        if self.trials < 1 or self.concurrency < 1:
-            raise ConfigError(
-                "trials, concurrency", f"{self.trials} and {self.concurrency}", "use at least 1"
-            )
-        if self.tuner == "Hyperband" and not self.epochs:
-            raise ConfigError("epochs", "Hyperband needs them", "give those of its longest trials")
+        check_limits(self.trials, self.trial_seconds, self.seconds)
+        if self.concurrency < 1:
+            raise ConfigError("concurrency", f"it is {self.concurrency}", "use at least 1")
         if self.tuner == "Hyperband":
-            check_first_round(self.trials, self.epochs, _hyperband_first_round(self.epochs))
-        for name in ("trial_seconds", "seconds"):
-            value = getattr(self, name)
-            if value is not None and not value > 0:
-                raise ConfigError(name, f"it is {value:g}", "use seconds above 0, or None")
+            epochs = check_epochs(self.epochs)
+            check_first_round(self.trials, epochs, _hyperband_first_round(epochs))
         if not Path(self.code_directory).is_dir():
             raise ConfigError("code_directory", f"there is no {self.code_directory}", "name one")
 

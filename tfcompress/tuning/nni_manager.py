@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import atexit
 import logging
-import os
 import signal
 import sqlite3
 import time
@@ -16,12 +15,11 @@ from typing import Any
 import psutil
 
 from tfcompress.errors import DataError
+from tfcompress.tuning.isolation import environment_of_children
 from tfcompress.tuning.nni_records import read_trials, trials_under_way
 from tfcompress.tuning.nni_setup import environment
 from tfcompress.tuning.results import SearchError, SearchResult, TrialResult
-
-GIVE_UP_AFTER = 3
-"""Failures in a row, with no trial that worked before them, after which a search gives up."""
+from tfcompress.tuning.stopping import gives_up
 
 
 class Manager:
@@ -60,22 +58,17 @@ class Manager:
 
     def start(self) -> None:
         """Start or resume; returns when the tuner runs."""
-        kept = {key: os.environ.get(key) for key in environment(self.search.manager_ip)}
-        os.environ.update(environment(self.search.manager_ip, watch=True))
         logging.getLogger("nni.experiment").setLevel(logging.ERROR)
+        begin = self.experiment.resume if self.resumed else self.experiment.run
         try:
-            (self.experiment.resume if self.resumed else self.experiment.run)(
-                self.port, wait_completion=False
-            )
+            with environment_of_children(environment(self.search.manager_ip, watch=True)):
+                begin(self.port, wait_completion=False)
         except Exception as error:
             raise SearchError(
                 f"NNI on port {self.port}",
                 f"it did not start ({next(iter(str(error).splitlines()), type(error).__name__)})",
                 f"read {self.folder / 'log'}",
             ) from None
-        finally:
-            for key, value in kept.items():
-                os.environ.pop(key, None) if value is None else os.environ.update({key: value})
         if self.experiment._proc is None:  # NNI takes Ctrl-C for a wish to stop, and returns
             raise KeyboardInterrupt
         self.tell(f"NNI experiment {self.experiment.id}: http://127.0.0.1:{self.port}")
@@ -120,8 +113,8 @@ class Manager:
             self.stopped_by, self.interrupted = self._error(), True
             return True
         ended = self._ended()
-        if len(ended) >= GIVE_UP_AFTER and all(trial.objective is None for trial in ended):
-            self.stopped_by = f"its first {len(ended)} trials all failed"
+        self.stopped_by = gives_up([trial.objective is None for trial in ended])
+        if self.stopped_by:
             return True
         if status != "TUNER_NO_MORE_TRIAL" or trials_under_way(self.folder):
             self.idle_since = None
@@ -162,12 +155,7 @@ class Manager:
             if trial.name in self.told:
                 continue
             self.told.add(trial.name)
-            value = "failed" if trial.objective is None else f"{trial.objective:.4f}"
-            more = f"  {trial.reason}" if trial.reason else ""
-            self.tell(
-                f"trial {len(self.told):>3}/{self.search.trials}  {self.search.objective.metric} "
-                f"{value}  {trial.epochs} epochs  {trial.seconds:.1f} s  {trial.status}{more}"
-            )
+            self.tell(trial.line(self.search.objective, self.search.trials))
 
     def _remember_family(self) -> None:
         """The manager's processes, for the case that it is killed and leaves them."""

@@ -10,7 +10,7 @@ import json
 import sqlite3
 from collections.abc import Mapping
 from contextlib import closing
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,8 @@ _ENDED = {"SUCCEEDED", "FAILED", "USER_CANCELED", "SYS_CANCELED", "EARLY_STOPPED
 
 @dataclass
 class _Job:
+    name: str
+    number: int
     status: str = "WAITING"
     given: dict[str, Any] = field(default_factory=dict)
     own: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -54,11 +56,10 @@ def read_trials(
     """
     jobs, started = _read_jobs(experiment)
     results = []
-    for number, (trial_id, job) in enumerate(jobs.items()):
+    for job in jobs.values():
         if job.status in _ENDED:
-            reason = (cancelled or {}).get(trial_id, "")
-            found = _result(experiment, trial_id, job, started, space, objective, reason)
-            results.append(replace(found, number=number))
+            reason = (cancelled or {}).get(job.name, "")
+            results.append(_result(experiment, job, started, space, objective, reason))
     return tuple(results)
 
 
@@ -91,7 +92,7 @@ def _read_jobs(experiment: Path) -> tuple[dict[str, _Job], float]:
     for timestamp, trial_id, event, data in events:
         if not trial_id:
             continue
-        job = jobs.setdefault(trial_id, _Job())
+        job = jobs.setdefault(trial_id, _Job(trial_id, len(jobs)))
         if data and "parameter_id" in (given := json.loads(data)):
             name = str(given["parameter_id"])
             job.given = job.own[name] = given
@@ -113,14 +114,13 @@ def _read_jobs(experiment: Path) -> tuple[dict[str, _Job], float]:
 
 def _result(
     experiment: Path,
-    trial_id: str,
     job: _Job,
     started: float,
     space: SearchSpace,
     objective: Objective,
     reason: str,
 ) -> TrialResult:
-    folder = trial_folder(experiment, trial_id)
+    folder = trial_folder(experiment, job.name)
     record = read_trial(folder)
     # A trial that NNI runs again after a resume reports its epochs again: the last report counts.
     epochs = {sequence: value for kind, sequence, value in job.reported if kind == "PERIODICAL"}
@@ -144,7 +144,7 @@ def _result(
     outcome = {} if status == "failed" else trial_outcome(objective, history, final)
     given = {k: v for k, v in (job.given.get("parameters") or {}).items() if k != BUDGET}
     return TrialResult(
-        0,
+        job.number,
         space.decode(flat_values(given)) if given else {},
         status,
         history=tuple(history),
@@ -152,7 +152,7 @@ def _result(
         seconds=round(max(0.0, job.ended - job.began), 2) if job.began else 0.0,
         reason=reason,
         folder=str(folder),
-        name=trial_id,
+        name=job.name,
         **outcome,
     )
 

@@ -60,6 +60,15 @@ class TrialResult:
         """Epochs that were reported."""
         return len(self.history)
 
+    def line(self, objective: Objective, trials: int) -> str:
+        """The trial in one line, of so many."""
+        value = "failed" if self.objective is None else f"{self.objective:.4f}"
+        more = f"  {self.reason}" if self.reason else ""
+        return (
+            f"trial {self.number + 1:>3}/{trials}  {objective.metric} {value}  "
+            f"{self.epochs} epochs  {self.seconds:.1f} s  {self.status}{more}"
+        )
+
 
 RECORD = "trial.json"
 

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import fcntl
 import json
-import socket
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from tfcompress.atomic import write_text
-from tfcompress.errors import ConfigError
 from tfcompress.reporting.run import to_json
 from tfcompress.tuning.nni_space import to_nni
 from tfcompress.tuning.results import SearchError
@@ -87,44 +85,3 @@ def note(folder: Path, **more: Any) -> None:
     """Write further keys beside what a search stated."""
     path = Path(folder) / STATE
     write_text(path, to_json({**json.loads(path.read_text(encoding="utf-8")), **more}))
-
-
-def free_port(wanted: int) -> int:
-    """A port on loopback that nobody listens on.
-
-    Args:
-        wanted: The port; 0: any.
-
-    Raises:
-        SearchError: Somebody listens on it.
-    """
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", wanted))
-        except OSError:
-            raise SearchError(
-                f"port {wanted}",
-                "another program, perhaps another search, listens on it",
-                "choose a free PORT",
-            ) from None
-        return int(probe.getsockname()[1])
-
-
-def check_first_round(trials: int, epochs: int, first: int) -> None:
-    """Refuse a Hyperband of too few trials for any to go on.
-
-    Args:
-        trials: Of the search.
-        epochs: Of its longest trials.
-        first: Trials of its first round.
-
-    Raises:
-        ConfigError: The search would end in its first round.
-    """
-    if trials <= first:
-        raise ConfigError(
-            "trials",
-            f"{trials} are but the first round of Hyperband with {epochs} epochs",
-            f"use more than {first}, for the best to go on, or fewer epochs",
-        )

@@ -10,6 +10,16 @@ import numpy as np
 
 from tfcompress.errors import ConfigError
 
+GIVE_UP_AFTER = 3
+"""Failures at the start, with no trial that worked, after which a search gives up."""
+
+
+def gives_up(failed: Sequence[bool]) -> str:
+    """Why a search should end, of whose trials so far these failed; empty: it should not."""
+    if len(failed) >= GIVE_UP_AFTER and all(failed):
+        return f"its first {len(failed)} trials all failed"
+    return ""
+
 
 @dataclass(frozen=True)
 class Replay:

@@ -26,6 +26,11 @@ TrainingFunction = Callable[[Mapping[str, Any], "Trial"], Mapping[str, float]]
 """Trains with parameters; its metrics at the end, the objective among them."""
 
 
+def _go_on(epoch: int, metrics: Mapping[str, float]) -> bool:
+    """The report of a trial that nobody listens to."""
+    return False
+
+
 class TrialError(RuntimeError):
     """A trial's result cannot be used: it is marked as failed, the search goes on."""
 
@@ -107,7 +112,7 @@ class Trial:
     seed: int = 0
     epochs: int | None = None
     continues: Path | None = None
-    report: Report = field(default=lambda epoch, metrics: False, repr=False)
+    report: Report = field(default=_go_on, repr=False)
     stopped: bool = False
     history: list[dict[str, float]] = field(default_factory=list)
 

@@ -16,7 +16,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 from tfcompress.errors import ConfigError
-from tfcompress.tuning.isolation import Ended, TrialJob, run_here, run_isolated, sendable
+from tfcompress.tuning.isolation import (
+    TrialJob,
+    run_here,
+    run_isolated,
+    sendable,
+    trial_result,
+)
 from tfcompress.tuning.keras_tuner_space import to_keras_tuner, tuner_values
 from tfcompress.tuning.results import (
     SearchResult,
@@ -25,10 +31,16 @@ from tfcompress.tuning.results import (
     trial_outcome,
     write_trial,
 )
-from tfcompress.tuning.search_folder import check_first_round, claimed, free_port, state_search
+from tfcompress.tuning.search_checks import (
+    check_epochs,
+    check_first_round,
+    check_limits,
+    free_port,
+)
+from tfcompress.tuning.search_folder import claimed, state_search
 from tfcompress.tuning.space import SearchSpace
 from tfcompress.tuning.stopping import MedianStop
-from tfcompress.tuning.trial import Objective, TrainingFunction
+from tfcompress.tuning.trial import Objective, TrainingFunction, Trial
 
 Tuner = Literal["random", "bayesian", "hyperband", "grid"]
 TUNER_NAMES = ("random", "bayesian", "hyperband", "grid")
@@ -75,21 +87,15 @@ class Search:
     def __post_init__(self) -> None:
         if self.tuner not in TUNER_NAMES:
             raise ConfigError("tuner", f"unknown {self.tuner!r}", f"use {', '.join(TUNER_NAMES)}")
-        if self.trials < 1:
-            raise ConfigError("trials", f"there are {self.trials}", "use at least 1")
-        if self.tuner == "hyperband" and not self.epochs:
-            raise ConfigError("epochs", "Hyperband needs them", "give those of its longest trials")
-        for name in ("trial_seconds", "seconds"):
-            value = getattr(self, name)
-            if value is not None and not value > 0:
-                raise ConfigError(name, f"it is {value:g}", "use seconds above 0, or None")
+        check_limits(self.trials, self.trial_seconds, self.seconds)
         if self.isolate:
             sendable(self.function)
         if self.tuner == "hyperband":
             import_keras_tuner()
             from tfcompress.tuning.keras_tuner_oracles import hyperband_first_round
 
-            check_first_round(self.trials, self.epochs, hyperband_first_round(self.epochs))
+            epochs = check_epochs(self.epochs)
+            check_first_round(self.trials, epochs, hyperband_first_round(epochs))
 
     def trial_folder(self, number: int) -> Path:
         """Where a trial writes."""
@@ -212,7 +218,7 @@ class Worker:
             trial.message = result.reason or None
             self.oracle.end_trial(trial)
             if self.tell is not None:
-                self.tell(line_of(result, self.search))
+                self.tell(result.line(self.search.objective, self.search.trials))
 
     def _run(self, trial: Any, started: float) -> TrialResult:
         search, values = self.search, trial.hyperparameters.values
@@ -229,12 +235,14 @@ class Worker:
         job = TrialJob(
             search.function,
             search.space.decode(tuner_values(values), f"trial {number}"),
-            number,
-            search.objective,
-            folder,
-            search.seed + number,
-            values.get("tuner/epochs"),
-            None if before is None else search.trial_folder(int(before)),
+            Trial(
+                number,
+                search.objective,
+                folder,
+                search.seed + number,
+                values.get("tuner/epochs"),
+                None if before is None else search.trial_folder(int(before)),
+            ),
             search.threads,
         )
         clock = time.monotonic()
@@ -245,8 +253,7 @@ class Worker:
         )
         if ended.final is not None and not history:
             self._update(trial.trial_id, 0, ended.final)
-        seconds = time.monotonic() - clock
-        result = _result(job, ended, history, started, seconds)
+        result = trial_result(job, ended, history, time.monotonic() - clock, started)
         write_trial(folder, result)
         return result
 
@@ -259,16 +266,6 @@ def seconds_before(search: Search) -> float:
     """How long a search that goes on had run: to the end of its last trial."""
     records = [read_trial(path) for path in Path(search.folder).glob("trials/*")]
     return max((record.started + record.seconds for record in records if record), default=0.0)
-
-
-def line_of(result: TrialResult, search: Search) -> str:
-    """A trial in one line."""
-    value = "failed" if result.objective is None else f"{result.objective:.4f}"
-    more = f"  {result.reason}" if result.reason else ""
-    return (
-        f"trial {result.number + 1:>3}/{search.trials}  {search.objective.metric} {value}  "
-        f"{result.epochs} epochs  {result.seconds:.1f} s  {result.status}{more}"
-    )
 
 
 def collect(search: Search, oracle: Any, seconds: float) -> SearchResult:
@@ -288,35 +285,6 @@ def collect(search: Search, oracle: Any, seconds: float) -> SearchResult:
         seconds,
         oracle.closing,
     )
-
-
-def _result(
-    job: TrialJob, ended: Ended, history: list[dict[str, float]], started: float, seconds: float
-) -> TrialResult:
-    outcome = {} if ended.status == "failed" else trial_outcome(job.objective, history, ended.final)
-    return TrialResult(
-        job.number,
-        dict(job.params),
-        ended.status,
-        history=tuple(history),
-        started=round(started, 2),
-        seconds=round(seconds, 2),
-        reason=ended.reason,
-        inherited=_inherited(job, history),
-        folder=str(job.folder),
-        **outcome,
-    )
-
-
-def _inherited(job: TrialJob, history: list[dict[str, float]]) -> int:
-    """Leading epochs that are those of the trial that this one took up."""
-    before = read_trial(job.continues) if job.continues is not None else None
-    count = 0
-    for mine, theirs in zip(history, before.history if before else (), strict=False):
-        if mine != dict(theirs):
-            break
-        count += 1
-    return count
 
 
 def _from_oracle(search: Search, trial: Any) -> TrialResult:

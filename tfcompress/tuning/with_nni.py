@@ -5,6 +5,7 @@ All of it works outside an experiment too: the parameters are the defaults, repo
 
 from __future__ import annotations
 
+import importlib
 import math
 import os
 import signal
@@ -12,17 +13,17 @@ import sys
 import tempfile
 import threading
 import time
-import traceback
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
 from tfcompress.errors import ConfigError
+from tfcompress.tuning.isolation import Ended, TrialJob, run_here, trial_result
 from tfcompress.tuning.nni_records import BUDGET
 from tfcompress.tuning.nni_space import flat_values
 from tfcompress.tuning.results import TrialResult, trial_outcome, write_trial
 from tfcompress.tuning.space import SearchSpace
-from tfcompress.tuning.trial import Objective, TrainingFunction, Trial, TrialError
+from tfcompress.tuning.trial import Objective, Report, TrainingFunction, Trial
 
 INSTALL = "pip install 'nni==3.0' 'setuptools<82'"
 
@@ -56,8 +57,6 @@ def nni_callback(objective: Objective, flavor: Literal["keras", "tf_keras"] = "k
         objective: What the experiment is for; its `also` must be among the epoch's logs.
         flavor: Of the model.
     """
-    import importlib
-
     keras = importlib.import_module(flavor)
     trial = Trial(0, objective, Path(), report=_report(objective))
     inner = trial.callback(flavor)
@@ -95,47 +94,32 @@ def run_nni_trial(
     Raises:
         SystemExit: With code 1 where it failed, so that NNI marks it so.
     """
-    from tfcompress.tuning.isolation import seed_everything
-
     nni = import_nni()
     _end_with_manager()
     params, epochs = _ask(space)
     number = max(0, int(nni.get_sequence_id())) if inside_experiment() else 0
     folder = Path(os.environ.get("NNI_OUTPUT_DIR") or tempfile.mkdtemp(prefix="trial-"))
-    trial = Trial(number, objective, folder, seed + number, epochs, report=_report(objective))
-    began = time.monotonic()
-    reason, final, status = "", None, "finished"
+    job = TrialJob(function, params, Trial(number, objective, folder, seed + number, epochs))
+    tell, history, began = _report(objective), [], time.monotonic()
+
+    def report(epoch: int, metrics: Mapping[str, float]) -> bool:
+        history.append({"epoch": epoch, **metrics})
+        return tell(epoch, metrics)
+
     try:
-        seed_everything(trial.seed)
-        final = function(params, trial)
-        if inside_experiment():  # a stop that comes after the training is too late
-            signal.signal(signal.SIGINT, signal.SIG_IGN)
-        final = objective.checked(final, "the training function's result")
+        ended = run_here(job, report)
     except KeyboardInterrupt:  # NNI's way to stop a trial early
-        status = "stopped"
-    except TrialError as error:
-        reason = str(error)
-    except Exception as error:
-        traceback.print_exc()
-        reason = f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')}"
-    outcome = {} if reason else trial_outcome(objective, trial.history, final)
-    result = TrialResult(
-        number,
-        params,
-        "failed" if reason else status,
-        history=tuple(trial.history),
-        seconds=round(time.monotonic() - began, 2),
-        reason=reason,
-        folder=str(folder),
-        name=str(nni.get_trial_id()),
-        **outcome,
-    )
+        ended = Ended("stopped")
+    if inside_experiment():  # a stop that comes after the training is too late
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+    seconds = time.monotonic() - began
+    result = trial_result(job, ended, history, seconds, name=str(nni.get_trial_id()))
     write_trial(folder, result)
-    if status == "stopped":  # NNI tells a trial that was stopped by the signal it ended by
+    if ended.status == "stopped":  # NNI tells a trial that was stopped by the signal it ended by
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         os.kill(os.getpid(), signal.SIGINT)
-    if reason:
-        print(f"this trial failed: {reason}", file=sys.stderr)
+    if ended.status == "failed":
+        print(f"this trial failed: {ended.reason}; see {job.log}", file=sys.stderr)
         raise SystemExit(1)
     report_final(objective, result.metrics)
     return result
@@ -155,7 +139,7 @@ def _ask(space: SearchSpace) -> tuple[dict[str, Any], int | None]:
     return values, None if budget is None else max(1, round(budget))
 
 
-def _report(objective: Objective) -> Any:
+def _report(objective: Objective) -> Report:
     def report(epoch: int, metrics: Mapping[str, float]) -> bool:
         import_nni().report_intermediate_result(_message(objective, metrics))
         return False  # NNI ends the process where its assessor says so
