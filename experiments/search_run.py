@@ -97,10 +97,9 @@ def effort(config: SearchFields, task: Task, found: SearchResult) -> str:
         return f"{start}, as Hyperband grants them; all to the end would be {whole}."
     if config.early_stop:
         spent = sum(trial.epochs for trial in worked)
-        return (
-            f"{start}; those with a value {spent}, which is {spent / whole:.0%} of the {whole} "
-            "that they would have trained to the end."
-        )
+        failed = len(found.trials) - len(worked)
+        without = f" (without the {failed} that failed)" if failed else ""
+        return f"{start}, {spent / whole:.0%} of the {whole} to everybody's end{without}."
     curves = [[row[task.objective.metric] for row in t.history] for t in worked if t.history]
     if not curves:
         return f"{start}."

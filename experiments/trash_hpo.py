@@ -115,4 +115,4 @@ def _joined(comparisons: Mapping[str, Comparison]) -> Comparison:
 
 
 if __name__ == "__main__":
-    run_experiment(TrashSearch, main, {**CLASSIFIER_SMOKE, "epochs": 2, "trials": 3})
+    run_experiment(TrashSearch, main, {**CLASSIFIER_SMOKE, "epochs": 2, "trials": 2})

@@ -56,7 +56,7 @@ def _data(config: UnetSearch | TrashSearch) -> Path:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if isinstance(config, UnetSearch):
             spec = AerialSpec(config.tiles, config.images_per_tile, config.scene_size)
-            wanted = folder / f"tiles-{spec.tiles}-{spec.images_per_tile}-{spec.scene_size}"
+            wanted = folder / f"tiles-{config.tiles}-{config.images_per_tile}-{config.scene_size}"
             if not wanted.is_dir():
                 write_aerial_scenes(wanted, spec)
         else:

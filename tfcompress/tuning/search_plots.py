@@ -50,7 +50,10 @@ def plot_parallel_coordinates(result: SearchResult) -> Figure:
         if isinstance(dimension, Choice):
             for option, label in list(zip(dimension.options, dimension.labels, strict=True))[1:-1]:
                 height = dimension.unit(option)
-                axes.text(place + 0.04, height, label, va="center", fontsize=7, color="#555555")
+                text = axes.text(
+                    place + 0.08, height, label, va="center", fontsize=7, color="#555555", zorder=4
+                )
+                text.set_bbox({"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1})
     axes.axvline(places[-1], color="#bbbbbb", lw=0.8, zorder=1)
     axes.text(places[-1], -0.05, f"{norm.vmin:.4g}", ha="center", va="top", fontsize=7)
     axes.text(places[-1], 1.05, f"{norm.vmax:.4g}", ha="center", va="bottom", fontsize=7)
@@ -121,6 +124,7 @@ def plot_learning_curves(result: SearchResult) -> Figure:
             marker="." if len(rows) == 1 else None,
         )
     axes.set(xlabel="epoch", ylabel=result.objective.metric)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_title("Every trial; dashed: stopped early", loc="left", fontsize=10)
     axes.grid(alpha=0.25)
     figure.colorbar(ScalarMappable(norm, _MAP), ax=axes, label="best of the trial")
