@@ -1,0 +1,407 @@
+"""Building blocks of YOLOv5's backbone and neck: convolutions, bottlenecks and pyramids.
+
+Layout is (batch, channels, height, width) everywhere. Attribute names are those of the public
+checkpoints, so that a state_dict from there loads. A block's first two arguments are its channels
+in and out; what follows is in the order of the architecture files' `args`.
+
+Reference:
+    YOLOv5 v6/v7 architecture; CSPNet (Wang et al., 2019), SPP (He et al., 2014), GhostNet (Han et
+    al., 2019, arXiv:1911.11907), MixConv (Tan and Le, 2019, arXiv:1907.09595), ViT (Dosovitskiy et
+    al., 2020).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+
+Size = int | tuple[int, int]
+
+BATCH_NORM = {"eps": 1e-3, "momentum": 0.03}
+"""YOLOv5 sets these on every BatchNorm2d; they are not stored in its files."""
+
+
+def same_padding(kernel: Size, dilation: int = 1) -> Size:
+    """The padding that keeps the size at stride 1, for odd kernels."""
+    if isinstance(kernel, int):
+        return (dilation * (kernel - 1) + 1) // 2
+    height, width = (same_padding(side, dilation) for side in kernel)
+    return height, width
+
+
+def activation(act: bool | str | nn.Module) -> nn.Module:
+    """True or "silu", "relu", "identity" or False, or a module of one's own.
+
+    Raises:
+        ValueError: No such activation.
+    """
+    if isinstance(act, nn.Module):
+        return act
+    if act not in _ACTIVATIONS:
+        known = [name for name in _ACTIVATIONS if isinstance(name, str)]
+        raise ValueError(f"activation {act!r} is unknown; use {', '.join(known)}")
+    return _ACTIVATIONS[act]()
+
+
+_ACTIVATIONS = {
+    True: nn.SiLU,
+    False: nn.Identity,
+    "silu": nn.SiLU,
+    "relu": nn.ReLU,
+    "identity": nn.Identity,
+}
+
+
+def batch_norm(channels: int) -> nn.BatchNorm2d:
+    """BatchNorm2d with YOLOv5's constants."""
+    return nn.BatchNorm2d(channels, **BATCH_NORM)
+
+
+class Conv(nn.Module):
+    """Convolution without bias, BatchNorm, activation."""
+
+    def __init__(
+        self,
+        c1: int,
+        c2: int,
+        k: Size = 1,
+        s: Size = 1,
+        p: Size | None = None,
+        g: int = 1,
+        d: int = 1,
+        act: bool | str | nn.Module = True,
+    ) -> None:
+        super().__init__()
+        padding = same_padding(k, d) if p is None else p
+        self.conv = nn.Conv2d(c1, c2, k, s, padding, groups=g, dilation=d, bias=False)
+        self.bn = batch_norm(c2)
+        self.act = activation(act)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(B, c1, H, W) to (B, c2, H/s, W/s)."""
+        return self.act(self.bn(self.conv(x)))
+
+
+class DWConv(Conv):
+    """A `Conv` in as many groups as both channel counts allow."""
+
+    def __init__(
+        self, c1: int, c2: int, k: Size = 1, s: Size = 1, d: int = 1, act: bool | str = True
+    ) -> None:
+        super().__init__(c1, c2, k, s, g=math.gcd(c1, c2), d=d, act=act)
+
+
+class DWConvTranspose2d(nn.ConvTranspose2d):
+    """A transposed convolution in as many groups as both channel counts allow."""
+
+    def __init__(self, c1: int, c2: int, k: int = 1, s: int = 1, p1: int = 0, p2: int = 0) -> None:
+        super().__init__(c1, c2, k, s, p1, p2, groups=math.gcd(c1, c2))
+
+
+class Bottleneck(nn.Module):
+    """1x1 to `e * c2` channels, 3x3 back, and the input added where the channels agree."""
+
+    def __init__(self, c1: int, c2: int, shortcut: bool = True, g: int = 1, e: float = 0.5) -> None:
+        super().__init__()
+        hidden = int(c2 * e)
+        self.cv1 = Conv(c1, hidden, 1, 1)
+        self.cv2 = Conv(hidden, c2, 3, 1, g=g)
+        self.add = shortcut and c1 == c2
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(B, c1, H, W) to (B, c2, H, W)."""
+        y = self.cv2(self.cv1(x))
+        return x + y if self.add else y
+
+
+class CrossConv(nn.Module):
+    """A k x k convolution as 1 x k and k x 1."""
+
+    def __init__(
+        self,
+        c1: int,
+        c2: int,
+        k: int = 3,
+        s: int = 1,
+        g: int = 1,
+        e: float = 1.0,
+        shortcut: bool = False,
+    ) -> None:
+        super().__init__()
+        hidden = int(c2 * e)
+        self.cv1 = Conv(c1, hidden, (1, k), (1, s))
+        self.cv2 = Conv(hidden, c2, (k, 1), (s, 1), g=g)
+        self.add = shortcut and c1 == c2 and s == 1
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(B, c1, H, W) to (B, c2, H/s, W/s)."""
+        y = self.cv2(self.cv1(x))
+        return x + y if self.add else y
+
+
+class BottleneckCSP(nn.Module):
+    """CSP block of YOLOv5's first versions: four convolutions and a BatchNorm over both halves."""
+
+    def __init__(
+        self, c1: int, c2: int, n: int = 1, shortcut: bool = True, g: int = 1, e: float = 0.5
+    ) -> None:
+        super().__init__()
+        hidden = int(c2 * e)
+        self.cv1 = Conv(c1, hidden, 1, 1)
+        self.cv2 = nn.Conv2d(c1, hidden, 1, 1, bias=False)
+        self.cv3 = nn.Conv2d(hidden, hidden, 1, 1, bias=False)
+        self.cv4 = Conv(2 * hidden, c2, 1, 1)
+        self.bn = batch_norm(2 * hidden)
+        self.act = nn.SiLU()
+        self.m = nn.Sequential(*(Bottleneck(hidden, hidden, shortcut, g, 1.0) for _ in range(n)))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(B, c1, H, W) to (B, c2, H, W)."""
+        halves = torch.cat((self.cv3(self.m(self.cv1(x))), self.cv2(x)), 1)
+        return self.cv4(self.act(self.bn(halves)))
+
+
+class C3(nn.Module):
+    """CSP block of three convolutions around `n` bottlenecks."""
+
+    def __init__(
+        self, c1: int, c2: int, n: int = 1, shortcut: bool = True, g: int = 1, e: float = 0.5
+    ) -> None:
+        super().__init__()
+        hidden = int(c2 * e)
+        self.cv1 = Conv(c1, hidden, 1, 1)
+        self.cv2 = Conv(c1, hidden, 1, 1)
+        self.cv3 = Conv(2 * hidden, c2, 1)
+        self.m = self.inner(hidden, n, shortcut, g)
+
+    def inner(self, hidden: int, n: int, shortcut: bool, g: int) -> nn.Module:
+        """What stands between `cv1` and `cv3`; the variants of C3 differ in this."""
+        return nn.Sequential(*(Bottleneck(hidden, hidden, shortcut, g, 1.0) for _ in range(n)))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(B, c1, H, W) to (B, c2, H, W)."""
+        return self.cv3(torch.cat((self.m(self.cv1(x)), self.cv2(x)), 1))
+
+
+class C3x(C3):
+    """C3 around cross convolutions."""
+
+    def inner(self, hidden: int, n: int, shortcut: bool, g: int) -> nn.Module:
+        """`n` cross convolutions."""
+        return nn.Sequential(*(CrossConv(hidden, hidden, 3, 1, g, 1.0, shortcut) for _ in range(n)))
+
+
+class C3TR(C3):
+    """C3 around a transformer of `n` layers with four heads."""
+
+    def inner(self, hidden: int, n: int, shortcut: bool, g: int) -> nn.Module:
+        """One transformer block."""
+        return TransformerBlock(hidden, hidden, 4, n)
+
+
+class C3Ghost(C3):
+    """C3 around ghost bottlenecks."""
+
+    def inner(self, hidden: int, n: int, shortcut: bool, g: int) -> nn.Module:
+        """`n` ghost bottlenecks."""
+        return nn.Sequential(*(GhostBottleneck(hidden, hidden) for _ in range(n)))
+
+
+class C3SPP(C3):
+    """C3 around a spatial pyramid; its third argument is the pyramid's windows."""
+
+    def __init__(
+        self,
+        c1: int,
+        c2: int,
+        k: Sequence[int] = (5, 9, 13),
+        n: int = 1,
+        shortcut: bool = True,
+        g: int = 1,
+        e: float = 0.5,
+    ) -> None:
+        self._windows = tuple(k)
+        super().__init__(c1, c2, n, shortcut, g, e)
+
+    def inner(self, hidden: int, n: int, shortcut: bool, g: int) -> nn.Module:
+        """One spatial pyramid."""
+        return SPP(hidden, hidden, self._windows)
+
+
+class SPP(nn.Module):
+    """Spatial pyramid: the input beside its maxima over windows of several sizes."""
+
+    def __init__(self, c1: int, c2: int, k: Sequence[int] = (5, 9, 13)) -> None:
+        super().__init__()
+        hidden = c1 // 2
+        self.cv1 = Conv(c1, hidden, 1, 1)
+        self.cv2 = Conv(hidden * (len(k) + 1), c2, 1, 1)
+        self.m = nn.ModuleList(nn.MaxPool2d(side, 1, side // 2) for side in k)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(B, c1, H, W) to (B, c2, H, W)."""
+        x = self.cv1(x)
+        return self.cv2(torch.cat((x, *(pool(x) for pool in self.m)), 1))
+
+
+class SPPF(nn.Module):
+    """The pyramid of SPP with windows k, 2k - 1 and 3k - 2, by one small window applied thrice."""
+
+    def __init__(self, c1: int, c2: int, k: int = 5) -> None:
+        super().__init__()
+        hidden = c1 // 2
+        self.cv1 = Conv(c1, hidden, 1, 1)
+        self.cv2 = Conv(hidden * 4, c2, 1, 1)
+        self.m = nn.MaxPool2d(k, 1, k // 2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(B, c1, H, W) to (B, c2, H, W)."""
+        levels = [self.cv1(x)]
+        for _ in range(3):
+            levels.append(self.m(levels[-1]))
+        return self.cv2(torch.cat(levels, 1))
+
+
+class Focus(nn.Module):
+    """Each 2x2 block of pixels into channels, then a `Conv`."""
+
+    def __init__(
+        self,
+        c1: int,
+        c2: int,
+        k: Size = 1,
+        s: Size = 1,
+        p: Size | None = None,
+        g: int = 1,
+        act: bool | str = True,
+    ) -> None:
+        super().__init__()
+        self.conv = Conv(4 * c1, c2, k, s, p, g, act=act)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(B, c1, H, W) to (B, c2, H/2, W/2); rows vary fastest in the order of the blocks."""
+        blocks = [x[..., row::2, column::2] for column in (0, 1) for row in (0, 1)]
+        return self.conv(torch.cat(blocks, 1))
+
+
+class GhostConv(nn.Module):
+    """Half of the channels by a `Conv`, the other half from them by a cheap 5x5 per channel."""
+
+    def __init__(
+        self, c1: int, c2: int, k: Size = 1, s: Size = 1, g: int = 1, act: bool | str = True
+    ) -> None:
+        super().__init__()
+        hidden = c2 // 2
+        self.cv1 = Conv(c1, hidden, k, s, None, g, act=act)
+        self.cv2 = Conv(hidden, hidden, 5, 1, None, hidden, act=act)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(B, c1, H, W) to (B, c2, H/s, W/s)."""
+        y = self.cv1(x)
+        return torch.cat((y, self.cv2(y)), 1)
+
+
+class GhostBottleneck(nn.Module):
+    """Two ghost convolutions, a depthwise one between them at stride 2, and a shortcut."""
+
+    def __init__(self, c1: int, c2: int, k: int = 3, s: int = 1) -> None:
+        super().__init__()
+        hidden = c2 // 2
+        strided = s == 2
+        self.conv = nn.Sequential(
+            GhostConv(c1, hidden, 1, 1),
+            DWConv(hidden, hidden, k, s, act=False) if strided else nn.Identity(),
+            GhostConv(hidden, c2, 1, 1, act=False),
+        )
+        self.shortcut = (
+            nn.Sequential(DWConv(c1, c1, k, s, act=False), Conv(c1, c2, 1, 1, act=False))
+            if strided
+            else nn.Identity()
+        )
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(B, c1, H, W) to (B, c2, H/s, W/s)."""
+        return self.conv(x) + self.shortcut(x)
+
+
+class MixConv2d(nn.Module):
+    """Convolutions of several kernel sizes side by side, each making a share of the channels.
+
+    Args:
+        c1: Channels in.
+        c2: Channels out.
+        k: Kernel sizes.
+        s: Stride.
+        equal_ch: Equal shares of the channels; else shares that cost equally many weights.
+    """
+
+    def __init__(
+        self, c1: int, c2: int, k: Sequence[int] = (1, 3), s: int = 1, equal_ch: bool = True
+    ) -> None:
+        super().__init__()
+        ideal = [1.0 for _ in k] if equal_ch else [1.0 / side**2 for side in k]
+        edges = [round(c2 * sum(ideal[:i]) / sum(ideal)) for i in range(len(ideal) + 1)]
+        shares = [high - low for low, high in zip(edges, edges[1:], strict=False)]
+        self.m = nn.ModuleList(
+            nn.Conv2d(c1, share, side, s, side // 2, groups=math.gcd(c1, share), bias=False)
+            for side, share in zip(k, shares, strict=True)
+            if share
+        )
+        self.bn = batch_norm(c2)
+        self.act = nn.SiLU()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(B, c1, H, W) to (B, c2, H/s, W/s)."""
+        return self.act(self.bn(torch.cat([conv(x) for conv in self.m], 1)))
+
+
+class TransformerLayer(nn.Module):
+    """Attention and two linear layers, each with its input added; no LayerNorm."""
+
+    def __init__(self, c: int, num_heads: int) -> None:
+        super().__init__()
+        self.q = nn.Linear(c, c, bias=False)
+        self.k = nn.Linear(c, c, bias=False)
+        self.v = nn.Linear(c, c, bias=False)
+        self.ma = nn.MultiheadAttention(embed_dim=c, num_heads=num_heads)
+        self.fc1 = nn.Linear(c, c, bias=False)
+        self.fc2 = nn.Linear(c, c, bias=False)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(positions, B, c) to the same."""
+        x = self.ma(self.q(x), self.k(x), self.v(x))[0] + x
+        return self.fc2(self.fc1(x)) + x
+
+
+class TransformerBlock(nn.Module):
+    """Transformer layers over the positions of a map, a linear layer as position embedding."""
+
+    def __init__(self, c1: int, c2: int, num_heads: int, num_layers: int) -> None:
+        super().__init__()
+        self.conv = None if c1 == c2 else Conv(c1, c2)
+        self.linear = nn.Linear(c2, c2)
+        self.tr = nn.Sequential(*(TransformerLayer(c2, num_heads) for _ in range(num_layers)))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(B, c1, H, W) to (B, c2, H, W)."""
+        if self.conv is not None:
+            x = self.conv(x)
+        batch, channels, height, width = x.shape
+        positions = x.flatten(2).permute(2, 0, 1)
+        y = self.tr(positions + self.linear(positions))
+        return y.permute(1, 2, 0).reshape(batch, channels, height, width)
+
+
+class Concat(nn.Module):
+    """Maps joined along the channels."""
+
+    def __init__(self, dimension: int = 1) -> None:
+        super().__init__()
+        self.d = dimension
+
+    def forward(self, maps: Sequence[torch.Tensor]) -> torch.Tensor:
+        """[(B, c_i, H, W), ...] to (B, sum of c_i, H, W)."""
+        return torch.cat(list(maps), self.d)
