@@ -77,6 +77,28 @@ class Architecture:
         """The same for another number of classes."""
         return replace(self, n_classes=n_classes)
 
+    def to_yaml(self) -> str:
+        """The text of a file that reads back as this."""
+        content: dict[str, Any] = {
+            "nc": self.n_classes,
+            "depth_multiple": self.depth_multiple,
+            "width_multiple": self.width_multiple,
+        }
+        if self.anchors:
+            content["anchors"] = [list(level) for level in self.anchors]
+        for key, rows in (("backbone", self.backbone), ("head", self.head)):
+            if rows:
+                content[key] = [
+                    [
+                        list(row.source) if isinstance(row.source, tuple) else row.source,
+                        row.number,
+                        row.module,
+                        list(row.args),
+                    ]
+                    for row in rows
+                ]
+        return yaml.safe_dump(content, sort_keys=False, default_flow_style=None)
+
 
 def shipped() -> list[str]:
     """Names of the files that come with this package."""
@@ -102,51 +124,65 @@ def read_architecture(source: str | Path) -> Architecture:
             )
     if not path.is_file():
         raise ArchitectureError(f"{path}: there is no such file")
+    return parse_architecture(path.read_text(encoding="utf-8"), str(path), path.stem)
+
+
+def parse_architecture(text: str, where: str, name: str) -> Architecture:
+    """Read an architecture from the text of a file.
+
+    Args:
+        text: YAML.
+        where: What messages call it.
+        name: The architecture's name.
+
+    Raises:
+        ArchitectureError: Broken YAML, or a key or row that does not fit.
+    """
     try:
-        node = yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else "?"
         raise ArchitectureError(
-            f"{path}, line {line}: it is no YAML ({error.problem}); correct the syntax there"
+            f"{where}, line {line}: it is no YAML ({error.problem}); correct the syntax there"
         ) from None
-    return _architecture(path, node)
+    return _architecture(where, name, node)
 
 
-def _architecture(path: Path, node: Any) -> Architecture:
+def _architecture(path: str, name: str, node: Any) -> Architecture:
     if not isinstance(node, yaml.MappingNode):
         raise ArchitectureError(f"{path}: it holds no mapping; write lines of 'key: value'")
     nodes = {str(key.value): (key, value) for key, value in node.value}
-    for name, (key, _) in nodes.items():
-        if name not in KEYS:
+    for word, (key, _) in nodes.items():
+        if word not in KEYS:
             raise ArchitectureError(
-                f"{_at(path, key)}: unknown key {name!r}; use {', '.join(KEYS)}"
+                f"{_at(path, key)}: unknown key {word!r}; use {', '.join(KEYS)}"
             )
     if "backbone" not in nodes:
         raise ArchitectureError(f"{path}: key 'backbone' is missing; give its rows")
-    values = {name: _plain(value) for name, (_, value) in nodes.items()}
-    where = {name: _at(path, key) for name, (key, _) in nodes.items()}
+    values = {word: _plain(value) for word, (_, value) in nodes.items()}
+    where = {word: _at(path, key) for word, (key, _) in nodes.items()}
     multiples = {}
-    for name in ("depth_multiple", "width_multiple"):
-        value = values.get(name, 1.0)
+    for word in ("depth_multiple", "width_multiple"):
+        value = values.get(word, 1.0)
         if not isinstance(value, (int, float)) or isinstance(value, bool) or value <= 0:
             raise ArchitectureError(
-                f"{where[name]}: {name!r} is {value!r}; give a number above 0, such as 0.33"
+                f"{where[word]}: {word!r} is {value!r}; give a number above 0, such as 0.33"
             )
-        multiples[name] = float(value)
+        multiples[word] = float(value)
     n_classes = values.get("nc", 80)
     if type(n_classes) is not int or n_classes < 1:
         raise ArchitectureError(f"{where['nc']}: 'nc' is {n_classes!r}; give a number of classes")
     return Architecture(
-        name=path.stem,
+        name=name,
         n_classes=n_classes,
         **multiples,
-        anchors=_anchors(values.get("anchors"), where.get("anchors", str(path))),
+        anchors=_anchors(values.get("anchors"), where.get("anchors", path)),
         backbone=_rows(path, "backbone", nodes),
         head=_rows(path, "head", nodes) if "head" in nodes else (),
     )
 
 
-def _rows(path: Path, key: str, nodes: Mapping[str, Any]) -> tuple[Row, ...]:
+def _rows(path: str, key: str, nodes: Mapping[str, Any]) -> tuple[Row, ...]:
     node = nodes[key][1]
     if not isinstance(node, yaml.SequenceNode):
         raise ArchitectureError(f"{_at(path, node)}: {key!r} is no list of rows")
@@ -205,5 +241,5 @@ def _plain(node: Any) -> Any:
         loader.dispose()
 
 
-def _at(path: Path, node: Any) -> str:
+def _at(path: str, node: Any) -> str:
     return f"{path}, line {node.start_mark.line + 1}"

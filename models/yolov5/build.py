@@ -22,6 +22,7 @@ from models.yolov5.architecture_file import (
     Row,
     read_architecture,
 )
+from models.yolov5.attention import C3TR
 from models.yolov5.detect import Detect, decode
 
 MODULES: dict[str, Callable[..., nn.Module]] = {
@@ -31,7 +32,7 @@ MODULES: dict[str, Callable[..., nn.Module]] = {
     "Bottleneck": modules.Bottleneck,
     "BottleneckCSP": modules.BottleneckCSP,
     "C3": modules.C3,
-    "C3TR": modules.C3TR,
+    "C3TR": C3TR,
     "C3SPP": modules.C3SPP,
     "C3Ghost": modules.C3Ghost,
     "C3x": modules.C3x,
@@ -98,9 +99,11 @@ class Detector(Graph):
 
     Attributes:
         names: Names of the classes.
+        architecture: What it was built from.
     """
 
     names: tuple[str, ...]
+    architecture: Architecture
 
     @property
     def head(self) -> Detect:
@@ -175,6 +178,7 @@ def build_detector(
     detector = Detector(*parse_rows(architecture, architecture.rows, in_channels))
     _set_strides(detector, in_channels)
     detector.head.start_biases()
+    detector.architecture = architecture
     detector.names = tuple(names) or tuple(f"class {index}" for index in range(classes))
     return detector
 

@@ -6,8 +6,7 @@ in and out; what follows is in the order of the architecture files' `args`.
 
 Reference:
     YOLOv5 v6/v7 architecture; CSPNet (Wang et al., 2019), SPP (He et al., 2014), GhostNet (Han et
-    al., 2019, arXiv:1911.11907), MixConv (Tan and Le, 2019, arXiv:1907.09595), ViT (Dosovitskiy et
-    al., 2020).
+    al., 2019, arXiv:1911.11907), MixConv (Tan and Le, 2019, arXiv:1907.09595).
 """
 
 from __future__ import annotations
@@ -194,14 +193,6 @@ class C3x(C3):
         return nn.Sequential(*(CrossConv(hidden, hidden, 3, 1, g, 1.0, shortcut) for _ in range(n)))
 
 
-class C3TR(C3):
-    """C3 around a transformer of `n` layers with four heads."""
-
-    def inner(self, hidden: int, n: int, shortcut: bool, g: int) -> nn.Module:
-        """One transformer block."""
-        return TransformerBlock(hidden, hidden, 4, n)
-
-
 class C3Ghost(C3):
     """C3 around ghost bottlenecks."""
 
@@ -356,43 +347,6 @@ class MixConv2d(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(B, c1, H, W) to (B, c2, H/s, W/s)."""
         return self.act(self.bn(torch.cat([conv(x) for conv in self.m], 1)))
-
-
-class TransformerLayer(nn.Module):
-    """Attention and two linear layers, each with its input added; no LayerNorm."""
-
-    def __init__(self, c: int, num_heads: int) -> None:
-        super().__init__()
-        self.q = nn.Linear(c, c, bias=False)
-        self.k = nn.Linear(c, c, bias=False)
-        self.v = nn.Linear(c, c, bias=False)
-        self.ma = nn.MultiheadAttention(embed_dim=c, num_heads=num_heads)
-        self.fc1 = nn.Linear(c, c, bias=False)
-        self.fc2 = nn.Linear(c, c, bias=False)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """(positions, B, c) to the same."""
-        x = self.ma(self.q(x), self.k(x), self.v(x))[0] + x
-        return self.fc2(self.fc1(x)) + x
-
-
-class TransformerBlock(nn.Module):
-    """Transformer layers over the positions of a map, a linear layer as position embedding."""
-
-    def __init__(self, c1: int, c2: int, num_heads: int, num_layers: int) -> None:
-        super().__init__()
-        self.conv = None if c1 == c2 else Conv(c1, c2)
-        self.linear = nn.Linear(c2, c2)
-        self.tr = nn.Sequential(*(TransformerLayer(c2, num_heads) for _ in range(num_layers)))
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """(B, c1, H, W) to (B, c2, H, W)."""
-        if self.conv is not None:
-            x = self.conv(x)
-        batch, channels, height, width = x.shape
-        positions = x.flatten(2).permute(2, 0, 1)
-        y = self.tr(positions + self.linear(positions))
-        return y.permute(1, 2, 0).reshape(batch, channels, height, width)
 
 
 class Concat(nn.Module):

@@ -6,10 +6,10 @@ from torch import nn
 from torch.nn import functional
 
 from models.yolov5 import modules
+from models.yolov5.attention import C3TR, TransformerBlock
 from models.yolov5.modules import (
     C3,
     C3SPP,
-    C3TR,
     SPP,
     SPPF,
     Bottleneck,
@@ -25,7 +25,6 @@ from models.yolov5.modules import (
     GhostBottleneck,
     GhostConv,
     MixConv2d,
-    TransformerBlock,
 )
 
 

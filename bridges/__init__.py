@@ -1,0 +1,1 @@
+"""The PyTorch side: detectors, their search and compression, and models handed across."""

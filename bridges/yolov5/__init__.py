@@ -1,0 +1,1 @@
+"""YOLOv5 in PyTorch: data, training, evaluation, architecture search."""
