@@ -23,6 +23,7 @@ CONCURRENCY ?=
 TUNER ?=
 PORT ?=
 PARAMS ?=
+DEVICE ?=
 SMOKE ?=
 RESUME ?=
 ARGS ?=
@@ -33,12 +34,14 @@ FLAGS = $(if $(CONFIG),--config "$(CONFIG)") $(if $(PARAMS),--params "$(PARAMS)"
 	$(if $(RUN),--run "$(RUN)") $(if $(RESUME),--resume)
 SEARCH_FLAGS = $(if $(TRIALS),--trials $(TRIALS)) $(if $(CONCURRENCY),--concurrency $(CONCURRENCY)) \
 	$(if $(TUNER),--tuner $(TUNER)) $(if $(PORT),--port $(PORT))
+YOLO_FLAGS = $(if $(MODEL),--model "$(MODEL)") $(if $(DEVICE),--device $(DEVICE))
 FILE_FLAGS = $(if $(CONFIG),--config "$(CONFIG)") $(if $(SMOKE),--smoke) \
 	$(if $(MODEL),--model "$(MODEL)")
 
 .PHONY: help setup demo test test-slow lint bench clean \
 	unet-train unet-level-prune unet-channel-prune unet-tfmot-prune unet-qat unet-distill unet-int8 \
-	unet-predict unet-hpo unet-hpo-nni trash-hpo nni-create trash-train trash-distill trash-tucker trash-score evaluate-model \
+	unet-predict unet-hpo unet-hpo-nni trash-hpo nni-create trash-train trash-distill trash-tucker trash-score yolo-train yolo-detect \
+	evaluate-model \
 	bench-channels bench-distiller bench-search bench-nni bench-applications
 
 help: ## print this list
@@ -50,6 +53,7 @@ help: ## print this list
 	@echo "           TARGET_MACS='0.5 0.25' SCORE=l2 ROUNDS=3, FROM_RUN=folder of unet-level-prune"
 	@echo "           TEACHER=file.keras of unet-distill and trash-distill"
 	@echo "           TRIALS=n CONCURRENCY=n TUNER=name PORT=n of searches; PARAMS=best_params.json of one"
+	@echo "           DEVICE=cpu or cuda, of the PyTorch experiments"
 	@echo "           MODEL=file IMAGES=folder; PYTHON=python3.11 PIP_ARGS='--index-url ...' for set-up"
 	@echo "Flags of one experiment: make unet-train ARGS=--help"
 
@@ -122,6 +126,13 @@ trash-tucker: $(STAMP) ## Tucker and SVD factors in MODEL (a .keras classifier),
 
 trash-score: $(STAMP) ## the competition's score of MODEL (.keras or .tflite) on DATA
 	$(RUN_PYTHON) -m experiments.trash_score $(FILE_FLAGS) $(if $(DATA),--data "$(DATA)") $(ARGS)
+
+yolo-train: $(STAMP) ## train MODEL (yolov5n, s, m, l, x) on boxes DATA (or generated shapes)
+	$(RUN_PYTHON) -m experiments.yolo_train $(FLAGS) $(YOLO_FLAGS) $(ARGS)
+
+yolo-detect: $(STAMP) ## boxes drawn on IMAGES of any size by MODEL (a detector's .pt)
+	$(RUN_PYTHON) -m experiments.yolo_detect $(FILE_FLAGS) $(if $(IMAGES),--images "$(IMAGES)") \
+	$(if $(RUN),--run "$(RUN)") $(ARGS)
 
 evaluate-model: $(STAMP) ## cost of MODEL (.keras or .tflite), and its quality on DATA
 	$(RUN_PYTHON) -m experiments.evaluate_model $(FILE_FLAGS) $(if $(DATA),--data "$(DATA)") $(ARGS)

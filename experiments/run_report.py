@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from tfcompress.compare import Comparison
 from tfcompress.reporting.page import Section
 from tfcompress.reporting.plots import plot_history, save_figure
 from tfcompress.reporting.run import Run
 
-_ARTEFACTS = (".keras", ".tflite", ".html", ".json", ".csv")
+if TYPE_CHECKING:  # it loads TensorFlow, which the experiments in PyTorch do without
+    from tfcompress.compare import Comparison
+
+_ARTEFACTS = (".keras", ".tflite", ".pt", ".html", ".json", ".csv")
 
 
 def already_finished(run: Run) -> dict[str, Any]:
@@ -25,8 +27,12 @@ def already_finished(run: Run) -> dict[str, Any]:
 
 
 def finish(run: Run, comparison: Comparison, more: dict[str, Any]) -> dict[str, Any]:
+    """Write the metrics of a comparison and more, say where everything is, close the run."""
+    return end_run(run, {"comparison": comparison.to_dict(), **more})
+
+
+def end_run(run: Run, metrics: dict[str, Any]) -> dict[str, Any]:
     """Write the metrics, say where everything is, close the run."""
-    metrics = {"comparison": comparison.to_dict(), **more}
     run.finish(metrics)
     files = [path.name for path in sorted(run.folder.iterdir()) if path.suffix in _ARTEFACTS]
     run.print(f"in {run.folder}/: {', '.join(files)}", style="bold")

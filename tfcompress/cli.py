@@ -32,6 +32,7 @@ def run_experiment(
     main: Callable[[Any], Any],
     smoke: Mapping[str, Any] | None = None,
     argv: Sequence[str] | None = None,
+    user_errors: tuple[type[Exception], ...] = (),
 ) -> None:
     """Parse the command line, run `main(config)`, and turn errors into one line and exit code 2.
 
@@ -40,12 +41,13 @@ def run_experiment(
         main: The experiment.
         smoke: Fields that `--smoke` sets, to finish within a minute.
         argv: Arguments; default the command line's.
+        user_errors: Errors of other packages that say by themselves what is wrong and the fix.
     """
     console = Console(stderr=True, soft_wrap=True)
     try:
         config = parse(config_class, sys.argv[1:] if argv is None else argv, smoke or {})
         main(config)
-    except CompressionError as error:
+    except (CompressionError, *user_errors) as error:
         console.print(f"[bold red]error:[/] {_escaped(error)}", highlight=False)
         raise SystemExit(2) from None
     except OSError as error:

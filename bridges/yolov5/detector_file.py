@@ -10,8 +10,10 @@ from typing import Any
 
 import torch
 
+from bridges.yolov5.widths import fit_widths
 from models.yolov5.architecture_file import parse_architecture
 from models.yolov5.build import Detector, build_detector
+from models.yolov5.search_space import build_detector_space, frozen_pick
 from models.yolov5.weights import load_weights
 from tfcompress.atomic import atomic_path
 from tfcompress.errors import DataError
@@ -44,6 +46,8 @@ def save_detector(
         "version": VERSION,
         "name": detector.architecture.name,
         "architecture": detector.architecture.to_yaml(),
+        "choices": dict(detector.choices),
+        "channels": list(detector.channels),
         "names": list(detector.names),
         "side": side,
         "details": details or {},
@@ -84,6 +88,13 @@ def load_detector(path: str | Path) -> LoadedDetector:
             str(path), f"it has version {content['version']}", "update this package to read it"
         )
     architecture = parse_architecture(content["architecture"], str(path), content["name"])
-    detector = build_detector(architecture, names=tuple(content["names"]))
+    names, choices = tuple(content["names"]), content["choices"]
+    if choices:
+        detector = build_detector_space(architecture, frozen_pick(choices), names)
+        detector.choices = choices
+    else:
+        detector = build_detector(architecture, names=names)
+    fit_widths(detector, content["state_dict"])
+    detector.channels = content["channels"]
     load_weights(detector, content["state_dict"])
     return LoadedDetector(detector.eval(), int(content["side"]), dict(content["details"]))

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -51,8 +53,11 @@ MODULES: dict[str, Callable[..., nn.Module]] = {
 }
 """What a row's module may be. Rows may write nn.Upsample for Upsample."""
 
-REPEATED_INSIDE = ("BottleneckCSP", "C3", "C3TR", "C3Ghost", "C3x")
+REPEATED_INSIDE = ("BottleneckCSP", "C3", "C3TR", "C3Ghost", "C3x", "NASC3")
 """Modules that take the row's number as their third argument; others are repeated in a row."""
+
+UNSCALED = ("Concat", "Upsample", "BatchNorm2d", "Detect")
+"""Modules whose first argument is no number of channels."""
 
 CHANNEL_MULTIPLE = 8
 
@@ -100,10 +105,12 @@ class Detector(Graph):
     Attributes:
         names: Names of the classes.
         architecture: What it was built from.
+        choices: What was chosen in its search space, by label; empty where there is none.
     """
 
     names: tuple[str, ...]
     architecture: Architecture
+    choices: Mapping[str, str] = {}
 
     @property
     def head(self) -> Detect:
@@ -124,8 +131,12 @@ class Backbone(Graph):
     """The rows of a backbone; called, it gives the last map.
 
     Attributes:
-        out_channels: Channels of that map.
+        architecture: What it was built from.
+        choices: What was chosen in its search space, by label; empty where there is none.
     """
+
+    architecture: Architecture
+    choices: Mapping[str, str] = {}
 
     @property
     def out_channels(self) -> int:
@@ -164,7 +175,21 @@ def build_detector(
     Raises:
         ArchitectureError: The file is wrong, has no head, or the names do not fit the classes.
     """
-    architecture = _given(source)
+    return assemble_detector(_given(source), n_classes, names, in_channels)
+
+
+def assemble_detector(
+    architecture: Architecture,
+    n_classes: int | None = None,
+    names: tuple[str, ...] = (),
+    in_channels: int = 3,
+    placed: Mapping[str, Callable[..., nn.Module]] = {},
+) -> Detector:
+    """A detector from an architecture that was read; `placed` as in `parse_rows`.
+
+    Raises:
+        ArchitectureError: It has no head, or the names do not fit the classes.
+    """
     if names and n_classes not in (None, len(names)):
         raise ArchitectureError(f"{len(names)} names for {n_classes} classes; give one for each")
     classes = n_classes or len(names) or architecture.n_classes
@@ -175,7 +200,7 @@ def build_detector(
     if architecture.head[-1].module != "Detect":
         raise ArchitectureError(f"{architecture.head[-1].where}: the last row is not Detect")
     architecture = architecture.with_classes(classes)
-    detector = Detector(*parse_rows(architecture, architecture.rows, in_channels))
+    detector = Detector(*parse_rows(architecture, architecture.rows, in_channels, placed))
     _set_strides(detector, in_channels)
     detector.head.start_biases()
     detector.architecture = architecture
@@ -189,8 +214,37 @@ def build_backbone(source: str | Path | Architecture, in_channels: int = 3) -> B
     Raises:
         ArchitectureError: The file is wrong.
     """
-    architecture = _given(source)
-    return Backbone(*parse_rows(architecture, architecture.backbone, in_channels))
+    return assemble_backbone(_given(source), in_channels)
+
+
+def assemble_backbone(
+    architecture: Architecture,
+    in_channels: int = 3,
+    placed: Mapping[str, Callable[..., nn.Module]] = {},
+) -> Backbone:
+    """A backbone from an architecture that was read; `placed` as in `parse_rows`."""
+    backbone = Backbone(*parse_rows(architecture, architecture.backbone, in_channels, placed))
+    backbone.architecture = architecture
+    return backbone
+
+
+def resolve(architecture: Architecture) -> Architecture:
+    """The same architecture with its multiples worked into the rows; both become 1."""
+
+    def resolved(row: Row) -> Row:
+        args = row.args
+        name = row.module.removeprefix("nn.")
+        if args and type(args[0]) is int and name not in UNSCALED:
+            args = (scaled_channels(args[0], architecture.width_multiple), *args[1:])
+        return replace(row, number=_repeats(row, architecture), args=args)
+
+    return replace(
+        architecture,
+        depth_multiple=1.0,
+        width_multiple=1.0,
+        backbone=tuple(map(resolved, architecture.backbone)),
+        head=tuple(map(resolved, architecture.head)),
+    )
 
 
 def build_classifier(
@@ -209,7 +263,7 @@ def parse_rows(
     architecture: Architecture,
     rows: tuple[Row, ...],
     in_channels: int,
-    known: Mapping[str, Callable[..., nn.Module]] = MODULES,
+    placed: Mapping[str, Callable[..., nn.Module]] = {},
 ) -> tuple[list[nn.Module], list[int | tuple[int, ...]], list[int]]:
     """Modules of rows, what each reads, and its channels out.
 
@@ -217,7 +271,7 @@ def parse_rows(
         architecture: Multiples, anchors and classes.
         rows: The rows.
         in_channels: Channels of the images.
-        known: Modules by name; a search space adds its own.
+        placed: More modules by name, which take the number of their row before their arguments.
 
     Raises:
         ArchitectureError: Naming the row, its line, and what does not fit.
@@ -227,21 +281,20 @@ def parse_rows(
     channels: list[int] = []
     for index, row in enumerate(rows):
         name = row.module.removeprefix("nn.")
-        if name not in known:
-            raise ArchitectureError(
-                f"{row.where}: module {row.module!r} is unknown; use {', '.join(sorted(known))}"
-            )
+        if name not in MODULES and name not in placed:
+            known = ", ".join(sorted({**MODULES, **placed}))
+            raise ArchitectureError(f"{row.where}: module {row.module!r} is unknown; use {known}")
+        make = partial(placed[name], index) if name in placed else MODULES[name]
         read = _absolute(row, index)
         widths = [in_channels if i == -1 else channels[i] for i in _as_tuple(read)]
-        number = max(round(row.number * architecture.depth_multiple), 1)
-        number = number if row.number > 1 else 1
+        number = _repeats(row, architecture)
         arguments, out = _arguments(name, row, architecture, widths, number)
         try:
             if name in REPEATED_INSIDE or number == 1:
-                module = known[name](*arguments)
+                module = make(*arguments)
             else:
-                repeated = [known[name](*arguments)]
-                repeated += [known[name](out, *arguments[1:]) for _ in range(number - 1)]
+                repeated = [make(*arguments)]
+                repeated += [make(out, *arguments[1:]) for _ in range(number - 1)]
                 module = nn.Sequential(*repeated)
         except (TypeError, ValueError, RuntimeError) as error:
             raise ArchitectureError(f"{row.where}: {row.module}: {error}") from None
@@ -282,6 +335,11 @@ def _arguments(
 def scaled_channels(channels: int, multiple: float) -> int:
     """Channels times the width multiple, up to the next multiple of 8."""
     return math.ceil(channels * multiple / CHANNEL_MULTIPLE) * CHANNEL_MULTIPLE
+
+
+def _repeats(row: Row, architecture: Architecture) -> int:
+    """How often a row is repeated; a single one is never scaled."""
+    return max(round(row.number * architecture.depth_multiple), 1) if row.number > 1 else 1
 
 
 def _constant(item: Any, architecture: Architecture) -> Any:

@@ -24,7 +24,7 @@ class Latency:
         repeats: Timed runs.
         threads: Threads of the runtime.
         batch: Samples per run.
-        runtime: "LiteRT XNNPACK", "LiteRT reference kernels" or "TensorFlow".
+        runtime: "LiteRT XNNPACK", "LiteRT reference kernels", "TensorFlow" or another's name.
     """
 
     median_ms: float
@@ -46,6 +46,23 @@ class Latency:
         )
 
 
+@dataclass(frozen=True)
+class Runner:
+    """A model of another framework, ready to be timed.
+
+    Attributes:
+        run: Runs it once.
+        threads: Threads of its runtime.
+        batch: Samples per run.
+        runtime: The runtime's name.
+    """
+
+    run: Callable[[], Any]
+    threads: int
+    batch: int
+    runtime: str
+
+
 def measure_latency(
     models: Sequence[Any],
     repeats: int = 30,
@@ -59,7 +76,7 @@ def measure_latency(
     The models run in turn, round by round: a slow moment of the machine hits all of them.
 
     Args:
-        models: Keras models with fixed input sizes, and `LiteModel`s.
+        models: Keras models with fixed input sizes, `LiteModel`s and `Runner`s.
         repeats: Timed rounds.
         warmup: Rounds before.
         threads: Threads of the LiteRT interpreter. TensorFlow's pool is fixed when it starts;
@@ -68,12 +85,15 @@ def measure_latency(
         seed: Of the random input.
     """
     generator = np.random.default_rng(seed)
-    runs = [_runner(model, threads, xnnpack, generator) for model in models]
+    runs = [
+        model if isinstance(model, Runner) else _runner(model, threads, xnnpack, generator)
+        for model in models
+    ]
     times = np.zeros((warmup + repeats, len(runs)))
     for turn in range(warmup + repeats):
-        for i, (run, *_) in enumerate(runs):
+        for i, runner in enumerate(runs):
             start = time.perf_counter()
-            run()
+            runner.run()
             times[turn, i] = 1000 * (time.perf_counter() - start)
     timed = times[warmup:]
     return [
@@ -82,18 +102,15 @@ def measure_latency(
             p90_ms=float(np.percentile(timed[:, i], 90)),
             min_ms=float(timed[:, i].min()),
             repeats=repeats,
-            threads=used_threads,
-            batch=batch,
-            runtime=runtime,
+            threads=runner.threads,
+            batch=runner.batch,
+            runtime=runner.runtime,
         )
-        for i, (_, used_threads, batch, runtime) in enumerate(runs)
+        for i, runner in enumerate(runs)
     ]
 
 
-def _runner(
-    model: Any, threads: int, xnnpack: bool, generator: np.random.Generator
-) -> tuple[Callable[[], Any], int, int, str]:
-    """A function that runs the model once, its threads, batch and runtime."""
+def _runner(model: Any, threads: int, xnnpack: bool, generator: np.random.Generator) -> Runner:
     if isinstance(model, LiteModel):
         return _litert_runner(model, threads, xnnpack, generator)
     import tensorflow as tf
@@ -114,12 +131,12 @@ def _runner(
         for output in tf.nest.flatten(forward(*feed)):
             output.numpy()
 
-    return run, pool, 1, "TensorFlow"
+    return Runner(run, pool, 1, "TensorFlow")
 
 
 def _litert_runner(
     model: LiteModel, threads: int, xnnpack: bool, generator: np.random.Generator
-) -> tuple[Callable[[], Any], int, int, str]:
+) -> Runner:
     from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
     kernels = OpResolverType.AUTO if xnnpack else OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
@@ -135,4 +152,4 @@ def _litert_runner(
         shape = tuple(detail["shape"])
         interpreter.set_tensor(detail["index"], port.quantize(generator.random(shape)))
     runtime = "LiteRT XNNPACK" if xnnpack else "LiteRT reference kernels"
-    return interpreter.invoke, threads, int(model.inputs[0].shape[0]), runtime
+    return Runner(interpreter.invoke, threads, int(model.inputs[0].shape[0]), runtime)

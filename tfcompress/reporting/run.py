@@ -37,8 +37,11 @@ _BEFORE_WORK = {
     ".lock",
     "model_card.json",
     "generated_tiles",
+    "generated_shapes",
 }
-_VERSIONS = ("tensorflow", "keras", "tf_keras", "ai-edge-litert", "numpy", "tfcompress")
+_VERSIONS = (
+    "tensorflow", "keras", "tf_keras", "ai-edge-litert", "torch", "nni", "numpy", "tfcompress",
+)  # fmt: skip
 
 
 class Run:
@@ -167,7 +170,8 @@ def _may_be_used(
     if not finished and {path.name for path in folder.iterdir()} <= _BEFORE_WORK:
         # It ended on bad input before any work: nothing to go on with, nothing to lose.
         if existing != wanted:
-            shutil.rmtree(folder / "generated_tiles", ignore_errors=True)
+            for generated in ("generated_tiles", "generated_shapes"):
+                shutil.rmtree(folder / generated, ignore_errors=True)
         return False
     if existing != wanted:
         raise RunError(

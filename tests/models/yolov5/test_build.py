@@ -190,7 +190,7 @@ def test_bad_files_name_the_line_and_the_key(tmp_path, text, message):
 
 
 def test_unknown_names():
-    with pytest.raises(ArchitectureError, match="'yolov5z' is unknown; use yolov5l"):
+    with pytest.raises(ArchitectureError, match="'yolov5z' is unknown; use blocks_nas, yolov5l"):
         read_architecture("yolov5z")
     with pytest.raises(ArchitectureError, match="there is no such file"):
         read_architecture("missing.yaml")

@@ -1,0 +1,68 @@
+"""make yolo-train: train a YOLOv5 detector on boxes in YOLO's layout, from scratch or from weights.
+
+Without DATA it draws textured shapes. The model is chosen by mAP50-95 on validation; the report is
+made on the test images, with the file read back.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from bridges.yolov5.detector_file import load_detector
+from experiments.detection import (
+    BAD_INPUT,
+    DETECTION_SMOKE,
+    DetectionConfig,
+    cost_of,
+    load_detection,
+    quality_section,
+    score_file,
+    start_detector,
+    train_and_save,
+)
+from experiments.run_report import already_finished, end_run, history_section
+from tfcompress.cli import compared, run_experiment
+from tfcompress.reporting.page import Section, write_page
+from tfcompress.reporting.run import environment, open_run
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config(DetectionConfig):
+    """Train the detector."""
+
+
+def main(config: Config) -> dict[str, Any]:
+    """Train, save, score, report; the metrics."""
+    run = open_run(config.root, "yolo-train", config.run, compared(config), config.resume)
+    if run.finished:
+        return already_finished(run)
+    data = load_detection(config, run)
+    result = train_and_save(start_detector(config, data.names, run), data, config, run, "detector")
+    run.write_history(result.history)
+    with run.console.status("measuring the file on the test images"):
+        score = score_file(run, "model.pt", data, data.test_split)
+        detector = load_detector(run.path("model.pt")).detector
+        costs, numbers = cost_of({detector.architecture.name: detector}, config.side)
+    table = score.table(f"{score.images} {data.test_split} images, the file read back")
+    write_page(
+        run.path("report.html"),
+        "YOLOv5 detector",
+        f"mAP50 {score.map50:.4f} and mAP50-95 {score.map:.4f} on {score.images} "
+        f"{data.test_split} images; epoch {result.best_epoch} of {config.epochs} was the best.",
+        [
+            quality_section(run, detector, score, data.splits[data.test_split], config.side),
+            Section("Cost", tables=(costs,)),
+            history_section(
+                run,
+                {detector.architecture.name: list(result.history)},
+                metrics={"map": "mAP50-95", "map50": "mAP50", "loss": "loss"},
+            ),
+        ],
+        compared(config),
+        environment(),
+    )
+    run.print(table, costs)
+    return end_run(run, {"test": score.to_dict(), "cost": numbers, "best_epoch": result.best_epoch})
+
+
+if __name__ == "__main__":
+    run_experiment(Config, main, DETECTION_SMOKE, user_errors=BAD_INPUT)
