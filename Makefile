@@ -24,6 +24,7 @@ TUNER ?=
 PORT ?=
 PARAMS ?=
 DEVICE ?=
+STRATEGY ?=
 SMOKE ?=
 RESUME ?=
 ARGS ?=
@@ -35,12 +36,14 @@ FLAGS = $(if $(CONFIG),--config "$(CONFIG)") $(if $(PARAMS),--params "$(PARAMS)"
 SEARCH_FLAGS = $(if $(TRIALS),--trials $(TRIALS)) $(if $(CONCURRENCY),--concurrency $(CONCURRENCY)) \
 	$(if $(TUNER),--tuner $(TUNER)) $(if $(PORT),--port $(PORT))
 YOLO_FLAGS = $(if $(MODEL),--model "$(MODEL)") $(if $(DEVICE),--device $(DEVICE))
+NAS_FLAGS = $(if $(STRATEGY),--strategy $(STRATEGY))
 FILE_FLAGS = $(if $(CONFIG),--config "$(CONFIG)") $(if $(SMOKE),--smoke) \
 	$(if $(MODEL),--model "$(MODEL)")
 
 .PHONY: help setup demo test test-slow lint bench clean \
 	unet-train unet-level-prune unet-channel-prune unet-tfmot-prune unet-qat unet-distill unet-int8 \
 	unet-predict unet-hpo unet-hpo-nni trash-hpo nni-create trash-train trash-distill trash-tucker trash-score yolo-train yolo-detect \
+	yolo-nas-darts yolo-nas-enas yolo-nas-multitrial \
 	evaluate-model \
 	bench-channels bench-distiller bench-search bench-nni bench-applications
 
@@ -53,7 +56,7 @@ help: ## print this list
 	@echo "           TARGET_MACS='0.5 0.25' SCORE=l2 ROUNDS=3, FROM_RUN=folder of unet-level-prune"
 	@echo "           TEACHER=file.keras of unet-distill and trash-distill"
 	@echo "           TRIALS=n CONCURRENCY=n TUNER=name PORT=n of searches; PARAMS=best_params.json of one"
-	@echo "           DEVICE=cpu or cuda, of the PyTorch experiments"
+	@echo "           DEVICE=cpu or cuda, STRATEGY=name of architecture searches"
 	@echo "           MODEL=file IMAGES=folder; PYTHON=python3.11 PIP_ARGS='--index-url ...' for set-up"
 	@echo "Flags of one experiment: make unet-train ARGS=--help"
 
@@ -129,6 +132,16 @@ trash-score: $(STAMP) ## the competition's score of MODEL (.keras or .tflite) on
 
 yolo-train: $(STAMP) ## train MODEL (yolov5n, s, m, l, x) on boxes DATA (or generated shapes)
 	$(RUN_PYTHON) -m experiments.yolo_train $(FLAGS) $(YOLO_FLAGS) $(ARGS)
+
+yolo-nas-darts: $(STAMP) ## search around MODEL in one supernet (STRATEGY=gumbel, proxyless, random too)
+	$(RUN_PYTHON) -m experiments.yolo_nas_oneshot $(FLAGS) $(YOLO_FLAGS) $(NAS_FLAGS) $(ARGS)
+
+yolo-nas-enas: $(STAMP) ## the same with a controller that learns to sample
+	$(RUN_PYTHON) -m experiments.yolo_nas_oneshot --strategy enas $(FLAGS) $(YOLO_FLAGS) $(ARGS)
+
+yolo-nas-multitrial: $(STAMP) ## architectures trained one by one: STRATEGY TRIALS CONCURRENCY
+	$(RUN_PYTHON) -m experiments.yolo_nas_multitrial $(FLAGS) $(YOLO_FLAGS) $(NAS_FLAGS) \
+	$(if $(TRIALS),--trials $(TRIALS)) $(if $(CONCURRENCY),--concurrency $(CONCURRENCY)) $(ARGS)
 
 yolo-detect: $(STAMP) ## boxes drawn on IMAGES of any size by MODEL (a detector's .pt)
 	$(RUN_PYTHON) -m experiments.yolo_detect $(FILE_FLAGS) $(if $(IMAGES),--images "$(IMAGES)") \

@@ -2,7 +2,7 @@
 
     {"format": "tfcompress-architecture", "version": 3, "name": "yolov5n",
      "space": "<the architecture file's text>",
-     "choices": {"conv_0": "k6p2", "conv_0_act": "silu", "c3_2": "x1.5", ...},
+     "choices": {"conv_0": "k6p2", "conv_0_act": "silu", "c3_2": "x1_5", ...},
      "details": {"strategy": "darts", ...}}
 
 Two older flat formats of indices are read too: kernels alone (version 1, keys `nasconv_0`,
@@ -44,7 +44,7 @@ _OLD_KERNELS = {
     "k1p0": ("k1p0", "k3p1"),
 }
 _OLD_ACTIVATIONS = ("silu", "identity", "relu")
-_OLD_WIDTHS = ("x1", "x1.5", "x2")
+_OLD_WIDTHS = ("x1", "x1_5", "x2")
 
 
 @dataclass(frozen=True)

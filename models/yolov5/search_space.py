@@ -10,9 +10,9 @@ Choices, for row i of an architecture file:
 
     NASConv   conv_i       kernel and padding, such as k3p1, k5p2, k1p0
               conv_i_act   silu, identity, relu
-    NASC3     c3_i         hidden width: x1, x1.5, x2
+    NASC3     c3_i         hidden width: x1, x1_5, x2
               c3_i_cv1, c3_i_cv2 (each with _act)
-              c3_i_mj      hidden width of bottleneck j: x1, x1.5, x2
+              c3_i_mj      hidden width of bottleneck j: x1, x1_5, x2
     NASBlock  block_i      residual, inception, bottleneck, separable convolution, pooling or
                            identity, each with its kernel and width
 
@@ -45,7 +45,7 @@ Pick = Callable[[str, Options], nn.Module]
 Choices = Mapping[str, str]
 
 ACTIVATIONS: Options = {"silu": nn.SiLU, "identity": nn.Identity, "relu": nn.ReLU}
-WIDTHS = {"x1": 1.0, "x1.5": 1.5, "x2": 2.0}
+WIDTHS = {"x1": 1.0, "x1_5": 1.5, "x2": 2.0}
 SEARCHED = {"Conv": "NASConv", "C3": "NASC3"}
 """What a plain row becomes in a space."""
 
@@ -205,7 +205,7 @@ def searched_block(pick: Pick, label: str, c1: int, c2: int, s: int = 1) -> nn.M
     options: dict[str, Callable[[], nn.Module]] = {}
     for kernel in (3, 5):
         options[f"residual_k{kernel}"] = partial(Residual, c1, c2, kernel, s)
-        for name, width in {"x0.5": 0.5, "x1": 1.0}.items():
+        for name, width in {"x0_5": 0.5, "x1": 1.0}.items():
             options[f"bottleneck_k{kernel}_{name}"] = partial(Squeeze, c1, c2, kernel, s, width)
         options[f"separable_k{kernel}"] = partial(Separable, c1, c2, kernel, s)
     options["inception"] = partial(Inception, c1, c2, s)

@@ -13,7 +13,7 @@ from tfcompress.errors import DataError
 
 @pytest.fixture
 def found():
-    choices = plain_choices("yolov5n") | {"conv_1": "k5p2", "c3_4": "x2", "c3_4_m1": "x1.5"}
+    choices = plain_choices("yolov5n") | {"conv_1": "k5p2", "c3_4": "x2", "c3_4_m1": "x1_5"}
     return FoundArchitecture(as_space("yolov5n"), choices, {"strategy": "random"})
 
 
@@ -83,11 +83,11 @@ def test_version_2_holds_everything(tmp_path):
     file = tmp_path / "v2.json"
     file.write_text(json.dumps(v2))
     choices = read_found(file).choices
-    assert [choices[f"c3_{i}"] for i in (2, 4, 6, 8)] == ["x1", "x2", "x1.5", "x1"]
+    assert [choices[f"c3_{i}"] for i in (2, 4, 6, 8)] == ["x1", "x2", "x1_5", "x1"]
     assert (choices["conv_5_act"], choices["c3_6_cv1_act"]) == ("relu", "identity")
     widths = {label: choices[label] for label in choices if "_m" in label}
     assert widths == {
-        "c3_2_m0": "x1.5", "c3_4_m0": "x1", "c3_4_m1": "x2", "c3_6_m0": "x1.5", "c3_6_m1": "x1",
+        "c3_2_m0": "x1_5", "c3_4_m0": "x1", "c3_4_m1": "x2", "c3_6_m0": "x1_5", "c3_6_m1": "x1",
         "c3_6_m2": "x1", "c3_8_m0": "x2",
     }  # fmt: skip
 

@@ -22,9 +22,9 @@ def test_choices_of_yolov5s():
     assert choices["conv_0"] == ("k6p2", "k4p1", "k8p3")
     assert choices["conv_1"] == ("k3p1", "k1p0", "k5p2")
     assert choices["conv_0_act"] == ("silu", "identity", "relu")
-    assert choices["c3_2"] == ("x1", "x1.5", "x2")
+    assert choices["c3_2"] == ("x1", "x1_5", "x2")
     assert choices["c3_2_cv1"] == ("k1p0", "k3p1")
-    assert choices["c3_6_m2"] == ("x1", "x1.5", "x2")
+    assert choices["c3_6_m2"] == ("x1", "x1_5", "x2")
     # 5 convolutions and 8 inside the C3s, kernel and activation each; 4 widths; 1 + 2 + 3 + 1
     assert len(choices) == 2 * 13 + 4 + 7
 
@@ -92,7 +92,7 @@ def test_every_kind_of_block():
 
 def test_chosen_options_are_what_is_built():
     choices = plain_choices("yolov5n") | {
-        "conv_1": "k5p2", "conv_1_act": "relu", "c3_2": "x2", "c3_2_cv1": "k3p1", "c3_2_m0": "x1.5",
+        "conv_1": "k5p2", "conv_1_act": "relu", "c3_2": "x2", "c3_2_cv1": "k3p1", "c3_2_m0": "x1_5",
     }  # fmt: skip
     backbone = build_backbone_space("yolov5n", frozen_pick(choices))
     assert backbone.model[1].conv.kernel_size == (5, 5)

@@ -1,0 +1,204 @@
+"""What the architecture searches share: found, plain and random detectors, trained alike."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+
+from bridges.yolov5.architecture import FoundArchitecture, write_architecture
+from bridges.yolov5.dataset import DetectionData
+from bridges.yolov5.detector_file import load_detector
+from experiments.detection import (
+    DETECTION_SMOKE,
+    DetectionConfig,
+    cost_of,
+    score_file,
+    train_and_save,
+)
+from experiments.run_report import end_run, history_section
+from models.yolov5.architecture_file import Architecture
+from models.yolov5.search_space import as_space, list_choices, plain_choices
+from tfcompress.cli import compared
+from tfcompress.reporting.page import Section, write_page
+from tfcompress.reporting.plots import COLORS, plot_tradeoff, save_figure
+from tfcompress.reporting.run import Run, environment
+from tfcompress.reporting.tables import Table
+
+NAS_SMOKE = {**DETECTION_SMOKE, "side": 64, "shape_side": 64, "shapes": 16, "epochs": 1,
+             "plain_epochs": 0}  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class NasConfig(DetectionConfig):
+    """Fields of every architecture search; `epochs` are those of the final trainings."""
+
+    macs_weight: float = 0.1
+    """Penalty for twice the plain detector's MACs."""
+
+
+def space_of(config: NasConfig) -> Architecture:
+    """The space around the model's architecture.
+
+    Raises:
+        ArchitectureError: The architecture is unknown or wrong.
+    """
+    return as_space(config.model)
+
+
+def random_architecture(space: Architecture, seed: int) -> FoundArchitecture:
+    """An architecture drawn evenly, for comparison."""
+    generator = random.Random(seed)
+    choices = {label: generator.choice(names) for label, names in list_choices(space).items()}
+    return FoundArchitecture(space, choices, {"strategy": "drawn evenly", "seed": seed})
+
+
+def finish_search(
+    run: Run,
+    config: NasConfig,
+    data: DetectionData,
+    found: FoundArchitecture,
+    title: str,
+    sections: Sequence[Section],
+    more: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Train the found, the plain and a random detector for the same epochs; report; the metrics."""
+    space = found.space
+    write_architecture(run.path("architecture.json"), found)
+    run.print(found.table())
+    contenders = {
+        "found": found,
+        "plain": FoundArchitecture(space, plain_choices(space)),
+        "random": random_architecture(space, config.seed + 1),
+    }
+    histories, scores, detectors = {}, {}, {}
+    for name, architecture in contenders.items():
+        file = f"{name}.pt"
+        torch.manual_seed(config.seed)
+        detector = architecture.detector(data.names)
+        result = train_and_save(detector, data, config, run, name, file)
+        histories[name] = list(result.history)
+        scores[name] = score_file(run, file, data, data.test_split)
+        detectors[name] = load_detector(run.path(file)).detector
+    run.write_history([{"model": name, **row} for name, rows in histories.items() for row in rows])
+    with run.console.status("measuring"):
+        costs, numbers = cost_of(detectors, config.side)
+    table = _comparison(scores, numbers, data.test_split)
+    points = [(n, numbers[n]["macs"] / 1e6, score.map) for n, score in scores.items()]
+    tradeoff = plot_tradeoff(points, "million MACs", "mAP50-95 on the test images")
+    write_page(
+        run.path("report.html"),
+        title,
+        f"Found, plain and random detector, {config.epochs} epochs each, on "
+        f"{scores['found'].images} {data.test_split} images.",
+        [
+            Section(
+                "Comparison",
+                tables=(table, costs),
+                pictures=(
+                    ("Quality against cost", save_figure(tradeoff, run.path("plots", "cost.png"))),
+                ),
+            ),
+            *sections,
+            Section(
+                "The architecture",
+                tables=(found.table(),),
+                pictures=(
+                    (
+                        "Each row's choices, colored where they differ from the plain ones",
+                        save_figure(
+                            plot_architecture(found), run.path("plots", "architecture.png")
+                        ),
+                    ),
+                ),
+            ),
+            history_section(
+                run, histories, metrics={"map": "mAP50-95", "map50": "mAP50", "loss": "loss"}
+            ),
+        ],
+        compared(config),
+        environment(),
+    )
+    run.print(table)
+    metrics = {"test": {n: s.to_dict() for n, s in scores.items()}, "cost": numbers, **more}
+    return end_run(run, metrics)
+
+
+def _comparison(scores: Mapping[str, Any], numbers: Mapping[str, Any], split: str) -> Table:
+    table = Table(
+        ("detector", "mAP50", "mAP50-95", "parameters", "MACs", "median"),
+        title=f"On the {split} images, files read back",
+    )
+    for name, score in scores.items():
+        cost = numbers[name]
+        table.add(
+            name,
+            f"{score.map50:.4f}",
+            f"{score.map:.4f}",
+            f"{cost['parameters']:,}",
+            f"{cost['macs']:,}",
+            f"{cost['latency']['median_ms']:.1f} ms",
+        )
+    return table
+
+
+def plot_probabilities(probabilities: Mapping[str, Mapping[str, float]]) -> Figure:
+    """A bar for each choice, divided by how probable its options are."""
+    figure = Figure(figsize=(8.5, 0.24 * len(probabilities) + 1.2), layout="constrained")
+    axes = figure.subplots()
+    for row, shares in enumerate(probabilities.values()):
+        left = 0.0
+        for index, (name, share) in enumerate(shares.items()):
+            axes.barh(row, share, left=left, color=COLORS[index % len(COLORS)], height=0.8)
+            if share > 0.12:
+                middle = left + share / 2
+                axes.text(middle, row, name, ha="center", va="center", fontsize=6, color="white")
+            left += share
+    axes.set_yticks(range(len(probabilities)), list(probabilities), fontsize=7)
+    axes.invert_yaxis()
+    axes.set(xlim=(0, 1), xlabel="probability")
+    axes.set_title("How probable each option is at the end", loc="left")
+    return figure
+
+
+def plot_trajectory(history: Sequence[Mapping[str, float]], plain_macs: float) -> Figure:
+    """Loss, reward and expected MACs against the epoch."""
+    keys = {"loss": "loss", "reward": "reward", "expected_macs": "expected MACs / plain MACs"}
+    shown = {key: title for key, title in keys.items() if any(key in row for row in history)}
+    figure = Figure(figsize=(4.0 * len(shown), 3.2), layout="constrained")
+    for axes, (key, title) in zip(
+        np.atleast_1d(figure.subplots(1, len(shown))), shown.items(), strict=True
+    ):
+        rows = [row for row in history if key in row]
+        scale = plain_macs if key == "expected_macs" else 1.0
+        axes.plot([r["epoch"] for r in rows], [r[key] / scale for r in rows], color=COLORS[0])
+        axes.set(xlabel="epoch", ylabel=title)
+        axes.grid(alpha=0.25)
+    return figure
+
+
+def plot_architecture(found: FoundArchitecture) -> Figure:
+    """The backbone's rows from input to output, with what was chosen in each."""
+    plain = plain_choices(found.space)
+    rows = found.space.backbone
+    figure = Figure(figsize=(7.5, 0.62 * len(rows) + 0.6), layout="constrained")
+    axes = figure.subplots()
+    for index, row in enumerate(rows):
+        own = [label for label in found.choices if label.split("_")[1] == str(index)]
+        changed = [label for label in own if found.choices[label] != plain[label]]
+        color = COLORS[1] if changed else "#d8dde3"
+        axes.barh(index, 1, color=color, height=0.72, alpha=0.35 if changed else 1)
+        name = row.module.removeprefix("NAS")
+        axes.text(0.01, index, f"{index}  {name} {row.args[0]}", va="center", fontsize=9)
+        shown = changed if len(own) > 4 else own
+        parts = [f"{'_'.join(label.split('_')[2:])} {found.choices[label]}" for label in shown]
+        text = ", ".join(part.strip() for part in parts) if parts else ("plain" if own else "")
+        axes.text(0.26, index, text, va="center", fontsize=8)
+    axes.set(xlim=(0, 1), ylim=(len(rows) - 0.5, -0.5))
+    axes.set_axis_off()
+    return figure

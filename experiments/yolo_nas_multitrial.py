@@ -1,0 +1,126 @@
+"""make yolo-nas-multitrial: architectures around MODEL, each trained by itself for a few epochs.
+
+STRATEGY is random, grid, evolution (NNI's), tpe or nsga2 (Optuna's). The best one, the plain one
+and a random one of the space are then trained for the same EPOCHS.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from bridges.yolov5.architecture import FoundArchitecture
+from bridges.yolov5.detection_trial import DetectionTrial
+from bridges.yolov5.multitrial import (
+    MultiTrialResult,
+    MultiTrialSettings,
+    TrialRecord,
+    as_rows,
+    describe,
+    search_multitrial,
+)
+from experiments.detection import BAD_INPUT, load_detection
+from experiments.run_report import already_finished
+from experiments.yolo_nas import NAS_SMOKE, NasConfig, finish_search, space_of
+from models.yolov5.search_space import list_choices
+from tfcompress.cli import compared, run_experiment
+from tfcompress.reporting.page import Section
+from tfcompress.reporting.plots import plot_tradeoff, save_figure
+from tfcompress.reporting.run import Run, open_run
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config(NasConfig):
+    """Search by training many architectures."""
+
+    strategy: Literal["random", "grid", "evolution", "tpe", "nsga2"] = "evolution"
+    trials: int = 12
+    concurrency: int = 1
+    """Trials at once; 1 is reproducible from the seed."""
+    trial_epochs: int = 6
+    """Epochs of each trial."""
+    objective: Literal["map", "macs", "latency"] = "macs"
+    """mAP50-95 alone, or less `macs_weight` for twice the plain detector's MACs or latency."""
+    population: int = 5
+    mutation: float = 0.1
+    prune: bool = True
+    """Stop trials that are below the median of the finished ones."""
+
+    def check(self) -> None:
+        """Check what would fail after loading."""
+        super().check()
+        self.search_settings()
+        space_of(self)
+
+    def search_settings(self) -> MultiTrialSettings:
+        """How architectures are chosen.
+
+        Raises:
+            ConfigError: A field is out of its range.
+        """
+        return MultiTrialSettings(
+            sampler=self.strategy,
+            trials=self.trials,
+            concurrency=self.concurrency,
+            prune=self.prune,
+            population=self.population,
+            mutation=self.mutation,
+            second="latency_ms" if self.objective == "latency" else "macs",
+            seed=self.seed,
+        )
+
+
+def main(config: Config) -> dict[str, Any]:
+    """Search, train, compare, report; the metrics."""
+    run = open_run(config.root, "yolo-nas", config.run, compared(config), config.resume)
+    if run.finished:
+        return already_finished(run)
+    data = load_detection(config, run)
+    space = space_of(config)
+    evaluate = DetectionTrial(
+        space=space,
+        data=config.data or str(run.path("generated_shapes")),
+        settings=config.settings(config.trial_epochs),
+        objective=config.objective,
+        weight=config.macs_weight,
+        threads=1 if config.concurrency > 1 else 0,
+    )
+
+    def show(record: TrialRecord) -> None:
+        run.print(describe(record, config.trials))
+
+    result = search_multitrial(
+        list_choices(space), evaluate, config.search_settings(), run.path("trials"), show
+    )
+    run.write_history(as_rows(result), "trials.csv")
+    run.print(result.table())
+    best = result.best
+    found = FoundArchitecture(
+        space, best.choices, {"strategy": config.strategy, "trial": best.number, **best.scores}
+    )
+    return finish_search(
+        run,
+        config,
+        data,
+        found,
+        f"Multi-trial search with {config.strategy}",
+        [_section(run, result)],
+        {"search": {"best_trial": best.number, "trials": as_rows(result)}},
+    )
+
+
+def _section(run: Run, result: MultiTrialResult) -> Section:
+    """Every finished trial by its cost."""
+    pictures = []
+    for key, title, scale in (("macs", "million MACs", 1e6), ("latency_ms", "ms, one thread", 1.0)):
+        points = [(str(t.number), t.scores[key] / scale, t.scores["map"]) for t in result.finished]
+        figure = plot_tradeoff(points, title, "validation mAP50-95")
+        pictures.append(
+            (f"What was tried: quality against {title}",
+             save_figure(figure, run.path("plots", f"trials_{key}.png")))
+        )  # fmt: skip
+    return Section("The search", tables=(result.table(),), pictures=tuple(pictures))
+
+
+if __name__ == "__main__":
+    run_experiment(
+        Config, main, {**NAS_SMOKE, "trials": 3, "trial_epochs": 1}, user_errors=BAD_INPUT
+    )

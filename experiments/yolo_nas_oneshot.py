@@ -1,0 +1,137 @@
+"""make yolo-nas-darts, yolo-nas-enas: one-shot architecture search around MODEL.
+
+One supernet holds every option; DARTS (or gumbel, proxyless, enas, random: STRATEGY) finds an
+architecture in it, on detection itself or on a proxy of digits. The found detector, the plain one
+and a random one of the space are then trained for the same EPOCHS.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+
+from bridges.yolov5.augment import Augmentation
+from bridges.yolov5.oneshot import OneShotSettings, search_oneshot
+from bridges.yolov5.proxies import DetectionProxy, digits_proxy
+from experiments.detection import BAD_INPUT, load_detection
+from experiments.run_report import already_finished
+from experiments.yolo_nas import (
+    NAS_SMOKE,
+    NasConfig,
+    finish_search,
+    plot_probabilities,
+    plot_trajectory,
+    space_of,
+)
+from tfcompress.cli import compared, run_experiment
+from tfcompress.reporting.page import Section
+from tfcompress.reporting.plots import save_figure
+from tfcompress.reporting.run import open_run
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config(NasConfig):
+    """Search in one supernet."""
+
+    strategy: Literal["darts", "gumbel", "proxyless", "enas", "random"] = "darts"
+    proxy: Literal["detection", "digits"] = "detection"
+    """What the supernet is trained on."""
+    search_epochs: int = 12
+    search_side: int = 160
+    """Side of the images in the search."""
+    search_batch: int = 8
+    search_rate: float = 0.02
+    """Learning rate of the supernet's weights."""
+    choice_rate: float = 0.0
+    """Learning rate of the choices; 0: the strategy's own."""
+    warmup_search: int = 2
+    """Epochs in which the supernet's weights alone are trained."""
+
+    def check(self) -> None:
+        """Check what would fail after loading."""
+        super().check()
+        self.search_settings()
+        space_of(self)
+
+    def search_settings(self) -> OneShotSettings:
+        """How the supernet is trained.
+
+        Raises:
+            ConfigError: A field is out of its range.
+        """
+        return OneShotSettings(
+            strategy=self.strategy,
+            epochs=self.search_epochs,
+            learning_rate=self.search_rate,
+            choice_rate=self.choice_rate,
+            macs_weight=self.macs_weight,
+            warmup_epochs=self.warmup_search,
+            seed=self.seed,
+        )
+
+
+def main(config: Config) -> dict[str, Any]:
+    """Search, train, compare, report; the metrics."""
+    run = open_run(config.root, "yolo-nas", config.run, compared(config), config.resume)
+    if run.finished:
+        return already_finished(run)
+    data = load_detection(config, run)
+    proxy = (
+        DetectionProxy(data, config.search_side, config.search_batch, Augmentation())
+        if config.proxy == "detection"
+        else digits_proxy(32, config.search_batch)
+    )
+    settings = config.search_settings()
+
+    def show(row: dict[str, float]) -> None:
+        reward = f"  reward {row['reward']:.4f}" if "reward" in row else ""
+        run.print(
+            f"supernet {int(row['epoch']):3d}/{settings.epochs}  loss {row['loss']:.4f}{reward}  "
+            f"expected MACs {row['expected_macs'] / 1e6:,.1f} M  certainty {row['certainty']:.3f}"
+        )
+
+    result = search_oneshot(space_of(config), proxy, settings, run.path("checkpoints"), show)
+    torch.save(result.supernet.state_dict(), run.path("checkpoints", "supernet.pt"))
+    run.print(
+        f"found: {result.macs:,} MACs on the proxy's images, plain {result.plain_macs:,} "
+        f"({result.macs / result.plain_macs:.2f} of it)"
+    )
+    pictures = (
+        (
+            "The search, epoch by epoch",
+            save_figure(
+                plot_trajectory(result.history, result.plain_macs),
+                run.path("plots", "trajectory.png"),
+            ),
+        ),
+        (
+            "Probabilities of the options",
+            save_figure(
+                plot_probabilities(result.probabilities), run.path("plots", "probabilities.png")
+            ),
+        ),
+    )
+    return finish_search(
+        run,
+        config,
+        data,
+        result.architecture,
+        f"One-shot search with {config.strategy}",
+        [Section("The search", pictures=pictures)],
+        {
+            "search": {
+                "macs": result.macs,
+                "plain_macs": result.plain_macs,
+                "history": list(result.history),
+            }
+        },
+    )
+
+
+if __name__ == "__main__":
+    run_experiment(
+        Config,
+        main,
+        {**NAS_SMOKE, "search_epochs": 2, "warmup_search": 1, "search_side": 64},
+        user_errors=BAD_INPUT,
+    )

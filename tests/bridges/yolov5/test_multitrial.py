@@ -1,0 +1,184 @@
+"""Multi-trial search: every score belongs to its architecture, kills, stops, and failures."""
+
+import json
+import os
+import time
+from dataclasses import dataclass, field
+
+import pytest
+
+from bridges.yolov5.multitrial import (
+    SAMPLERS,
+    MultiTrialSettings,
+    latency_objective,
+    run_trial,
+    search_multitrial,
+)
+from tfcompress.errors import CompressionError, ConfigError
+
+OPTIONS = {"a": ("0", "1", "2"), "b": ("0", "1", "2"), "c": ("0", "1", "2"), "d": ("0", "1")}
+
+
+@dataclass(frozen=True)
+class Digits:
+    """Scores an architecture by its choices read as a number, after a while of its own."""
+
+    slow: bool = False
+    fails_at: dict = field(default_factory=dict)
+
+    def __call__(self, choices, report):
+        if self.fails_at and all(choices[k] == v for k, v in self.fails_at.items()):
+            raise RuntimeError("this architecture cannot be trained")
+        if self.slow:
+            time.sleep(0.05 * (int(choices["a"]) + int(choices["b"])))
+        score = float("".join(choices[label] for label in OPTIONS))
+        report(1, score)
+        return {"score": score, "macs": float(2222 - score), "process": os.getpid()}
+
+
+def number_of(choices):
+    return float("".join(choices[label] for label in OPTIONS))
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+@pytest.mark.parametrize("concurrency", [1, 2])
+def test_every_score_belongs_to_its_architecture(sampler, concurrency, tmp_path):
+    settings = MultiTrialSettings(sampler, trials=8, concurrency=concurrency, prune=False)
+    seen = []
+    result = search_multitrial(OPTIONS, Digits(slow=True), settings, tmp_path, seen.append)
+    assert [trial.number for trial in result.trials] == list(range(8))
+    assert len(seen) == 8
+    for trial in result.trials:
+        assert trial.scores["score"] == number_of(trial.choices)
+        assert {type(text) for item in trial.choices.items() for text in item} == {str}
+        written = json.loads((tmp_path / f"trial-{trial.number:04d}.json").read_text())
+        assert written["scores"]["score"] == number_of(written["choices"])
+    processes = {trial.scores["process"] for trial in result.trials}
+    assert (os.getpid() in processes) == (concurrency == 1)
+    assert result.best.scores["score"] == max(t.scores["score"] for t in result.trials)
+
+
+@pytest.mark.parametrize("sampler", ["evolution", "tpe"])
+def test_samplers_that_learn_beat_the_first_trials(sampler, tmp_path):
+    settings = MultiTrialSettings(sampler, trials=30, population=8, mutation=0.3, prune=False)
+    trials = search_multitrial(OPTIONS, Digits(), settings, tmp_path).trials
+    first, last = ([t.scores["score"] for t in part] for part in (trials[:10], trials[-10:]))
+    assert sum(last) > sum(first)
+
+
+def test_grid_goes_through_the_space_and_random_draws_nothing_twice(tmp_path):
+    small = {"a": ("0", "1"), "b": ("0",), "c": ("1",), "d": ("0", "1")}
+    for sampler in ("grid", "random"):
+        settings = MultiTrialSettings(sampler, trials=4, prune=False)
+        trials = search_multitrial(small, Digits(), settings, tmp_path / sampler).trials
+        assert len({tuple(trial.choices.items()) for trial in trials}) == 4
+
+
+def test_a_search_is_reproduced_from_its_seed(tmp_path):
+    for sampler in SAMPLERS:
+        runs = [
+            search_multitrial(
+                OPTIONS, Digits(), MultiTrialSettings(sampler, trials=8, seed=3), tmp_path / name
+            )
+            for name in (f"{sampler}-a", f"{sampler}-b")
+        ]
+        first, again = ([trial.choices for trial in run.trials] for run in runs)
+        assert first == again
+
+
+class Killed(BaseException):
+    pass
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_a_killed_search_ends_as_if_it_had_not_been(sampler, tmp_path):
+    settings = MultiTrialSettings(sampler, trials=9, prune=False)
+    whole = search_multitrial(OPTIONS, Digits(), settings, tmp_path / "whole")
+
+    def kill(record):
+        if record.number == 4:
+            raise Killed
+
+    with pytest.raises(Killed):
+        search_multitrial(OPTIONS, Digits(), settings, tmp_path / "killed", kill)
+    new = []
+    resumed = search_multitrial(OPTIONS, Digits(), settings, tmp_path / "killed", new.append)
+    assert [record.number for record in new] == [5, 6, 7, 8]
+    assert [t.choices for t in resumed.trials] == [t.choices for t in whole.trials]
+
+
+def test_trials_of_another_search_are_not_mixed_in(tmp_path):
+    search_multitrial(OPTIONS, Digits(), MultiTrialSettings("random", trials=3), tmp_path)
+    other = MultiTrialSettings("random", trials=3, seed=1)
+    with pytest.raises(CompressionError, match="it is of another search"):
+        search_multitrial(OPTIONS, Digits(), other, tmp_path)
+
+
+@pytest.mark.parametrize("sampler", ["random", "evolution"])
+def test_a_killed_parallel_search_trains_no_architecture_twice(sampler, tmp_path):
+    settings = MultiTrialSettings(sampler, trials=8, concurrency=2, prune=False)
+
+    def kill(record):
+        if len(list(tmp_path.glob("trial-*.json"))) == 4:
+            raise Killed
+
+    with pytest.raises(Killed):
+        search_multitrial(OPTIONS, Digits(slow=True), settings, tmp_path, kill)
+    before = {file.name: file.read_text() for file in tmp_path.glob("trial-*.json")}
+    result = search_multitrial(OPTIONS, Digits(slow=True), settings, tmp_path)
+    for name, text in before.items():
+        assert (tmp_path / name).read_text() == text
+    assert len({trial.number for trial in result.trials}) == len(result.trials) == 8
+    for trial in result.trials:
+        assert trial.scores["score"] == number_of(trial.choices)
+
+
+def test_failures_are_records_and_the_search_goes_on(tmp_path):
+    settings = MultiTrialSettings("random", trials=12)
+    trials = search_multitrial(OPTIONS, Digits(fails_at={"a": "1"}), settings, tmp_path).trials
+    assert {t.state for t in trials if t.choices["a"] == "1"} == {"failed"}
+    assert {t.state for t in trials if t.choices["a"] != "1"} <= {"finished", "pruned"}
+    failed = next(t for t in trials if t.state == "failed")
+    assert "this architecture cannot be trained" in failed.error
+    with pytest.raises(
+        CompressionError, match=r"none of 2 trials finished \(the last: .*cannot be"
+    ):
+        never = Digits(fails_at={"d": "0"})
+        one = {**OPTIONS, "d": ("0",)}
+        search_multitrial(one, never, MultiTrialSettings("random", trials=2), tmp_path / "n")
+
+
+def test_a_trial_below_the_median_is_stopped():
+    others = [[(1, 0.2), (2, 0.5)], [(1, 0.3), (2, 0.6)], [(1, 0.4), (2, 0.7)]]
+
+    def rising(choices, report):
+        report(1, 0.35)
+        report(2, 0.55)
+        return {"score": 0.9}
+
+    record = run_trial(rising, 0, {}, others)
+    assert (record.state, record.curve, record.scores) == (
+        "pruned", ((1, 0.35), (2, 0.55)), {"score": 0.55},
+    )  # fmt: skip
+    assert run_trial(rising, 0, {}, ()).state == "finished"
+
+
+def test_the_front_of_two_objectives(tmp_path):
+    settings = MultiTrialSettings("nsga2", trials=12, population=4, prune=False)
+    result = search_multitrial(OPTIONS, Digits(), settings, tmp_path)
+    # here a higher score always has fewer MACs: one trial beats all others
+    assert {t.scores["score"] for t in result.front("macs")} == {result.best.scores["score"]}
+    assert len(result.table().rows) == 12
+
+
+def test_slower_is_never_better():
+    assert latency_objective(0.5, 20, 10, 0.1) == pytest.approx(0.4)
+    assert latency_objective(0.5, 10, 10, 0.1) == 0.5
+    assert latency_objective(0.5, 5, 10, 0.1) == pytest.approx(0.55)
+
+
+def test_bad_settings():
+    with pytest.raises(ConfigError, match="'annealing' is unknown. Fix: use random"):
+        MultiTrialSettings("annealing")
+    with pytest.raises(ConfigError, match="trials: it is 0"):
+        MultiTrialSettings(trials=0)
