@@ -147,7 +147,7 @@ yolo-detect: $(STAMP) ## boxes drawn on IMAGES of any size by MODEL (a detector'
 	$(RUN_PYTHON) -m experiments.yolo_detect $(FILE_FLAGS) $(if $(IMAGES),--images "$(IMAGES)") \
 	$(if $(RUN),--run "$(RUN)") $(ARGS)
 
-evaluate-model: $(STAMP) ## cost of MODEL (.keras or .tflite), and its quality on DATA
+evaluate-model: $(STAMP) ## cost of MODEL (.keras, .tflite or .pt), and its quality on DATA
 	$(RUN_PYTHON) -m experiments.evaluate_model $(FILE_FLAGS) $(if $(DATA),--data "$(DATA)") $(ARGS)
 
 test: $(STAMP) ## the fast tests

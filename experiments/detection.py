@@ -9,11 +9,12 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
+from rich.console import Console
 
 from bridges.yolov5.augment import Augmentation
 from bridges.yolov5.cost import cost_table, count_torch_cost, measure_torch_latency
 from bridges.yolov5.dataset import DetectionData, LabelledImage, read_detection_data
-from bridges.yolov5.detector_file import load_detector, save_detector
+from bridges.yolov5.detector_file import LoadedDetector, load_detector, save_detector
 from bridges.yolov5.evaluate import DetectionScore, evaluate_detector
 from bridges.yolov5.find import find_objects
 from bridges.yolov5.loss import LossWeights
@@ -28,6 +29,7 @@ from bridges.yolov5.train import TrainResult, TrainSettings, train_detector
 from models.yolov5.architecture_file import ArchitectureError
 from models.yolov5.build import Detector, build_detector
 from models.yolov5.weights import WeightsError, load_weights
+from tfcompress.errors import ConfigError
 from tfcompress.reporting.page import Section
 from tfcompress.reporting.plots import save_figure
 from tfcompress.reporting.run import Run
@@ -194,7 +196,38 @@ def train_and_save(
 
 def score_file(run: Run, file: str, data: DetectionData, split: str) -> DetectionScore:
     """Score the detector that a file of the run holds."""
-    loaded = load_detector(run.path(file))
+    return score_detector(load_detector(run.path(file)), data, split)
+
+
+def measure_file(path: str | Path, data: str, threads: int, console: Console) -> dict[str, Any]:
+    """Print what a detector's file costs and, on a data set, what it gives; the numbers.
+
+    Raises:
+        DataError: It is no detector's file, or the data set cannot be read.
+        ConfigError: Its classes are not the data's.
+    """
+    loaded = load_detector(path)
+    costs, numbers = cost_of({Path(path).name: loaded.detector}, loaded.side, threads)
+    found: dict[str, Any] = {"cost": numbers}
+    if data:
+        images = read_detection_data(data)
+        if images.names != loaded.detector.names:
+            raise ConfigError(
+                str(path),
+                f"its classes are {', '.join(loaded.detector.names)}, the data's "
+                f"{', '.join(images.names)}",
+                "give the data that it was trained for",
+            )
+        split = images.test_split
+        score = score_detector(loaded, images, split)
+        console.print(score.table(f"{score.images} {split} images").to_rich())
+        found["test"] = score.to_dict()
+    console.print(costs.to_rich())
+    return found
+
+
+def score_detector(loaded: LoadedDetector, data: DetectionData, split: str) -> DetectionScore:
+    """Score a detector that was read from a file."""
     detector = loaded.detector
     return evaluate_detector(
         lambda images: detector.decode(detector(images)),

@@ -1,7 +1,8 @@
 """make evaluate-model: what a model file costs and, on a data set, what it gives.
 
-MODEL is a `.keras` or `.tflite` file. With DATA it is scored on the test images of that data set;
-the card that the experiments write beside their models says how to scale and cut them.
+MODEL is a `.keras` or `.tflite` file, or a detector's `.pt`. With DATA it is scored on the test
+images of that data set; the card that the experiments write beside their models says how to scale
+and cut them.
 """
 
 from tfcompress import startup  # noqa: F401  (first: TensorFlow without its messages)
@@ -34,7 +35,7 @@ class Config:
     """Measure a model file."""
 
     model: str = ""
-    """A .keras or .tflite file."""
+    """A .keras or .tflite file, or a detector's .pt."""
     data: str = ""
     """Data set folder; empty measures cost alone."""
     scaling: str | None = None
@@ -51,9 +52,16 @@ class Config:
     """Folder of all runs, for the model of --smoke."""
 
 
-def main(config: Config) -> Comparison:
-    """Print the table; the comparison behind it."""
+def main(config: Config) -> Comparison | dict[str, Any]:
+    """Print the table; the comparison behind it, or a detector's numbers."""
     console = Console()
+    if Path(config.model).suffix == ".pt":
+        from experiments.detection import measure_file  # loads PyTorch
+
+        numbers = measure_file(config.model, config.data, config.threads, console)
+        if config.json:
+            write_text(config.json, to_json(numbers))
+        return numbers
     if config.model == SMOKE_MODEL:
         model_file, tiles = make_smoke_model(config.root)
         config = replace(config, model=str(model_file), data=str(tiles))
@@ -91,7 +99,9 @@ def load_model_file(path: str | Path) -> Any:
         raise ConfigError("MODEL", "it is empty", "give MODEL=path/to/model.keras or .tflite")
     path = Path(path)
     if path.suffix not in (".keras", ".tflite"):
-        raise ConfigError(str(path), f"suffix {path.suffix!r} is unknown", "use .keras or .tflite")
+        raise ConfigError(
+            str(path), f"suffix {path.suffix!r} is unknown", "use .keras or .tflite (or .pt)"
+        )
     if path.suffix == ".tflite":
         return LiteModel.load(path)
     if not path.is_file():

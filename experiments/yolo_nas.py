@@ -176,7 +176,7 @@ def plot_trajectory(history: Sequence[Mapping[str, float]], plain_macs: float) -
     ):
         rows = [row for row in history if key in row]
         scale = plain_macs if key == "expected_macs" else 1.0
-        axes.plot([r["epoch"] for r in rows], [r[key] / scale for r in rows], color=COLORS[0])
+        axes.plot([r["epoch"] for r in rows], [r[key] / scale for r in rows], "o-", color=COLORS[0])
         axes.set(xlabel="epoch", ylabel=title)
         axes.grid(alpha=0.25)
     return figure
