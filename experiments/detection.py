@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from rich.console import Console
 
+from bridges.yolov5.architecture import read_found
 from bridges.yolov5.augment import Augmentation
 from bridges.yolov5.cost import cost_table, count_torch_cost, measure_torch_latency
 from bridges.yolov5.dataset import DetectionData, LabelledImage, read_detection_data
@@ -26,6 +27,7 @@ from bridges.yolov5.plots import (
 )
 from bridges.yolov5.synthetic import write_shapes
 from bridges.yolov5.train import TrainResult, TrainSettings, train_detector
+from bridges.yolov5.transplant import transplant
 from models.yolov5.architecture_file import ArchitectureError
 from models.yolov5.build import Detector, build_detector
 from models.yolov5.weights import WeightsError, load_weights
@@ -61,9 +63,12 @@ class DetectionConfig:
     """Side of the generated images."""
 
     model: str = "yolov5n"
-    """yolov5n, s, m, l or x, or the .yaml file of an architecture."""
+    """yolov5n, s, m, l or x, the .yaml file of an architecture, or the .json of a found one."""
     weights: str = ""
     """Plain tensor file to start from; what does not fit is left as it is."""
+    backbone: str = ""
+    """The .json of a found architecture whose backbone is put into the detector; its neck and head
+    keep their weights."""
     side: int = 320
     """Side of the square that images are fitted into, a multiple of 32."""
 
@@ -148,9 +153,16 @@ def start_detector(config: DetectionConfig, names: Sequence[str], run: Run) -> D
         WeightsError: The file is no plain tensor file, or nothing in it fits.
     """
     torch.manual_seed(config.seed)
-    detector = build_detector(config.model, names=tuple(names))
+    if Path(config.model).suffix == ".json":
+        detector = read_found(config.model).detector(tuple(names))
+    else:
+        detector = build_detector(config.model, names=tuple(names))
     if config.weights:
         run.print(f"{config.weights}: {load_weights(detector, config.weights, partial=True)}")
+    if config.backbone:
+        done = transplant(detector, read_found(config.backbone, config.model).backbone())
+        run.print(done.table())
+        detector = done.detector
     cost = count_torch_cost(detector, (3, config.side, config.side))
     run.print(
         f"{detector.architecture.name}: {cost.parameters:,} parameters, {cost.macs:,} MACs at "

@@ -23,6 +23,7 @@ from experiments.detection import (
 )
 from experiments.run_report import end_run, history_section
 from models.yolov5.architecture_file import Architecture
+from models.yolov5.build import Detector
 from models.yolov5.search_space import as_space, list_choices, plain_choices
 from tfcompress.cli import compared
 from tfcompress.reporting.page import Section, write_page
@@ -66,8 +67,20 @@ def finish_search(
     title: str,
     sections: Sequence[Section],
     more: Mapping[str, Any],
+    starts: Mapping[str, Detector] = {},
 ) -> dict[str, Any]:
-    """Train the found, the plain and a random detector for the same epochs; report; the metrics."""
+    """Train the found, the plain and a random detector for the same epochs; report; the metrics.
+
+    Args:
+        run: Where everything goes.
+        config: Epochs and the like.
+        data: The data set.
+        found: What was found.
+        title: Heading of the report.
+        sections: The search's own part of it.
+        more: The search's own metrics.
+        starts: More detectors to train, by name, from the weights that they have.
+    """
     space = found.space
     write_architecture(run.path("architecture.json"), found)
     run.print(found.table())
@@ -77,10 +90,10 @@ def finish_search(
         "random": random_architecture(space, config.seed + 1),
     }
     histories, scores, detectors = {}, {}, {}
-    for name, architecture in contenders.items():
+    for name in (*contenders, *starts):
         file = f"{name}.pt"
         torch.manual_seed(config.seed)
-        detector = architecture.detector(data.names)
+        detector = contenders[name].detector(data.names) if name in contenders else starts[name]
         result = train_and_save(detector, data, config, run, name, file)
         histories[name] = list(result.history)
         scores[name] = score_file(run, file, data, data.test_split)
@@ -94,7 +107,7 @@ def finish_search(
     write_page(
         run.path("report.html"),
         title,
-        f"Found, plain and random detector, {config.epochs} epochs each, on "
+        f"{', '.join(scores).capitalize()}: detectors trained for {config.epochs} epochs each, on "
         f"{scores['found'].images} {data.test_split} images.",
         [
             Section(

@@ -24,6 +24,7 @@ from experiments.yolo_nas import (
     space_of,
 )
 from tfcompress.cli import compared, run_experiment
+from tfcompress.errors import ConfigError
 from tfcompress.reporting.page import Section
 from tfcompress.reporting.plots import save_figure
 from tfcompress.reporting.run import open_run
@@ -46,11 +47,17 @@ class Config(NasConfig):
     """Learning rate of the choices; 0: the strategy's own."""
     warmup_search: int = 2
     """Epochs in which the supernet's weights alone are trained."""
+    inherit: bool = False
+    """Also train the found detector from the supernet's weights (with proxy detection)."""
 
     def check(self) -> None:
         """Check what would fail after loading."""
         super().check()
         self.search_settings()
+        if self.inherit and self.proxy != "detection":
+            raise ConfigError(
+                "inherit", f"the proxy is {self.proxy}", "search on detection, or leave it off"
+            )
         space_of(self)
 
     def search_settings(self) -> OneShotSettings:
@@ -96,6 +103,11 @@ def main(config: Config) -> dict[str, Any]:
         f"found: {result.macs:,} MACs on the proxy's images, plain {result.plain_macs:,} "
         f"({result.macs / result.plain_macs:.2f} of it)"
     )
+    starts = {}
+    if config.inherit:
+        network = result.network(proxy.builder(space_of(config)))
+        network.choices = dict(result.architecture.choices)
+        starts["inherited"] = network
     pictures = (
         (
             "The search, epoch by epoch",
@@ -125,6 +137,7 @@ def main(config: Config) -> dict[str, Any]:
                 "history": list(result.history),
             }
         },
+        starts,
     )
 
 

@@ -31,7 +31,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from models.yolov5.architecture_file import Architecture, ArchitectureError, Row, read_architecture
+from models.yolov5.architecture_file import Architecture, ArchitectureError, read_architecture
 from models.yolov5.build import (
     Backbone,
     Detector,
@@ -130,11 +130,6 @@ def as_space(source: str | Path | Architecture) -> Architecture:
     architecture = source if isinstance(source, Architecture) else read_architecture(source)
     has_choices = any(row.module.startswith("NAS") for row in architecture.backbone)
     return architecture if has_choices else searchable(architecture)
-
-
-def space_rows(architecture: Architecture) -> tuple[Row, ...]:
-    """The rows of a space's backbone that hold choices."""
-    return tuple(row for row in as_space(architecture).backbone if row.module.startswith("NAS"))
 
 
 def searched_conv(

@@ -5,7 +5,7 @@ import json
 import pytest
 import torch
 
-from bridges.yolov5.architecture import read_found
+from bridges.yolov5.architecture import FoundArchitecture, read_found, write_architecture
 from bridges.yolov5.detector_file import load_detector
 from experiments import (
     evaluate_model,
@@ -15,6 +15,7 @@ from experiments import (
     yolo_train,
 )
 from experiments.detection import BAD_INPUT, DETECTION_SMOKE
+from models.yolov5.search_space import as_space, plain_choices
 from tests.experiments.processes import kill_when, run
 from tfcompress.cli import run_experiment
 from tfcompress.reporting.run import to_json
@@ -85,6 +86,28 @@ def test_evaluate_model_takes_a_detector(trained, tmp_path, capsys):
     assert "mAP50-95" in capsys.readouterr().out
 
 
+@pytest.fixture
+def found_file(tmp_path):
+    choices = plain_choices("yolov5n") | {"conv_1": "k5p2", "c3_4": "x2"}
+    return write_architecture(
+        tmp_path / "architecture.json", FoundArchitecture(as_space("yolov5n"), choices)
+    )
+
+
+def test_a_found_architecture_is_trained_by_its_file(found_file, tmp_path):
+    yolo_train.main(yolo_train.Config(**TINY, root=str(tmp_path), model=str(found_file)))
+    loaded = load_detector(tmp_path / "yolo-train" / "default" / "model.pt").detector
+    assert loaded.choices["c3_4"] == "x2"
+    assert loaded.model[1].conv.kernel_size == (5, 5)
+
+
+def test_a_found_backbone_goes_into_a_detector(found_file, tmp_path, capsys):
+    yolo_train.main(yolo_train.Config(**TINY, root=str(tmp_path), backbone=str(found_file)))
+    assert "taken from the new backbone" in capsys.readouterr().out
+    loaded = load_detector(tmp_path / "yolo-train" / "default" / "model.pt").detector
+    assert loaded.model[1].conv.kernel_size == (5, 5)
+
+
 def test_weights_of_other_classes_are_taken_over_where_they_fit(trained, tmp_path, capsys):
     folder, _ = trained
     tensors = load_detector(folder / "model.pt").detector.state_dict()
@@ -122,13 +145,15 @@ def test_bad_input_is_one_line(tmp_path, capsys):
 def test_a_one_shot_search_end_to_end(strategy, tmp_path):
     config = yolo_nas_oneshot.Config(
         **{**TINY, "shapes": 16}, strategy=strategy, search_epochs=2, warmup_search=1,
-        search_side=64, search_batch=4, root=str(tmp_path),
+        search_side=64, search_batch=4, inherit=True, root=str(tmp_path),
     )  # fmt: skip
     metrics = yolo_nas_oneshot.main(config)
     folder = tmp_path / "yolo-nas" / "default"
     found = read_found(folder / "architecture.json")
     assert load_detector(folder / "found.pt").detector.choices == found.choices
-    assert set(metrics["test"]) == {"found", "plain", "random"}
+    assert set(metrics["test"]) == {"found", "plain", "random", "inherited"}
+    cost = metrics["cost"]
+    assert cost["inherited"]["macs"] == cost["found"]["macs"]
     assert (folder / "plots" / "probabilities.png").is_file()
     assert (folder / "report.html").stat().st_size > 50_000
 
