@@ -60,6 +60,8 @@ class ClassificationProxy:
         n_classes: Classes.
         batch: Images in a step.
         val_share: Share of the images for the choices.
+        training: Where the set comes split: that many of the first images are for the weights, the
+            others for the choices; 0 splits by `val_share`.
     """
 
     images: torch.Tensor
@@ -67,6 +69,7 @@ class ClassificationProxy:
     n_classes: int
     batch: int = 32
     val_share: float = 0.5
+    training: int = 0
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -81,6 +84,8 @@ class ClassificationProxy:
         """Both shuffled from the seed."""
         order = np.random.default_rng(seed).permutation(len(self.labels))
         cut = round(len(order) * (1 - self.val_share))
+        if self.training:
+            order, cut = np.arange(len(self.labels)), self.training
         return tuple(
             _shuffled(TensorDataset(self.images[part], self.labels[part]), self.batch, seed)
             for part in (order[:cut], order[cut:])
