@@ -5,15 +5,18 @@ from __future__ import annotations
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from matplotlib.figure import Figure
 
 from bridges.yolov5.architecture import FoundArchitecture, write_architecture
+from bridges.yolov5.augment import Augmentation
 from bridges.yolov5.dataset import DetectionData
 from bridges.yolov5.detector_file import load_detector
+from bridges.yolov5.proxies import DetectionProxy, Proxy, digits_proxy
+from bridges.yolov5.tiny_imagenet import tiny_imagenet_proxy
 from experiments.detection import (
     DETECTION_SMOKE,
     DetectionConfig,
@@ -26,6 +29,7 @@ from models.yolov5.architecture_file import Architecture
 from models.yolov5.build import Detector
 from models.yolov5.search_space import as_space, list_choices, plain_choices
 from tfcompress.cli import compared
+from tfcompress.errors import ConfigError
 from tfcompress.reporting.page import Section, write_page
 from tfcompress.reporting.plots import COLORS, plot_tradeoff, save_figure
 from tfcompress.reporting.run import Run, environment
@@ -41,6 +45,20 @@ class NasConfig(DetectionConfig):
 
     macs_weight: float = 0.1
     """Penalty for twice the plain detector's MACs."""
+    proxy: Literal["detection", "digits", "tiny-imagenet"] = "detection"
+    """What is searched on: detection itself, or the accuracy of a classifier on the backbone."""
+    proxy_data: str = ""
+    """Folder of TinyImageNet, for that proxy."""
+    search_side: int = 160
+    """Side of the images in a search on detection in one supernet."""
+    search_batch: int = 8
+    """Images in a step of a search in one supernet, or on a proxy."""
+
+    def check(self) -> None:
+        """Check what would fail after loading."""
+        super().check()
+        if self.proxy == "tiny-imagenet" and not self.proxy_data:
+            raise ConfigError("proxy_data", "it is empty", "give the folder of tiny-imagenet-200")
 
 
 def space_of(config: NasConfig) -> Architecture:
@@ -50,6 +68,19 @@ def space_of(config: NasConfig) -> Architecture:
         ArchitectureError: The architecture is unknown or wrong.
     """
     return as_space(config.model)
+
+
+def proxy_of(config: NasConfig, data: DetectionData) -> Proxy:
+    """What is searched on.
+
+    Raises:
+        DataError: TinyImageNet is not whole.
+    """
+    if config.proxy == "digits":
+        return digits_proxy(32, config.search_batch)
+    if config.proxy == "tiny-imagenet":
+        return tiny_imagenet_proxy(config.proxy_data, 64, config.search_batch, seed=config.seed)
+    return DetectionProxy(data, config.search_side, config.search_batch, Augmentation())
 
 
 def random_architecture(space: Architecture, seed: int) -> FoundArchitecture:

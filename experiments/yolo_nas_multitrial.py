@@ -17,11 +17,13 @@ from bridges.yolov5.multitrial import (
     describe,
     search_multitrial,
 )
+from bridges.yolov5.proxy_trial import ProxyTrial
 from experiments.detection import BAD_INPUT, load_detection
 from experiments.run_report import already_finished
-from experiments.yolo_nas import NAS_SMOKE, NasConfig, finish_search, space_of
+from experiments.yolo_nas import NAS_SMOKE, NasConfig, finish_search, proxy_of, space_of
 from models.yolov5.search_space import list_choices
 from tfcompress.cli import compared, run_experiment
+from tfcompress.errors import ConfigError
 from tfcompress.reporting.page import Section
 from tfcompress.reporting.plots import plot_tradeoff, save_figure
 from tfcompress.reporting.run import Run, open_run
@@ -38,7 +40,8 @@ class Config(NasConfig):
     trial_epochs: int = 6
     """Epochs of each trial."""
     objective: Literal["map", "macs", "latency"] = "macs"
-    """mAP50-95 alone, or less `macs_weight` for twice the plain detector's MACs or latency."""
+    """mAP50-95 alone, or less `macs_weight` for twice the plain detector's MACs or latency; on a
+    proxy always the accuracy less that for MACs."""
     population: int = 5
     mutation: float = 0.1
     prune: bool = True
@@ -49,6 +52,8 @@ class Config(NasConfig):
         super().check()
         self.search_settings()
         space_of(self)
+        if self.proxy != "detection" and self.objective == "latency":
+            raise ConfigError("objective", "a proxy has no latency", "use map or macs")
 
     def search_settings(self) -> MultiTrialSettings:
         """How architectures are chosen.
@@ -75,14 +80,25 @@ def main(config: Config) -> dict[str, Any]:
         return already_finished(run)
     data = load_detection(config, run)
     space = space_of(config)
-    evaluate = DetectionTrial(
-        space=space,
-        data=config.data or str(run.path("generated_shapes")),
-        settings=config.settings(config.trial_epochs),
-        objective=config.objective,
-        weight=config.macs_weight,
-        threads=1 if config.concurrency > 1 else 0,
-    )
+    threads = 1 if config.concurrency > 1 else 0
+    if config.proxy == "detection":
+        evaluate = DetectionTrial(
+            space=space,
+            data=config.data or str(run.path("generated_shapes")),
+            settings=config.settings(config.trial_epochs),
+            objective=config.objective,
+            weight=config.macs_weight,
+            threads=threads,
+        )
+    else:
+        evaluate = ProxyTrial(
+            space=space,
+            proxy=proxy_of(config, data),
+            epochs=config.trial_epochs,
+            weight=config.macs_weight,
+            seed=config.seed,
+            threads=threads,
+        )
 
     def show(record: TrialRecord) -> None:
         run.print(describe(record, config.trials))
@@ -110,9 +126,15 @@ def main(config: Config) -> dict[str, Any]:
 def _section(run: Run, result: MultiTrialResult) -> Section:
     """Every finished trial by its cost."""
     pictures = []
+    quality = "map" if "map" in result.best.scores else "reward"
+    name = {"map": "validation mAP50-95", "reward": "accuracy on the proxy"}[quality]
     for key, title, scale in (("macs", "million MACs", 1e6), ("latency_ms", "ms, one thread", 1.0)):
-        points = [(str(t.number), t.scores[key] / scale, t.scores["map"]) for t in result.finished]
-        figure = plot_tradeoff(points, title, "validation mAP50-95")
+        if key not in result.best.scores:
+            continue
+        points = [
+            (str(t.number), t.scores[key] / scale, t.scores[quality]) for t in result.finished
+        ]
+        figure = plot_tradeoff(points, title, name)
         pictures.append(
             (f"What was tried: quality against {title}",
              save_figure(figure, run.path("plots", f"trials_{key}.png")))

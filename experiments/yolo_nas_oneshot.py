@@ -10,11 +10,7 @@ from typing import Any, Literal
 
 import torch
 
-from bridges.yolov5.augment import Augmentation
-from bridges.yolov5.dataset import DetectionData
 from bridges.yolov5.oneshot import OneShotSettings, search_oneshot
-from bridges.yolov5.proxies import DetectionProxy, Proxy, digits_proxy
-from bridges.yolov5.tiny_imagenet import tiny_imagenet_proxy
 from experiments.detection import BAD_INPUT, load_detection
 from experiments.run_report import already_finished
 from experiments.yolo_nas import (
@@ -23,6 +19,7 @@ from experiments.yolo_nas import (
     finish_search,
     plot_probabilities,
     plot_trajectory,
+    proxy_of,
     space_of,
 )
 from tfcompress.cli import compared, run_experiment
@@ -37,14 +34,7 @@ class Config(NasConfig):
     """Search in one supernet."""
 
     strategy: Literal["darts", "gumbel", "proxyless", "enas", "random"] = "darts"
-    proxy: Literal["detection", "digits", "tiny-imagenet"] = "detection"
-    """What the supernet is trained on."""
-    proxy_data: str = ""
-    """Folder of TinyImageNet, for that proxy."""
     search_epochs: int = 12
-    search_side: int = 160
-    """Side of the images in the search."""
-    search_batch: int = 8
     search_rate: float = 0.02
     """Learning rate of the supernet's weights."""
     choice_rate: float = 0.0
@@ -58,8 +48,6 @@ class Config(NasConfig):
         """Check what would fail after loading."""
         super().check()
         self.search_settings()
-        if self.proxy == "tiny-imagenet" and not self.proxy_data:
-            raise ConfigError("proxy_data", "it is empty", "give the folder of tiny-imagenet-200")
         if self.inherit and self.proxy != "detection":
             raise ConfigError(
                 "inherit", f"the proxy is {self.proxy}", "search on detection, or leave it off"
@@ -89,7 +77,7 @@ def main(config: Config) -> dict[str, Any]:
     if run.finished:
         return already_finished(run)
     data = load_detection(config, run)
-    proxy = _proxy(config, data)
+    proxy = proxy_of(config, data)
     settings = config.search_settings()
 
     def show(row: dict[str, float]) -> None:
@@ -141,15 +129,6 @@ def main(config: Config) -> dict[str, Any]:
         },
         starts,
     )
-
-
-def _proxy(config: Config, data: DetectionData) -> Proxy:
-    """What the supernet is trained on."""
-    if config.proxy == "digits":
-        return digits_proxy(32, config.search_batch)
-    if config.proxy == "tiny-imagenet":
-        return tiny_imagenet_proxy(config.proxy_data, 64, config.search_batch, seed=config.seed)
-    return DetectionProxy(data, config.search_side, config.search_batch, Augmentation())
 
 
 if __name__ == "__main__":

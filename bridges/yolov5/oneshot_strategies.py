@@ -324,8 +324,11 @@ class RandomModule(BaseOneShotLightningModule):
     def export(self) -> dict[str, str]:
         """The best of `candidates` drawn architectures, by their reward with the shared weights."""
         best: tuple[float, dict[str, str]] | None = None
-        for _ in range(self.candidates):
-            choices = self.resample()
+        with torch.random.fork_rng():
+            torch.manual_seed(0)  # the same ones, also after a search was taken up again
+            drawn = [self.resample() for _ in range(self.candidates)]
+        for choices in drawn:
+            set_choices(self, choices)
             rewards = [self.training_module.reward(batch) for batch in self.val]
             value = sum(rewards) / len(rewards)
             value -= self.macs_penalty.of(choices) if self.macs_penalty else 0.0

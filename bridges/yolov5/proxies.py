@@ -162,14 +162,21 @@ def digits_proxy(side: int = 32, batch: int = 32) -> ClassificationProxy:
     )
 
 
+class _Augmenting(DataLoader):
+    """Batches of images that are augmented anew whenever they are gone through."""
+
+    def __iter__(self) -> Any:
+        self.dataset.epoch += 1
+        return super().__iter__()
+
+
 def _shuffled(
     data: Any, batch: int, seed: int, together: Callable[..., Any] | None = None
 ) -> DataLoader:
     generator = torch.Generator()
     generator.manual_seed(seed)
-    return DataLoader(
-        data, batch, shuffle=True, generator=generator, drop_last=True, collate_fn=together
-    )
+    kind = _Augmenting if isinstance(data, TrainingImages) else DataLoader
+    return kind(data, batch, shuffle=True, generator=generator, drop_last=True, collate_fn=together)
 
 
 def _detector_in(network: nn.Module) -> Detector:

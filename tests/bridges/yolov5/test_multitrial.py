@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
+from bridges.yolov5.cost import count_torch_cost
 from bridges.yolov5.multitrial import (
     SAMPLERS,
     MultiTrialSettings,
@@ -14,8 +15,15 @@ from bridges.yolov5.multitrial import (
     run_trial,
     search_multitrial,
 )
+from bridges.yolov5.proxies import ClassificationProxy, digits_proxy
+from bridges.yolov5.proxy_trial import ProxyTrial
+from models.yolov5.architecture_file import parse_architecture
+from models.yolov5.search_space import frozen_pick, list_choices
 from tfcompress.errors import CompressionError, ConfigError
 
+TINY_SPACE = parse_architecture(
+    "backbone: [[-1, 1, Conv, [8, 3, 2]], [-1, 1, NASBlock, [16, 2]]]", "the test", "tiny"
+)
 OPTIONS = {"a": ("0", "1", "2"), "b": ("0", "1", "2"), "c": ("0", "1", "2"), "d": ("0", "1")}
 
 
@@ -169,6 +177,22 @@ def test_the_front_of_two_objectives(tmp_path):
     # here a higher score always has fewer MACs: one trial beats all others
     assert {t.scores["score"] for t in result.front("macs")} == {result.best.scores["score"]}
     assert len(result.table().rows) == 12
+
+
+def test_architectures_are_scored_on_a_proxy(tmp_path):
+    """A real training of each, on digits, in two processes."""
+    digits = digits_proxy(16)
+    proxy = ClassificationProxy(digits.images[:400], digits.labels[:400], 10, batch=20)
+    trial = ProxyTrial(TINY_SPACE, proxy, epochs=3, weight=0.0, threads=1)
+    settings = MultiTrialSettings("random", trials=3, concurrency=2, prune=False)
+    result = search_multitrial(list_choices(TINY_SPACE), trial, settings, tmp_path)
+    assert len(result.finished) == 3
+    for record in result.finished:
+        assert len(record.curve) == 3
+        assert record.scores["score"] == record.scores["reward"] == record.curve[-1][1]
+        network = proxy.builder(TINY_SPACE)(frozen_pick(record.choices))
+        assert record.scores["macs"] == count_torch_cost(network, (3, 16, 16)).macs
+    assert result.best.scores["reward"] > 0.2  # ten digits; one in ten by chance
 
 
 def test_slower_is_never_better():

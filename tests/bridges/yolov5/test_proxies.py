@@ -45,6 +45,8 @@ def test_detection_splits_the_training_images_alone(tmp_path):
     files = [{image.path for image in loader.dataset.store.images} for loader in (train, val)]
     assert files[0] | files[1] == {image.path for image in data.splits["train"]}
     assert not files[0] & files[1]
+    first, again = (next(iter(train))[0] for _ in range(2))
+    assert not torch.equal(first, again)
     detector = build_detector("yolov5n", names=data.names)
     batch = next(iter(val))
     loss = float(proxy.loss(detector, batch))
