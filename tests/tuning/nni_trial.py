@@ -17,7 +17,9 @@ SPACE = SearchSpace(
         "extra": Uniform(0.0, 1.0, when=("kind", ("b",))),
     }
 )
+NUMBERS = SearchSpace({"x": Uniform(0.0, 1.0)})
 OBJECTIVE = Objective("val_score", "max", ("val_accuracy",))
 
 if __name__ == "__main__":
-    run_nni_trial(getattr(functions, sys.argv[1]), SPACE, OBJECTIVE)
+    space = NUMBERS if sys.argv[2:] == ["numbers"] else SPACE
+    run_nni_trial(getattr(functions, sys.argv[1]), space, OBJECTIVE)

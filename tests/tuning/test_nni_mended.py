@@ -122,7 +122,15 @@ def test_stopped_trials_are_in_the_result(tmp_path):
 
 @pytest.mark.parametrize("tuner", ["TPE", "GridSearch", "Evolution", "GP", "Metis", "Hyperband"])
 def test_tuners(tmp_path, tuner):
-    how = searched(tmp_path, tuner=tuner, trials=4, concurrency=2, epochs=3, assessor=None)
+    how = searched(
+        tmp_path,
+        numbers=tuner in ("GP", "Metis"),
+        tuner=tuner,
+        trials=4,
+        concurrency=2,
+        epochs=3,
+        assessor=None,
+    )
     result = run_experiment(how, tell=None)
     assert len(result.trials) == 4
     for trial in result.trials:

@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.tuning.nni_trial import OBJECTIVE, SPACE
+from tests.tuning.nni_trial import NUMBERS, OBJECTIVE, SPACE
 from tfcompress.errors import ConfigError, DataError
 from tfcompress.tuning.nni_experiment import Machine, NNISearch, run_experiment
 from tfcompress.tuning.nni_records import read_trials
@@ -26,10 +26,19 @@ from tfcompress.tuning.trial import Objective
 SCRIPT = Path(__file__).with_name("nni_trial.py")
 
 
-def search(folder, function="quadratic", **more):
-    command = [sys.executable, SCRIPT, function]
+def search(folder, function="quadratic", numbers=False, **more):
+    command = [sys.executable, SCRIPT, function, *(["numbers"] if numbers else [])]
     more = {"tuner": "Random", "seconds": 400, "command": command, **more}
-    return NNISearch(space=SPACE, objective=OBJECTIVE, folder=folder, **more)
+    space = NUMBERS if numbers else SPACE
+    return NNISearch(space=space, objective=OBJECTIVE, folder=folder, **more)
+
+
+@pytest.mark.parametrize("tuner", ["GP", "Metis"])
+def test_tuners_of_numbers_refuse_other_spaces(tmp_path, tuner):
+    """NNI's dispatcher dies on them, and its experiment waits for ever."""
+    with pytest.raises(ConfigError, match=f"{tuner} searches numbers .* 'kind' is a choice of"):
+        search(tmp_path, tuner=tuner)
+    assert search(tmp_path, numbers=True, tuner=tuner).tuner == tuner
 
 
 def nni_processes(folder):

@@ -18,6 +18,7 @@ from tfcompress.tuning.search_checks import (
     check_epochs,
     check_first_round,
     check_limits,
+    check_numbers,
     free_port,
 )
 from tfcompress.tuning.search_folder import claimed, note, state_search
@@ -35,6 +36,7 @@ _TUNERS: dict[str, dict[str, Any]] = {
     "Hyperband": {"seed": True},
 }
 TUNER_NAMES = tuple(_TUNERS)
+_OF_NUMBERS = ("GP", "Metis")
 _ASSESSORS = ("Medianstop", "Curvefitting")
 
 
@@ -111,6 +113,8 @@ class NNISearch:
         check_limits(self.trials, self.trial_seconds, self.seconds)
         if self.concurrency < 1:
             raise ConfigError("concurrency", f"it is {self.concurrency}", "use at least 1")
+        if self.tuner in _OF_NUMBERS:
+            check_numbers(self.space, self.tuner, "TPE, Random or Evolution")
         if self.tuner == "Hyperband":
             epochs = check_epochs(self.epochs)
             check_first_round(self.trials, epochs, _hyperband_first_round(epochs))

@@ -6,6 +6,7 @@ import socket
 
 from tfcompress.errors import ConfigError
 from tfcompress.tuning.results import SearchError
+from tfcompress.tuning.space import Choice, SearchSpace
 
 
 def check_limits(trials: int, trial_seconds: float | None, seconds: float | None) -> None:
@@ -49,6 +50,23 @@ def check_first_round(trials: int, epochs: int, first: int) -> None:
             f"{trials} are but the first round of Hyperband with {epochs} epochs",
             f"use more than {first}, for the best to go on, or fewer epochs",
         )
+
+
+def check_numbers(space: SearchSpace, tuner: str, others: str) -> None:
+    """Refuse a space that a tuner of numbers cannot search; it would wait for ever.
+
+    Raises:
+        ConfigError: A dimension has options that are no numbers, or stands under a condition.
+    """
+    for name, dimension in space.dimensions.items():
+        options = dimension.options if isinstance(dimension, Choice) else ()
+        if dimension.when is not None or any(type(o) not in (int, float) for o in options):
+            raise ConfigError(
+                "tuner",
+                f"{tuner} searches numbers without conditions, and {name!r} is "
+                f"{'conditional' if dimension.when is not None else 'a choice of other things'}",
+                f"use {others}",
+            )
 
 
 def free_port(wanted: int) -> int:
