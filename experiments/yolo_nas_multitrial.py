@@ -9,19 +9,14 @@ from typing import Any, Literal
 
 from bridges.yolov5.architecture import FoundArchitecture
 from bridges.yolov5.detection_trial import DetectionTrial
-from bridges.yolov5.multitrial import (
-    MultiTrialResult,
-    MultiTrialSettings,
-    TrialRecord,
-    as_rows,
-    describe,
-    search_multitrial,
-)
+from bridges.yolov5.multitrial import MultiTrialResult, as_rows, describe, search_multitrial
 from bridges.yolov5.proxy_trial import ProxyTrial
+from bridges.yolov5.trials import MultiTrialSettings, TrialRecord
 from experiments.detection import BAD_INPUT, load_detection
 from experiments.run_report import already_finished
 from experiments.yolo_nas import NAS_SMOKE, NasConfig, finish_search, proxy_of, space_of
 from models.yolov5.search_space import list_choices
+from tfcompress import MedianStop
 from tfcompress.cli import compared, run_experiment
 from tfcompress.errors import ConfigError
 from tfcompress.reporting.page import Section
@@ -45,7 +40,7 @@ class Config(NasConfig):
     population: int = 5
     mutation: float = 0.1
     prune: bool = True
-    """Stop trials that are below the median of the finished ones."""
+    """Stop trials that are below the median of the others, from the fifth trial on."""
 
     def check(self) -> None:
         """Check what would fail after loading."""
@@ -65,7 +60,7 @@ class Config(NasConfig):
             sampler=self.strategy,
             trials=self.trials,
             concurrency=self.concurrency,
-            prune=self.prune,
+            stop=MedianStop(1, 4) if self.prune else None,
             population=self.population,
             mutation=self.mutation,
             second="latency_ms" if self.objective == "latency" else "macs",

@@ -10,8 +10,8 @@ import torch
 from bridges.yolov5.architecture import FoundArchitecture
 from bridges.yolov5.cost import count_torch_cost, measure_torch_latency
 from bridges.yolov5.dataset import read_detection_data
-from bridges.yolov5.multitrial import latency_objective
 from bridges.yolov5.train import TrainSettings, train_detector
+from bridges.yolov5.trials import cost_objective
 from models.yolov5.architecture_file import Architecture
 from models.yolov5.search_space import plain_choices
 from tfcompress.errors import ConfigError
@@ -47,7 +47,7 @@ class DetectionTrial:
             )
 
     def __call__(
-        self, choices: Mapping[str, str], report: Callable[[int, float], None]
+        self, choices: Mapping[str, str], report: Callable[[float], None]
     ) -> dict[str, float]:
         """The best validation mAP50-95, MACs, latency, and the score made of them."""
         if self.threads:
@@ -64,13 +64,13 @@ class DetectionTrial:
 
         def on_epoch(row: dict[str, float], best: bool) -> None:
             if "val_map" in row:
-                report(int(row["epoch"]), row["val_map"])
+                report(row["val_map"])
 
         result = train_detector(detector, data, self.settings, on_epoch=on_epoch)
         pairs = {"map": (1.0, 1.0), "macs": costs, "latency": latencies}
         own, reference = pairs[self.objective]
         return {
-            "score": latency_objective(result.best_map, own, reference, self.weight),
+            "score": cost_objective(result.best_map, own, reference, self.weight),
             "map": result.best_map,
             "map50": max(row.get("val_map50", 0.0) for row in result.history),
             "macs": float(costs[0]),

@@ -9,8 +9,8 @@ import torch
 from torch.optim.swa_utils import update_bn
 
 from bridges.yolov5.cost import count_torch_cost
-from bridges.yolov5.multitrial import latency_objective
 from bridges.yolov5.proxies import Proxy
+from bridges.yolov5.trials import cost_objective
 from models.yolov5.architecture_file import Architecture
 from models.yolov5.search_space import frozen_pick, plain_choices
 
@@ -38,7 +38,7 @@ class ProxyTrial:
     threads: int = 0
 
     def __call__(
-        self, choices: Mapping[str, str], report: Callable[[int, float], None]
+        self, choices: Mapping[str, str], report: Callable[[float], None]
     ) -> dict[str, float]:
         """The best mean reward of an epoch, MACs, and the score made of them."""
         if self.threads:
@@ -52,7 +52,7 @@ class ProxyTrial:
         optimizer = torch.optim.AdamW(network.parameters(), self.learning_rate)
         cosine = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, self.epochs)
         best = 0.0
-        for epoch in range(1, self.epochs + 1):
+        for _ in range(self.epochs):
             network.train()
             for batch in train:
                 loss = self.proxy.loss(network, batch)
@@ -66,9 +66,9 @@ class ProxyTrial:
             with torch.no_grad():
                 rewards = [self.proxy.reward(network, batch) for batch in val]
             best = max(best, sum(rewards) / len(rewards))
-            report(epoch, best)
+            report(best)
         return {
-            "score": latency_objective(best, macs, plain_macs, self.weight),
+            "score": cost_objective(best, macs, plain_macs, self.weight),
             "reward": best,
             "macs": float(macs),
         }

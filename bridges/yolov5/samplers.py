@@ -23,7 +23,7 @@ with warnings.catch_warnings():
     from nni.nas.nn.pytorch import LayerChoice, ModelSpace
     from nni.nas.space import ExecutableModelSpace, ModelStatus, RawFormatModelSpace
 
-from bridges.yolov5.multitrial import FINISHED, MultiTrialSettings, TrialRecord, TrialRunner
+from bridges.yolov5.trials import FINISHED, MultiTrialSettings, TrialRecord, TrialRunner
 
 Options = Mapping[str, tuple[str, ...]]
 

@@ -8,17 +8,13 @@ from dataclasses import dataclass, field
 import pytest
 
 from bridges.yolov5.cost import count_torch_cost
-from bridges.yolov5.multitrial import (
-    SAMPLERS,
-    MultiTrialSettings,
-    latency_objective,
-    run_trial,
-    search_multitrial,
-)
+from bridges.yolov5.multitrial import search_multitrial
 from bridges.yolov5.proxies import ClassificationProxy, digits_proxy
 from bridges.yolov5.proxy_trial import ProxyTrial
+from bridges.yolov5.trials import SAMPLERS, MultiTrialSettings, cost_objective, run_trial
 from models.yolov5.architecture_file import parse_architecture
 from models.yolov5.search_space import frozen_pick, list_choices
+from tfcompress import MedianStop
 from tfcompress.errors import CompressionError, ConfigError
 
 TINY_SPACE = parse_architecture(
@@ -40,7 +36,7 @@ class Digits:
         if self.slow:
             time.sleep(0.05 * (int(choices["a"]) + int(choices["b"])))
         score = float("".join(choices[label] for label in OPTIONS))
-        report(1, score)
+        report(score)
         return {"score": score, "macs": float(2222 - score), "process": os.getpid()}
 
 
@@ -51,7 +47,7 @@ def number_of(choices):
 @pytest.mark.parametrize("sampler", SAMPLERS)
 @pytest.mark.parametrize("concurrency", [1, 2])
 def test_every_score_belongs_to_its_architecture(sampler, concurrency, tmp_path):
-    settings = MultiTrialSettings(sampler, trials=8, concurrency=concurrency, prune=False)
+    settings = MultiTrialSettings(sampler, trials=8, concurrency=concurrency, stop=None)
     seen = []
     result = search_multitrial(OPTIONS, Digits(slow=True), settings, tmp_path, seen.append)
     assert [trial.number for trial in result.trials] == list(range(8))
@@ -68,7 +64,7 @@ def test_every_score_belongs_to_its_architecture(sampler, concurrency, tmp_path)
 
 @pytest.mark.parametrize("sampler", ["evolution", "tpe"])
 def test_samplers_that_learn_beat_the_first_trials(sampler, tmp_path):
-    settings = MultiTrialSettings(sampler, trials=30, population=8, mutation=0.3, prune=False)
+    settings = MultiTrialSettings(sampler, trials=30, population=8, mutation=0.3, stop=None)
     trials = search_multitrial(OPTIONS, Digits(), settings, tmp_path).trials
     first, last = ([t.scores["score"] for t in part] for part in (trials[:10], trials[-10:]))
     assert sum(last) > sum(first)
@@ -77,7 +73,7 @@ def test_samplers_that_learn_beat_the_first_trials(sampler, tmp_path):
 def test_grid_goes_through_the_space_and_random_draws_nothing_twice(tmp_path):
     small = {"a": ("0", "1"), "b": ("0",), "c": ("1",), "d": ("0", "1")}
     for sampler in ("grid", "random"):
-        settings = MultiTrialSettings(sampler, trials=4, prune=False)
+        settings = MultiTrialSettings(sampler, trials=4, stop=None)
         trials = search_multitrial(small, Digits(), settings, tmp_path / sampler).trials
         assert len({tuple(trial.choices.items()) for trial in trials}) == 4
 
@@ -100,7 +96,7 @@ class Killed(BaseException):
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
 def test_a_killed_search_ends_as_if_it_had_not_been(sampler, tmp_path):
-    settings = MultiTrialSettings(sampler, trials=9, prune=False)
+    settings = MultiTrialSettings(sampler, trials=9, stop=None)
     whole = search_multitrial(OPTIONS, Digits(), settings, tmp_path / "whole")
 
     def kill(record):
@@ -124,7 +120,7 @@ def test_trials_of_another_search_are_not_mixed_in(tmp_path):
 
 @pytest.mark.parametrize("sampler", ["random", "evolution"])
 def test_a_killed_parallel_search_trains_no_architecture_twice(sampler, tmp_path):
-    settings = MultiTrialSettings(sampler, trials=8, concurrency=2, prune=False)
+    settings = MultiTrialSettings(sampler, trials=8, concurrency=2, stop=None)
 
     def kill(record):
         if len(list(tmp_path.glob("trial-*.json"))) == 4:
@@ -157,22 +153,23 @@ def test_failures_are_records_and_the_search_goes_on(tmp_path):
 
 
 def test_a_trial_below_the_median_is_stopped():
-    others = [[(1, 0.2), (2, 0.5)], [(1, 0.3), (2, 0.6)], [(1, 0.4), (2, 0.7)]]
+    """Its best so far against the median of the others' means: 0.3 after one, 0.45 after two."""
+    others = [[0.2, 0.5], [0.3, 0.6], [0.4, 0.7]]
 
     def rising(choices, report):
-        report(1, 0.35)
-        report(2, 0.55)
+        report(0.35)
+        report(0.44)
         return {"score": 0.9}
 
-    record = run_trial(rising, 0, {}, others)
-    assert (record.state, record.curve, record.scores) == (
-        "pruned", ((1, 0.35), (2, 0.55)), {"score": 0.55},
-    )  # fmt: skip
-    assert run_trial(rising, 0, {}, ()).state == "finished"
+    stop = MedianStop(start_epoch=1, least_trials=3)
+    record = run_trial(rising, 0, {}, stop, others)
+    assert (record.state, record.curve, record.scores) == ("pruned", (0.35, 0.44), {"score": 0.44})
+    assert run_trial(rising, 0, {}, None, others).state == "finished"
+    assert run_trial(rising, 0, {}, stop, others[:2]).state == "finished"
 
 
 def test_the_front_of_two_objectives(tmp_path):
-    settings = MultiTrialSettings("nsga2", trials=12, population=4, prune=False)
+    settings = MultiTrialSettings("nsga2", trials=12, population=4, stop=None)
     result = search_multitrial(OPTIONS, Digits(), settings, tmp_path)
     # here a higher score always has fewer MACs: one trial beats all others
     assert {t.scores["score"] for t in result.front("macs")} == {result.best.scores["score"]}
@@ -184,21 +181,21 @@ def test_architectures_are_scored_on_a_proxy(tmp_path):
     digits = digits_proxy(16)
     proxy = ClassificationProxy(digits.images[:400], digits.labels[:400], 10, batch=20)
     trial = ProxyTrial(TINY_SPACE, proxy, epochs=3, weight=0.0, threads=1)
-    settings = MultiTrialSettings("random", trials=3, concurrency=2, prune=False)
+    settings = MultiTrialSettings("random", trials=3, concurrency=2, stop=None)
     result = search_multitrial(list_choices(TINY_SPACE), trial, settings, tmp_path)
     assert len(result.finished) == 3
     for record in result.finished:
         assert len(record.curve) == 3
-        assert record.scores["score"] == record.scores["reward"] == record.curve[-1][1]
+        assert record.scores["score"] == record.scores["reward"] == record.curve[-1]
         network = proxy.builder(TINY_SPACE)(frozen_pick(record.choices))
         assert record.scores["macs"] == count_torch_cost(network, (3, 16, 16)).macs
     assert result.best.scores["reward"] > 0.2  # ten digits; one in ten by chance
 
 
-def test_slower_is_never_better():
-    assert latency_objective(0.5, 20, 10, 0.1) == pytest.approx(0.4)
-    assert latency_objective(0.5, 10, 10, 0.1) == 0.5
-    assert latency_objective(0.5, 5, 10, 0.1) == pytest.approx(0.55)
+def test_dearer_is_never_better():
+    assert cost_objective(0.5, 20, 10, 0.1) == pytest.approx(0.4)
+    assert cost_objective(0.5, 10, 10, 0.1) == 0.5
+    assert cost_objective(0.5, 5, 10, 0.1) == pytest.approx(0.55)
 
 
 def test_bad_settings():
