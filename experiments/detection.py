@@ -141,7 +141,7 @@ def load_detection(config: DetectionConfig, run: Run) -> DetectionData:
             run.path("generated_shapes"), counts, config.shape_side, seed=config.seed
         )
     data = read_detection_data(source)
-    run.print(*str(data).split("; "), *data.notes)
+    run.print(*data.lines(), *data.notes)
     return data
 
 

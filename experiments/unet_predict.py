@@ -17,13 +17,14 @@ from rich.console import Console
 from rich.progress import track
 
 from experiments.evaluate_model import input_shape_of, load_model_file, read_card
+from experiments.image_inputs import image_paths
 from experiments.smoke_model import SMOKE_MODEL, make_smoke_model
 from tfcompress.atomic import atomic_path
 from tfcompress.cli import run_experiment
 from tfcompress.compare import predict
 from tfcompress.data.palette import Palette
 from tfcompress.data.patches import Scaling, predict_image, scale_image
-from tfcompress.data.scenes import image_files, read_image, with_channels
+from tfcompress.data.scenes import read_image, with_channels
 from tfcompress.errors import ConfigError, DataError
 from tfcompress.reporting.tables import Table
 
@@ -60,7 +61,7 @@ def main(config: Config) -> Table:
         model_file, tiles = make_smoke_model(config.root)
         images = tiles / "Tile 1" / "images"
         config = replace(config, model=str(model_file), images=str(images))
-    paths = _image_paths(Path(config.images))
+    paths = image_paths(Path(config.images))
     model = load_model_file(config.model)
     patch, width, channels = input_shape_of(model)
     if patch != width:
@@ -88,17 +89,6 @@ def main(config: Config) -> Table:
     console.print(table.to_rich())
     console.print(f"{len(paths)} masks and overlays in {out}/", style="bold", highlight=False)
     return table
-
-
-def _image_paths(images: Path) -> list[Path]:
-    if images.is_file():
-        return [images]
-    if not images.is_dir():
-        raise DataError(str(images), "there is no such file or folder", "give IMAGES=path")
-    paths = list(image_files(images).values())
-    if not paths:
-        raise DataError(str(images), "the folder holds no images", "give a folder of images")
-    return paths
 
 
 if __name__ == "__main__":

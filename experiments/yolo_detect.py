@@ -13,16 +13,17 @@ from PIL import Image
 from rich.console import Console
 from rich.progress import track
 
-from bridges.yolov5.dataset import SUFFIXES, LabelledImage
 from bridges.yolov5.detector_file import load_detector
 from bridges.yolov5.find import find_objects
 from bridges.yolov5.plots import draw_boxes
 from experiments.detection import BAD_INPUT, DETECTION_SMOKE
+from experiments.image_inputs import image_paths
 from experiments.yolo_train import Config as TrainConfig
 from experiments.yolo_train import main as train
 from tfcompress.atomic import atomic_path, write_text
 from tfcompress.cli import run_experiment
-from tfcompress.errors import ConfigError, DataError
+from tfcompress.data.scenes import read_image, with_channels
+from tfcompress.errors import ConfigError
 from tfcompress.reporting.tables import Table
 
 SMOKE_MODEL = "smoke"
@@ -72,7 +73,7 @@ def main(config: Config) -> Table:
     table = Table(("image", "size", *names), title="Objects found")
     rows = []
     for path in track(paths, "detecting", console=console, transient=True):
-        pixels = _read(path)
+        pixels = with_channels(read_image(path), 3)
         (found,) = find_objects(
             loaded.detector, [pixels], config.side or loaded.side, config.confidence, config.iou
         )
@@ -87,29 +88,6 @@ def main(config: Config) -> Table:
         f"{len(paths)} pictures and detections.csv in {out}/", style="bold", highlight=False
     )
     return table
-
-
-def image_paths(images: Path) -> list[Path]:
-    """An image, or the images of a folder.
-
-    Raises:
-        DataError: There are none.
-    """
-    if images.is_file():
-        return [images]
-    if not images.is_dir():
-        raise DataError(str(images), "there is no such file or folder", "give IMAGES=path")
-    paths = sorted(path for path in images.iterdir() if path.suffix.lower() in SUFFIXES)
-    if not paths:
-        raise DataError(str(images), "the folder holds no images", "give a folder of images")
-    return paths
-
-
-def _read(path: Path) -> object:
-    try:
-        return LabelledImage(path, (0, 0), []).read()
-    except OSError as error:
-        raise DataError(str(path), f"it is no readable image ({error})", "remove it") from None
 
 
 def _as_csv(rows: list[tuple]) -> str:

@@ -8,8 +8,6 @@ and a random one of the space are then trained for the same EPOCHS.
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import torch
-
 from bridges.yolov5.oneshot import OneShotSettings, search_oneshot
 from experiments.detection import BAD_INPUT, load_detection
 from experiments.run_report import already_finished
@@ -88,7 +86,6 @@ def main(config: Config) -> dict[str, Any]:
         )
 
     result = search_oneshot(space_of(config), proxy, settings, run.path("checkpoints"), show)
-    torch.save(result.supernet.state_dict(), run.path("checkpoints", "supernet.pt"))
     run.print(
         f"found: {result.macs:,} MACs on the proxy's images, plain {result.plain_macs:,} "
         f"({result.macs / result.plain_macs:.2f} of it)"

@@ -62,7 +62,7 @@ class FoundArchitecture:
     details: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        check_choices(self.space, self.choices, "the architecture")
+        check_choices(self.space, self.choices)
 
     def detector(self, names: tuple[str, ...] = ()) -> Detector:
         """A new detector of exactly this architecture."""
@@ -89,13 +89,13 @@ class FoundArchitecture:
         return str(self.table())
 
 
-def check_choices(space: Architecture, choices: Mapping[str, str], where: str) -> None:
+def check_choices(space: Architecture, choices: Mapping[str, str]) -> None:
     """Every choice of the space is made, by one of its options, and there is no other.
 
     Raises:
         DataError: Naming the choice and its options.
     """
-    known = list_choices(space)
+    known, where = list_choices(space), "the architecture"
     fix = f"choose in the space of {space.name}; its choices are {', '.join(list(known)[:6])}, ..."
     unknown = [label for label in choices if label not in known]
     if unknown:
@@ -154,8 +154,7 @@ def read_found(path: str | Path, space: str | Path | Architecture = "yolov5s") -
     if all(key.startswith(("nasconv_", "c3_", "model_")) for key in content):
         architecture = as_space(space)
         choices = translate_old(content, architecture, str(path))
-        check_choices(architecture, choices, str(path))
-        return FoundArchitecture(architecture, choices, {"read from": path.name})
+        return _found(path, architecture, choices, {"read from": path.name})
     raise DataError(
         str(path),
         f"its keys ({', '.join(list(content)[:4])}, ...) are of no known version",
@@ -226,5 +225,14 @@ def _current(path: Path, content: Mapping[str, Any]) -> FoundArchitecture:
         space = parse_architecture(content["space"], str(path), content["name"])
     except ArchitectureError as error:
         raise DataError(str(path), f"its space is wrong: {error}", "restore the file") from None
-    check_choices(space, content["choices"], str(path))
-    return FoundArchitecture(space, content["choices"], content.get("details", {}))
+    return _found(path, space, content["choices"], content.get("details", {}))
+
+
+def _found(
+    path: Path, space: Architecture, choices: Mapping[str, str], details: Mapping[str, Any]
+) -> FoundArchitecture:
+    """The architecture of a file; what is wrong with its choices names the file."""
+    try:
+        return FoundArchitecture(space, choices, details)
+    except DataError as error:
+        raise DataError(str(path), error.problem, error.fix) from None

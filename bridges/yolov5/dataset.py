@@ -73,14 +73,18 @@ class DetectionData:
         classes = [image.boxes[:, 0].astype(int) for image in self.splits[split]]
         return np.bincount(np.concatenate([*classes, []]).astype(int), minlength=len(self.names))
 
-    def __str__(self) -> str:
+    def lines(self) -> list[str]:
+        """One line per split: images, and objects of each class."""
         parts = []
         for split, images in self.splits.items():
             counts = ", ".join(
                 f"{n} {name}" for n, name in zip(self.counts(split), self.names, strict=True)
             )
             parts.append(f"{len(images)} {split} images ({counts})")
-        return "; ".join(parts)
+        return parts
+
+    def __str__(self) -> str:
+        return "; ".join(self.lines())
 
 
 def read_detection_data(source: str | Path) -> DetectionData:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +12,7 @@ from bridges.yolov5.widths import fit_widths
 from models.yolov5.architecture_file import parse_architecture
 from models.yolov5.build import Detector, build_detector
 from models.yolov5.search_space import build_detector_space, frozen_pick
-from models.yolov5.weights import load_weights
+from models.yolov5.weights import WeightsError, load_weights, read_plain
 from tfcompress.atomic import atomic_path
 from tfcompress.errors import DataError
 
@@ -69,12 +67,8 @@ def load_detector(path: str | Path) -> LoadedDetector:
     if not path.is_file():
         raise DataError(str(path), "there is no such file", "give a detector's .pt file")
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter(
-                "ignore", UserWarning
-            )  # a foreign file: what it is, is said below
-            content = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError):
+        content = read_plain(path)
+    except WeightsError:
         content = None
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise DataError(

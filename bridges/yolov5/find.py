@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from bridges.yolov5.augment import fit_side, letterbox
+from bridges.yolov5.augment import letterbox
 from bridges.yolov5.batches import as_tensor
 from bridges.yolov5.boxes import suppress
 from bridges.yolov5.dataset import LabelledImage
@@ -34,8 +34,7 @@ def find_objects(
     for image in images:
         pixels = image.read() if isinstance(image, LabelledImage) else image
         height, width = pixels.shape[:2]
-        square, scale, (left, top) = letterbox(fit_side(pixels, side)[0], side)
-        scale *= side / max(height, width)
+        square, scale, (left, top) = letterbox(pixels, side)
         with torch.inference_mode():
             decoded = detector.decode(detector(as_tensor(square)[None]))
         boxes = suppress(decoded, confidence, iou, one_class_each=True)[0].clone()

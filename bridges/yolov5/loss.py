@@ -10,7 +10,7 @@ Reference:
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import nn
@@ -50,12 +50,11 @@ class LossWeights:
     def scaled(self, n_classes: int, side: int, levels: int) -> LossWeights:
         """The gains for a number of classes, an image size and a number of levels."""
         share = 3 / levels
-        return LossWeights(
+        return replace(
+            self,
             box=self.box * share,
             objectness=self.objectness * share * (side / 640) ** 2,
             classes=self.classes * share * n_classes / 80,
-            smoothing=self.smoothing,
-            ratio=self.ratio,
         )
 
 

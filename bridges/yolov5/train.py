@@ -10,7 +10,7 @@ import copy
 import math
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -156,13 +156,13 @@ def train_detector(
         images.epoch = state.epoch
         plain = state.epoch >= settings.epochs - settings.plain_epochs
         images.augmentation = (
-            _without_mosaic(settings.augmentation) if plain else (settings.augmentation)
+            replace(settings.augmentation, mosaic=0.0) if plain else settings.augmentation
         )
         row = _one_epoch(state, images, loss, settings, device, extra_loss)
         state.epoch += 1
         left = settings.epochs - state.epoch
         best = False
-        if state.epoch % settings.validate_every == 0 or left < settings.plain_epochs:
+        if state.epoch % settings.validate_every == 0 or left < max(settings.plain_epochs, 1):
             averaged = state.averaged.module.eval()
             score = evaluate_detector(
                 lambda x, model=averaged: model.decode(model(x)),
@@ -367,10 +367,6 @@ def _fitted_anchors(
         cells = torch.from_numpy(np.asarray(check.anchors, np.float32)).to(head.anchors)
         head.anchors.copy_(cells / head.stride.view(-1, 1, 1).to(cells))
     return check
-
-
-def _without_mosaic(augmentation: Augmentation) -> Augmentation:
-    return Augmentation(**{**asdict(augmentation), "mosaic": 0.0})
 
 
 def _fingerprint(settings: TrainSettings) -> dict[str, Any]:

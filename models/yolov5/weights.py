@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -67,11 +68,11 @@ class LoadReport:
         return "; ".join(lines)
 
 
-def read_tensors(path: str | Path) -> dict[str, torch.Tensor]:
-    """Tensors by name from a file that `torch.save` made of a state_dict.
+def read_plain(path: str | Path) -> Any:
+    """What `torch.save` wrote, if it is tensors, containers and plain values alone.
 
     Raises:
-        WeightsError: No such file, a pickled module, or no mapping of names to tensors.
+        WeightsError: No such file, it holds pickled objects, or it cannot be read.
     """
     path = Path(path)
     if not path.is_file():
@@ -81,7 +82,7 @@ def read_tensors(path: str | Path) -> dict[str, torch.Tensor]:
             warnings.simplefilter(
                 "ignore", UserWarning
             )  # a foreign file: what it is, is said below
-            content = torch.load(path, map_location="cpu", weights_only=True)
+            return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:
         raise WeightsError(
             f"{path}: it holds pickled Python objects, which would run code when read. Make a "
@@ -89,6 +90,15 @@ def read_tensors(path: str | Path) -> dict[str, torch.Tensor]:
         ) from None
     except (RuntimeError, EOFError, ValueError, OSError) as error:
         raise WeightsError(f"{path}: it cannot be read ({str(error).splitlines()[0]})") from None
+
+
+def read_tensors(path: str | Path) -> dict[str, torch.Tensor]:
+    """Tensors by name from a file that `torch.save` made of a state_dict.
+
+    Raises:
+        WeightsError: No such file, a pickled module, or no mapping of names to tensors.
+    """
+    content = read_plain(path)
     if isinstance(content, Mapping):
         for key in ("state_dict", "model"):
             if isinstance(content.get(key), Mapping):

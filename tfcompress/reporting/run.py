@@ -28,6 +28,8 @@ from tfcompress.atomic import remove_leftovers, write_text
 from tfcompress.errors import RunError
 from tfcompress.reporting.tables import Table
 
+# Data that experiments draw where they are given none.
+_GENERATED = ("generated_tiles", "generated_shapes")
 # What a run writes before it starts to work.
 _BEFORE_WORK = {
     "config.json",
@@ -36,8 +38,7 @@ _BEFORE_WORK = {
     "log.txt",
     ".lock",
     "model_card.json",
-    "generated_tiles",
-    "generated_shapes",
+    *_GENERATED,
 }
 _VERSIONS = (
     "tensorflow", "keras", "tf_keras", "ai-edge-litert", "torch", "nni", "numpy", "tfcompress",
@@ -170,7 +171,7 @@ def _may_be_used(
     if not finished and {path.name for path in folder.iterdir()} <= _BEFORE_WORK:
         # It ended on bad input before any work: nothing to go on with, nothing to lose.
         if existing != wanted:
-            for generated in ("generated_tiles", "generated_shapes"):
+            for generated in _GENERATED:
                 shutil.rmtree(folder / generated, ignore_errors=True)
         return False
     if existing != wanted:

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import nn
 
+import bridges.yolov5.oneshot_strategies as strategies
 from bridges.yolov5.architecture import FoundArchitecture
 from bridges.yolov5.controller import Controller
 from bridges.yolov5.cost import count_torch_cost
@@ -107,7 +108,6 @@ def supernet_of(strategy, space=TINY):
 
 
 def test_the_macs_penalty_has_a_gradient_in_every_choice():
-    """NNI's own has none: it takes its probabilities as plain numbers."""
     cost = measure_space(classifier(TINY), (3, 16, 16))
     torch.manual_seed(0)
     supernet = supernet_of(Darts())
@@ -117,6 +117,20 @@ def test_the_macs_penalty_has_a_gradient_in_every_choice():
         gradient = dict(zip(cost.options[label], alpha.grad.tolist(), strict=True))
         assert gradient["residual_k5"] == max(gradient.values()) > 0
         assert gradient["identity"] < 0 or gradient["maxpool_k3"] < 0
+
+
+def test_nnis_own_penalty_is_made_of_plain_numbers():
+    """What its DARTS hands to a penalty: floats, so that no gradient comes back from it."""
+    supernet = supernet_of(strategies.nni_strategy.DARTS())
+    values = [
+        value
+        for part in supernet.modules()
+        if hasattr(part, "_arch_alpha")
+        for option in part.export_probs({}).values()
+        for value in option.values()
+    ]
+    assert values
+    assert {type(value) for value in values} == {float}
 
 
 def test_a_heavy_penalty_alone_finds_the_cheapest_network(proxy, tmp_path):

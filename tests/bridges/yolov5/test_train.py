@@ -92,6 +92,12 @@ def test_a_killed_training_ends_as_if_it_had_not_been(data, detector, tmp_path):
         torch.testing.assert_close(resumed.detector.state_dict()[key], value, rtol=0, atol=1e-6)
 
 
+def test_the_last_epoch_is_always_evaluated(data, detector):
+    settings = TrainSettings(epochs=2, side=64, batch=4, plain_epochs=0, validate_every=5)
+    rows = train_detector(detector, data, settings).history
+    assert ["val_map" in row for row in rows] == [False, True]
+
+
 def test_a_checkpoint_of_other_settings_is_refused(data, detector, tmp_path):
     file = tmp_path / "last.pt"
     train_detector(detector, data, TrainSettings(epochs=1, side=64, batch=4), file)

@@ -1,0 +1,274 @@
+"""Single trials of an architecture search: run here or in other processes, each kept in a file."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import json
+import multiprocessing
+import time
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from tfcompress import MedianStop
+from tfcompress.atomic import write_text
+from tfcompress.errors import CompressionError, ConfigError
+
+SAMPLERS = ("random", "grid", "evolution", "tpe", "nsga2")
+PRUNED, FAILED, FINISHED = "pruned", "failed", "finished"
+
+
+class Pruned(Exception):
+    """A trial that is not worth going on with."""
+
+
+class Evaluate(Protocol):
+    """Trains one architecture; an object that can be pickled, for trials in other processes."""
+
+    def __call__(
+        self, choices: Mapping[str, str], report: Callable[[float], None]
+    ) -> Mapping[str, float]:
+        """Scores of an architecture.
+
+        Args:
+            choices: The architecture.
+            report: Called with the score after every evaluation; raises `Pruned` to stop.
+
+        Returns:
+            "score", higher is better, and whatever else is known ("latency_ms", "macs", ...).
+        """
+
+
+@dataclass(frozen=True)
+class TrialRecord:
+    """One trial.
+
+    Attributes:
+        number: From 0, in the order of sampling.
+        choices: Its architecture.
+        state: "finished", "pruned" or "failed".
+        scores: What the evaluation gave.
+        curve: The scores that were reported, in order.
+        seconds: How long it took.
+        error: What went wrong.
+    """
+
+    number: int
+    choices: Mapping[str, str]
+    state: str
+    scores: Mapping[str, float]
+    curve: tuple[float, ...]
+    seconds: float
+    error: str = ""
+
+
+@dataclass(frozen=True)
+class MultiTrialSettings:
+    """How to search.
+
+    Attributes:
+        sampler: "random", "grid", "evolution", "tpe" or "nsga2".
+        trials: Architectures to train.
+        concurrency: Processes at once; 1 runs in this process and is reproducible.
+        stop: When a trial is not worth going on with; None: never.
+        population: Of evolution and NSGA-II.
+        mutation: Probability with which evolution changes a choice.
+        second: The second objective of NSGA-II, lower is better: a key of the scores.
+        seed: Of the sampler.
+    """
+
+    sampler: str = "evolution"
+    trials: int = 12
+    concurrency: int = 1
+    stop: MedianStop | None = MedianStop(start_epoch=1, least_trials=4)
+    population: int = 5
+    mutation: float = 0.1
+    second: str = "macs"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.sampler not in SAMPLERS:
+            raise ConfigError(
+                "strategy", f"{self.sampler!r} is unknown", f"use {', '.join(SAMPLERS)}"
+            )
+        for name in ("trials", "concurrency", "population"):
+            if getattr(self, name) < 1:
+                raise ConfigError(name, f"it is {getattr(self, name)}", "give 1 or more")
+
+
+class TrialRunner:
+    """Runs architectures, here or in other processes, and keeps a file of each."""
+
+    def __init__(
+        self,
+        evaluate: Evaluate,
+        settings: MultiTrialSettings,
+        folder: Path,
+        on_trial: Callable[[TrialRecord], None],
+    ) -> None:
+        self.evaluate, self.settings, self.folder, self.on_trial = (
+            evaluate,
+            settings,
+            folder,
+            on_trial,
+        )
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.records: list[TrialRecord] = []
+        self.started = 0
+        self._stored = self._read_stored()
+        self._running: dict[concurrent.futures.Future, tuple[int, dict, Callable]] = {}
+        self._pool: concurrent.futures.ProcessPoolExecutor | None = None
+
+    @property
+    def room(self) -> bool:
+        """Whether another trial may start now."""
+        return self.left and len(self._running) < self.settings.concurrency
+
+    @property
+    def left(self) -> bool:
+        """Whether trials are left to start."""
+        return self.started < self.settings.trials
+
+    def start(self, choices: Mapping[str, str], done: Callable[[TrialRecord], None]) -> None:
+        """Run one architecture, or take it from its file; `done` is called with what came of it."""
+        choices = dict(choices)
+        known = self._take_stored(choices)
+        number = known.number if known else self._free_number()
+        self.started += 1
+        if known is not None:
+            self._end(known, done, new=False)
+        elif self.settings.concurrency == 1:
+            self._end(
+                run_trial(self.evaluate, number, choices, self.settings.stop, self._curves()), done
+            )
+        else:
+            if self._pool is None:
+                context = multiprocessing.get_context("spawn")
+                self._pool = concurrent.futures.ProcessPoolExecutor(
+                    self.settings.concurrency, mp_context=context
+                )
+            future = self._pool.submit(
+                run_trial, self.evaluate, number, choices, self.settings.stop, self._curves()
+            )
+            self._running[future] = (number, choices, done)
+
+    def wait(self, for_all: bool = False) -> None:
+        """Until one running trial has ended, or all."""
+        when = concurrent.futures.ALL_COMPLETED if for_all else concurrent.futures.FIRST_COMPLETED
+        ended, _ = concurrent.futures.wait(list(self._running), return_when=when)
+        for future in sorted(ended, key=lambda future: self._running[future][0]):
+            number, choices, done = self._running.pop(future)
+            try:
+                record = future.result()
+            except concurrent.futures.process.BrokenProcessPool:
+                record = TrialRecord(number, choices, FAILED, {}, (), 0.0, "its process died")
+                self._pool = None
+            self._end(record, done)
+
+    def close(self) -> None:
+        """Stop the processes."""
+        if self._pool is not None:
+            self._pool.shutdown(cancel_futures=True)
+
+    def _curves(self) -> tuple[tuple[float, ...], ...]:
+        """Curves that a new trial is compared with."""
+        return tuple(record.curve for record in self.records)
+
+    def _end(
+        self, record: TrialRecord, done: Callable[[TrialRecord], None], new: bool = True
+    ) -> None:
+        self.records.append(record)
+        if new:
+            write_text(self._file(record.number), json.dumps(vars(record), indent=2) + "\n")
+        done(record)
+        if new:
+            self.on_trial(record)
+
+    def _file(self, number: int) -> Path:
+        return self.folder / f"trial-{number:04d}.json"
+
+    def _read_stored(self) -> list[TrialRecord]:
+        """Trials of an earlier run of this search."""
+        stored = []
+        for file in sorted(self.folder.glob("trial-*.json")):
+            content = json.loads(file.read_text(encoding="utf-8"))
+            content["curve"] = tuple(content["curve"])
+            stored.append(TrialRecord(**content))
+        return stored
+
+    def _take_stored(self, choices: Mapping[str, str]) -> TrialRecord | None:
+        """The stored trial of these choices, once.
+
+        Raises:
+            CompressionError: In this process samplers repeat themselves, and this one does not.
+        """
+        for record in self._stored:
+            if record.choices == choices:
+                self._stored.remove(record)
+                return record
+        if self.settings.concurrency == 1:
+            for record in self._stored:
+                if record.number == self.started:
+                    raise CompressionError(
+                        str(self._file(record.number)),
+                        "it is of another search (its seed or sampler chose otherwise)",
+                        "use the same settings, or another folder",
+                    )
+        return None
+
+    def _free_number(self) -> int:
+        """The first number that no trial has, stored ones included."""
+        taken = {record.number for record in (*self.records, *self._stored)}
+        taken |= {number for number, *_ in self._running.values()}
+        return next(number for number in range(len(taken) + 1) if number not in taken)
+
+
+def run_trial(
+    evaluate: Evaluate,
+    number: int,
+    choices: Mapping[str, str],
+    stop: MedianStop | None,
+    others: Sequence[Sequence[float]],
+) -> TrialRecord:
+    """Evaluate one architecture; whatever goes wrong becomes part of the record.
+
+    Args:
+        evaluate: Trains it.
+        number: Of the trial.
+        choices: The architecture.
+        stop: When it is not worth going on with.
+        others: Curves of the other trials.
+    """
+    curve: list[float] = []
+
+    def report(score: float) -> None:
+        curve.append(score)
+        if stop is not None and stop.should_stop(curve, others):
+            raise Pruned
+
+    start = time.monotonic()
+    state, scores, error = FINISHED, {}, ""
+    try:
+        scores = {name: float(value) for name, value in evaluate(choices, report).items()}
+    except Pruned:
+        state = PRUNED
+        scores = {"score": curve[-1]}
+    except Exception:
+        state, error = FAILED, traceback.format_exc()
+    return TrialRecord(
+        number, dict(choices), state, scores, tuple(curve), time.monotonic() - start, error
+    )
+
+
+def cost_objective(quality: float, cost: float, plain_cost: float, weight: float) -> float:
+    """Quality less what it costs beyond the plain network; dearer is never better.
+
+    Args:
+        quality: Any score, higher is better.
+        cost: MACs, or a measured latency.
+        plain_cost: The plain network's.
+        weight: Taken for twice the plain cost.
+    """
+    return quality - weight * (cost / plain_cost - 1)
