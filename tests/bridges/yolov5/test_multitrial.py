@@ -44,8 +44,18 @@ def number_of(choices):
     return float("".join(choices[label] for label in OPTIONS))
 
 
-@pytest.mark.parametrize("sampler", SAMPLERS)
-@pytest.mark.parametrize("concurrency", [1, 2])
+@pytest.mark.parametrize(
+    ("sampler", "concurrency"),
+    [
+        *((sampler, 1) for sampler in SAMPLERS),
+        ("evolution", 2),
+        *(
+            pytest.param(sampler, 2, marks=pytest.mark.slow)
+            for sampler in SAMPLERS
+            if sampler != "evolution"
+        ),
+    ],
+)
 def test_every_score_belongs_to_its_architecture(sampler, concurrency, tmp_path):
     settings = MultiTrialSettings(sampler, trials=8, concurrency=concurrency, stop=None)
     seen = []
@@ -118,6 +128,7 @@ def test_trials_of_another_search_are_not_mixed_in(tmp_path):
         search_multitrial(OPTIONS, Digits(), other, tmp_path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sampler", ["random", "evolution"])
 def test_a_killed_parallel_search_trains_no_architecture_twice(sampler, tmp_path):
     settings = MultiTrialSettings(sampler, trials=8, concurrency=2, stop=None)

@@ -248,7 +248,9 @@ def trained_controller(seed, wanted):
     return controller
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize(
+    "seed", [0, pytest.param(1, marks=pytest.mark.slow), pytest.param(2, marks=pytest.mark.slow)]
+)
 def test_a_converged_controller_exports_what_it_samples_most(seed):
     wanted = {"a": "z", "b": "x", "c": "q"}
     controller = trained_controller(seed, wanted)
