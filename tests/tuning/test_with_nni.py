@@ -17,8 +17,9 @@ from tests.tuning.nni_trial import NUMBERS, OBJECTIVE, SPACE
 from tfcompress.errors import ConfigError, DataError
 from tfcompress.tuning.nni_experiment import Machine, NNISearch, run_experiment
 from tfcompress.tuning.nni_records import read_trials
-from tfcompress.tuning.nni_setup import environment, nnictl
+from tfcompress.tuning.nni_setup import environment, nnictl, patient_start, wait_for
 from tfcompress.tuning.results import SearchError
+from tfcompress.tuning.search_checks import free_port
 from tfcompress.tuning.search_folder import claimed, note, state_search
 from tfcompress.tuning.space import SearchSpace, Uniform
 from tfcompress.tuning.trial import Objective
@@ -227,6 +228,52 @@ def test_a_machine_that_does_not_answer(tmp_path):
     how = search(tmp_path, machines=(Machine(host="127.0.0.1", user="nobody", port=port),))
     with pytest.raises(SearchError, match=f"machine 127.0.0.1:{port}.*cannot be reached"):
         run_experiment(how, tell=None)
+
+
+def test_waiting_ends_with_an_answer_or_when_none_may_come():
+    errors = iter([OSError("not yet"), OSError("not yet"), None])
+
+    def answer():
+        error = next(errors)
+        if error:
+            raise error
+
+    wait_for(answer, lambda: True, pause=0)
+    assert list(errors) == []
+
+    def never():
+        asked.append(1)
+        raise OSError("refused")
+
+    for seconds, alive in ((60, False), (0, True)):
+        asked = []
+        with pytest.raises(OSError, match="refused"):
+            wait_for(never, lambda alive=alive: alive, seconds, pause=0.01)
+        assert len(asked) == 1
+
+
+def test_a_manager_that_is_slow_to_start(tmp_path):
+    """A server that answers after six seconds: NNI alone gives up after four."""
+    from nni.experiment import launcher
+
+    port = free_port(0)
+    (tmp_path / "api/v1/nni").mkdir(parents=True)
+    (tmp_path / "api/v1/nni/check-status").write_text("{}")
+    slow = (
+        "import http.server as h, time; time.sleep(6);"
+        f"h.HTTPServer(('127.0.0.1', {port}), h.SimpleHTTPRequestHandler).serve_forever()"
+    )
+    command = [sys.executable, "-c", slow, "main.js"]
+    with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.DEVNULL) as server:
+        try:
+            with pytest.raises(OSError, match="refused"):
+                launcher._check_rest_server(port)
+            with patient_start():
+                launcher._check_rest_server(port)
+        finally:
+            server.kill()
+    with patient_start(), pytest.raises(OSError, match="refused"):
+        launcher._check_rest_server(port)  # nobody is there to be waited for
 
 
 def test_no_nnictl(tmp_path, monkeypatch):

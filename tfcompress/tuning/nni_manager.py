@@ -17,7 +17,7 @@ import psutil
 from tfcompress.errors import DataError
 from tfcompress.tuning.isolation import environment_of_children
 from tfcompress.tuning.nni_records import read_trials, trials_under_way
-from tfcompress.tuning.nni_setup import environment
+from tfcompress.tuning.nni_setup import environment, patient_start
 from tfcompress.tuning.results import SearchError, SearchResult, TrialResult
 from tfcompress.tuning.stopping import gives_up
 
@@ -61,7 +61,10 @@ class Manager:
         logging.getLogger("nni.experiment").setLevel(logging.ERROR)
         begin = self.experiment.resume if self.resumed else self.experiment.run
         try:
-            with environment_of_children(environment(self.search.manager_ip, watch=True)):
+            with (
+                environment_of_children(environment(self.search.manager_ip, watch=True)),
+                patient_start(),
+            ):
                 begin(self.port, wait_completion=False)
         except Exception as error:
             raise SearchError(
