@@ -8,7 +8,7 @@ from typing import Any
 
 from experiments.classification import ClassificationConfig, Images
 from experiments.lite_files import FORMATS
-from tfcompress.compare import Comparison, compare
+from tfcompress.comparison import Comparison, compare
 from tfcompress.evaluation.classification import trash_score
 from tfcompress.quantization.litert import LiteModel, to_litert
 from tfcompress.quantization.recipes import RECIPES

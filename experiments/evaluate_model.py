@@ -20,7 +20,7 @@ from experiments.segmentation import CARD_NAME, ModelCard
 from experiments.smoke_model import SMOKE_MODEL, make_smoke_model
 from tfcompress.atomic import write_text
 from tfcompress.cli import run_experiment
-from tfcompress.compare import Comparison, compare
+from tfcompress.comparison import Comparison, compare
 from tfcompress.data.folder import Patches, load_segmentation
 from tfcompress.errors import ConfigError, DataError
 from tfcompress.evaluation.cost import count_cost

@@ -12,7 +12,7 @@ import numpy as np
 
 from experiments.seeds import seed_file
 from experiments.segmentation import SegmentationConfig
-from tfcompress.compare import Comparison, compare
+from tfcompress.comparison import Comparison, compare
 from tfcompress.data.folder import SegmentationData
 from tfcompress.quantization.litert import LiteModel, to_litert
 from tfcompress.quantization.recipes import RECIPES

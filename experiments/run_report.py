@@ -10,7 +10,7 @@ from tfcompress.reporting.plots import plot_history, save_figure
 from tfcompress.reporting.run import Run
 
 if TYPE_CHECKING:  # it loads TensorFlow, which the experiments in PyTorch do without
-    from tfcompress.compare import Comparison
+    from tfcompress.comparison import Comparison
 
 _ARTEFACTS = (".keras", ".tflite", ".pt", ".html", ".json", ".csv")
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tfcompress.compare import Comparison
+from tfcompress.comparison import Comparison
 from tfcompress.reporting.run import Run
 from tfcompress.reporting.tables import Table
 

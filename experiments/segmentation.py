@@ -11,7 +11,7 @@ import keras
 import numpy as np
 
 from models.unet import multi_unet_model
-from tfcompress.compare import Comparison, predict
+from tfcompress.comparison import Comparison, predict
 from tfcompress.data.augment import Augmentation
 from tfcompress.data.folder import Patches, SegmentationData, load_segmentation
 from tfcompress.data.palette import Palette

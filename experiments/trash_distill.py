@@ -37,7 +37,7 @@ from experiments.evaluate_model import check_classes, load_model_file
 from experiments.run_report import already_finished, finish, history_section
 from experiments.seeds import seed_file, seeds_table
 from tfcompress.cli import compared, run_experiment
-from tfcompress.compare import Comparison
+from tfcompress.comparison import Comparison
 from tfcompress.distillation.distiller import Distiller
 from tfcompress.distillation.objectives import Decoupled, SoftTargets
 from tfcompress.errors import ConfigError

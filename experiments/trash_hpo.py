@@ -42,7 +42,7 @@ from experiments.search_run import (
 from experiments.search_tasks import TrashSearch, trash_task
 from experiments.seeds import seed_file
 from tfcompress.cli import compared, run_experiment
-from tfcompress.compare import Comparison, compare
+from tfcompress.comparison import Comparison, compare
 from tfcompress.graph.saving import save_plain
 from tfcompress.reporting.page import write_page
 from tfcompress.reporting.run import Run, environment, open_run

@@ -20,7 +20,7 @@ from experiments.evaluate_model import check_classes, load_model_file, square_si
 from experiments.smoke_model import SMOKE_MODEL
 from tfcompress.atomic import write_text
 from tfcompress.cli import run_experiment
-from tfcompress.compare import Comparison
+from tfcompress.comparison import Comparison
 from tfcompress.errors import ConfigError
 from tfcompress.reporting.run import to_json
 

@@ -30,7 +30,7 @@ from experiments.classifier_files import (
 )
 from experiments.run_report import already_finished, finish, history_section
 from tfcompress.cli import compared, run_experiment
-from tfcompress.compare import predict
+from tfcompress.comparison import predict
 from tfcompress.evaluation.cost import count_cost
 from tfcompress.graph.saving import save_plain
 from tfcompress.reporting.page import Section, write_page

@@ -33,7 +33,7 @@ from experiments.segmentation import (
 )
 from experiments.unet_variants import History, Rounds, train_pruned, train_whole
 from tfcompress.cli import compared, run_experiment
-from tfcompress.compare import Comparison
+from tfcompress.comparison import Comparison
 from tfcompress.data.folder import SegmentationData
 from tfcompress.errors import ConfigError
 from tfcompress.evaluation.segmentation import confusion_matrices, iou_per_class

@@ -35,7 +35,7 @@ from experiments.segmentation import (
 from experiments.unet_variants import History, Rounds, train_pruned, train_whole
 from models.backbones import segmentation_model
 from tfcompress.cli import compared, run_experiment
-from tfcompress.compare import Comparison
+from tfcompress.comparison import Comparison
 from tfcompress.data.folder import SegmentationData
 from tfcompress.distillation.distiller import Distiller
 from tfcompress.distillation.objectives import ChannelWise, PixelWise

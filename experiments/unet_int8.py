@@ -28,7 +28,7 @@ from experiments.segmentation import (
 )
 from experiments.unet_train import train_unet
 from tfcompress.cli import compared, run_experiment
-from tfcompress.compare import predict
+from tfcompress.comparison import predict
 from tfcompress.errors import ConfigError
 from tfcompress.evaluation.latency import measure_latency
 from tfcompress.evaluation.parity import compare_outputs

@@ -35,7 +35,7 @@ from experiments.segmentation import (
 from experiments.training import BRANCH, Training, train
 from experiments.unet_variants import Rounds, group_selection, train_pruned, train_whole
 from tfcompress.cli import compared, run_experiment
-from tfcompress.compare import Comparison, predict
+from tfcompress.comparison import Comparison, predict
 from tfcompress.data.folder import SegmentationData
 from tfcompress.errors import ConfigError
 from tfcompress.evaluation.sparsity import count_zeros

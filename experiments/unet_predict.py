@@ -21,7 +21,7 @@ from experiments.image_inputs import image_paths
 from experiments.smoke_model import SMOKE_MODEL, make_smoke_model
 from tfcompress.atomic import atomic_path
 from tfcompress.cli import run_experiment
-from tfcompress.compare import predict
+from tfcompress.comparison import predict
 from tfcompress.data.palette import Palette
 from tfcompress.data.patches import Scaling, predict_image, scale_image
 from tfcompress.data.scenes import read_image, with_channels

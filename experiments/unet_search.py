@@ -34,7 +34,7 @@ from experiments.segmentation import (
 from experiments.training import Training, train
 from experiments.unet_variants import History, train_whole
 from tfcompress.cli import compared
-from tfcompress.compare import compare, predict
+from tfcompress.comparison import compare, predict
 from tfcompress.data.folder import SegmentationData
 from tfcompress.graph.saving import save_plain
 from tfcompress.reporting.page import write_page

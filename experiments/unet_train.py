@@ -27,7 +27,7 @@ from experiments.segmentation import (
 )
 from experiments.training import Training, train
 from tfcompress.cli import compared, run_experiment
-from tfcompress.compare import Comparison, compare, predict
+from tfcompress.comparison import Comparison, compare, predict
 from tfcompress.data.folder import SegmentationData
 from tfcompress.evaluation.cost import count_cost
 from tfcompress.graph.saving import save_plain

@@ -40,8 +40,7 @@ LEVELS = (
     ("tfcompress.factorization", 3),
     ("tfcompress.distillation", 3),
     ("tfcompress.tuning", 3),
-    ("tfcompress.compare", 4),
-    ("tfcompress.compress", 4),
+    ("tfcompress.comparison", 4),
     ("tfcompress", 5),
 )
 TECHNIQUES = ("pruning", "factorization", "distillation", "tuning")
@@ -169,6 +168,18 @@ def test_every_public_name_loads_without_the_optional_stacks():
         "'TF_USE_LEGACY_KERAS' in os.environ)"
     )
     assert run_python(code).split() == ["[]", "False"]
+
+
+def test_no_public_name_is_hidden_by_a_module():
+    """A module imported as `tfcompress.compare` would take the place of the function."""
+    code = (
+        "import importlib, pkgutil, types, tfcompress; "
+        "[importlib.import_module(f'tfcompress.{m.name}') for m in "
+        "pkgutil.iter_modules(tfcompress.__path__)]; "
+        "print([name for _ in range(2) for name in tfcompress.__all__ "
+        "if isinstance(getattr(tfcompress, name), types.ModuleType)])"
+    )
+    assert run_python(code).split() == ["[]"]
 
 
 def test_unknown_public_name():

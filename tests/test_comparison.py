@@ -7,7 +7,7 @@ import tensorflow as tf
 from sklearn.metrics import accuracy_score, f1_score, jaccard_score
 
 from models.unet import multi_unet_model
-from tfcompress.compare import compare
+from tfcompress.comparison import compare
 from tfcompress.errors import ConfigError, DataError
 from tfcompress.pruning.level import LevelPruner
 from tfcompress.quantization.litert import to_litert
