@@ -72,7 +72,9 @@ def finished(tool, folder):
 
 def running_trials(folder):
     """Process ids of trials that train."""
-    ids = [int(path.read_text() or 0) for path in folder.rglob("pid")]
+    # os.walk passes over what goes while it looks; Path.rglob fails on it.
+    paths = [Path(root, "pid") for root, _, files in os.walk(folder) if "pid" in files]
+    ids = [int(path.read_text() or 0) for path in paths]
     return [pid for pid in ids if pid and psutil.pid_exists(pid)]
 
 

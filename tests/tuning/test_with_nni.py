@@ -230,6 +230,33 @@ def test_a_machine_that_does_not_answer(tmp_path):
         run_experiment(how, tell=None)
 
 
+@pytest.mark.parametrize("name", ["Random", "TPE"])
+def test_a_resumed_tuner_draws_new_parameters(name):
+    """Its seed alone would give the first parameters again: NNI's own tuners do."""
+    from nni.algorithms.hpo.random_tuner import RandomTuner
+    from nni.algorithms.hpo.tpe_tuner import TpeTuner
+
+    from tfcompress.tuning.nni_advisors import MendedRandom, MendedTPE
+
+    kinds = {"Random": (MendedRandom, RandomTuner), "TPE": (MendedTPE, TpeTuner)}
+    space = {"x": {"_type": "uniform", "_value": [0, 1]}}
+
+    def draws(kind, finished=()):
+        tuner = kind(seed=0)
+        tuner.update_search_space(space)
+        if finished:
+            tuner.import_data(list(finished))
+        return [tuner.generate_parameters(i)["x"] for i in range(4)]
+
+    mended, plain = kinds[name]
+    first = draws(mended)
+    assert first == draws(mended) == draws(plain)
+    done = [{"parameter": {"x": x}, "value": x} for x in first[:2]]
+    assert set(draws(plain, done)) & set(first)
+    assert not set(draws(mended, done)) & set(first)
+    assert draws(mended, done) == draws(mended, done)
+
+
 def test_waiting_ends_with_an_answer_or_when_none_may_come():
     errors = iter([OSError("not yet"), OSError("not yet"), None])
 

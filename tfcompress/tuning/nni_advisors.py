@@ -1,4 +1,4 @@
-"""NNI's Hyperband, mended: it can be seeded, and its text ids are not compared with numbers."""
+"""NNI's tuners, mended: Hyperband can be seeded, Random and TPE do not begin anew on a resume."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 from nni.algorithms.hpo.hyperband_advisor import Hyperband
+from nni.algorithms.hpo.random_tuner import RandomTuner
+from nni.algorithms.hpo.tpe_tuner import TpeTuner
 
 
 class MendedHyperband(Hyperband):
@@ -30,3 +32,38 @@ class MendedHyperband(Hyperband):
     def is_created_in_previous_exp(self, parameter_id: Any) -> bool:
         """Never: and NNI's comparison of these ids with a number fails (microsoft/nni 5263)."""
         return False
+
+
+class MendedRandom(RandomTuner):
+    """Random search that draws new parameters after a resume; NNI's draws the first ones again.
+
+    Args:
+        seed: Of the parameters.
+        **kwargs: Of NNI's tuner.
+    """
+
+    def __init__(self, seed: int = 0, **kwargs: Any) -> None:
+        super().__init__(seed=seed, **kwargs)
+        self._seed = seed
+
+    def import_data(self, data: list[Any]) -> None:
+        """On a resume, the trials that had finished."""
+        self.rng = np.random.default_rng([self._seed, len(data)])
+
+
+class MendedTPE(TpeTuner):
+    """TPE (Bergstra et al. 2011) whose random draws are new after a resume.
+
+    Args:
+        seed: Of the parameters.
+        **kwargs: Of NNI's tuner.
+    """
+
+    def __init__(self, seed: int = 0, **kwargs: Any) -> None:
+        super().__init__(seed=seed, **kwargs)
+        self._seed = seed
+
+    def import_data(self, data: list[Any]) -> None:
+        """On a resume, the trials that had finished."""
+        super().import_data(data)
+        self.rng = np.random.default_rng([self._seed, len(data)])

@@ -27,13 +27,13 @@ from tfcompress.tuning.trial import Objective
 from tfcompress.tuning.with_nni import import_nni
 
 _TUNERS: dict[str, dict[str, Any]] = {
-    "TPE": {"seed": True},
-    "Random": {"seed": True},
+    "TPE": {"seed": True, "mended": "MendedTPE"},
+    "Random": {"seed": True, "mended": "MendedRandom"},
     "GridSearch": {"mode": False},
     "Evolution": {"class_args": {"population_size": 8}},
     "GP": {},
     "Metis": {},
-    "Hyperband": {"seed": True},
+    "Hyperband": {"seed": True, "mended": "MendedHyperband"},
 }
 TUNER_NAMES = tuple(_TUNERS)
 _OF_NUMBERS = ("GP", "Metis")
@@ -185,24 +185,28 @@ def _configured(search: NNISearch, experiment_id: str | None) -> Any:
     if known.get("seed"):
         arguments["seed"] = search.seed
     if search.tuner == "Hyperband":
+        arguments.update(R=search.epochs, eta=3)
+    arguments.update(search.tuner_args or {})
+    if mended := known.get("mended"):
         from nni.experiment.config import CustomAlgorithmConfig
 
         config.tuner = CustomAlgorithmConfig(
-            class_name="tfcompress.tuning.nni_advisors.MendedHyperband",
+            class_name=f"tfcompress.tuning.nni_advisors.{mended}",
             code_directory=str(Path(__file__).parents[2]),
-            class_args={**arguments, "R": search.epochs, "eta": 3, **(search.tuner_args or {})},
+            class_args=arguments,
         )
-        config.assessor = None
     else:
         config.tuner.name = search.tuner
-        config.tuner.class_args = {**arguments, **(search.tuner_args or {})}
-        if search.assessor is not None:
-            config.assessor.name = search.assessor
-            config.assessor.class_args = {
-                "optimize_mode": mode,
-                "start_step": 3,
-                **(search.assessor_args or {}),
-            }
+        config.tuner.class_args = arguments
+    if search.tuner == "Hyperband":
+        config.assessor = None
+    elif search.assessor is not None:
+        config.assessor.name = search.assessor
+        config.assessor.class_args = {
+            "optimize_mode": mode,
+            "start_step": 3,
+            **(search.assessor_args or {}),
+        }
     if search.machines:
         config.nni_manager_ip = search.manager_ip
         config.training_service.machine_list = [
