@@ -107,7 +107,7 @@ class Distillation:
         student: Of the widths that will be trained; left as it is.
         settings: What is imitated.
         side: Side of the training images in pixels.
-        weights: Gains of the detection loss.
+        weights: Gains of the detection loss; default its own.
 
     Raises:
         ConfigError: They do not fit each other, or there is no such level.
@@ -119,7 +119,7 @@ class Distillation:
         student: Detector,
         settings: DistillSettings = DistillSettings(),
         side: int = 320,
-        weights: LossWeights = LossWeights(),
+        weights: LossWeights | None = None,
     ) -> None:
         check_teacher(teacher, student)
         known = range(student.head.nl)
@@ -129,7 +129,7 @@ class Distillation:
             )
         self.teacher = copy.deepcopy(teacher).eval().requires_grad_(False)
         self.settings = settings
-        self.gains = weights.scaled(student.n_classes, side, student.head.nl)
+        self.gains = (weights or LossWeights()).scaled(student.n_classes, side, student.head.nl)
         self.levels = settings.levels if settings.features else ()
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(settings.seed)

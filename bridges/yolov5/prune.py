@@ -14,6 +14,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -24,7 +25,7 @@ from bridges.yolov5.cost import count_torch_cost
 from bridges.yolov5.prune_config import PruneConfig
 from bridges.yolov5.prune_groups import ChannelGroup, find_groups
 from bridges.yolov5.prune_scores import Batches, score_groups
-from models.yolov5.build import Detector
+from models.yolov5.build import Graph
 from tfcompress.errors import ConfigError, LayerError, NothingToRemove
 from tfcompress.pruning.channel_budget import (
     Candidate,
@@ -36,6 +37,9 @@ from tfcompress.pruning.channel_budget import (
 )
 from tfcompress.pruning.channel_plan import ChannelPlan, GroupPlan
 
+Network = TypeVar("Network", bound=Graph)
+"""A `Detector`, or a `Backbone`."""
+
 Kept = Mapping[str, Sequence[int]]
 """Positions of the units that stay, by group."""
 
@@ -46,15 +50,15 @@ class DetectorPlan(ChannelPlan):
 
 
 def plan_detector(
-    detector: Detector,
+    detector: Network,
     config: PruneConfig,
     batches: Batches | None = None,
-    measure: Callable[[Detector], float] | None = None,
+    measure: Callable[[Network], float] | None = None,
 ) -> DetectorPlan:
     """Choose channels; nothing is changed.
 
     Args:
-        detector: To be pruned.
+        detector: To be pruned; or a backbone, whose output keeps its channels.
         config: Target and method.
         batches: Images and targets, for the methods that look at data.
         measure: A detector to its latency in milliseconds, for a latency target.
@@ -134,7 +138,7 @@ def plan_detector(
     )
 
 
-def prune_detector(detector: Detector, plan: DetectorPlan) -> Detector:
+def prune_detector(detector: Network, plan: DetectorPlan) -> Network:
     """A new detector without the channels that a plan removes, in evaluation mode.
 
     Args:
@@ -151,7 +155,7 @@ def prune_detector(detector: Detector, plan: DetectorPlan) -> Detector:
     return small
 
 
-def zero_removed(detector: Detector, plan: DetectorPlan) -> Detector:
+def zero_removed(detector: Network, plan: DetectorPlan) -> Network:
     """A copy of the same widths with the channels that a plan removes set to zero.
 
     Raises:
@@ -160,7 +164,7 @@ def zero_removed(detector: Detector, plan: DetectorPlan) -> Detector:
     return _zeroed(detector, *_planned(detector, plan))
 
 
-def _zeroed(detector: Detector, groups: Sequence[ChannelGroup], kept: Kept) -> Detector:
+def _zeroed(detector: Network, groups: Sequence[ChannelGroup], kept: Kept) -> Network:
     masked = copy.deepcopy(detector).eval()
     with torch.no_grad():
         for group in groups:
@@ -178,7 +182,7 @@ def _zeroed(detector: Detector, groups: Sequence[ChannelGroup], kept: Kept) -> D
     return masked
 
 
-def _planned(detector: Detector, plan: DetectorPlan) -> tuple[tuple[ChannelGroup, ...], Kept]:
+def _planned(detector: Network, plan: DetectorPlan) -> tuple[tuple[ChannelGroup, ...], Kept]:
     """The groups of a detector and what a plan keeps of each."""
     groups = find_groups(detector)
     planned = {group.name: group for group in plan.groups}
@@ -193,7 +197,7 @@ def _planned(detector: Detector, plan: DetectorPlan) -> tuple[tuple[ChannelGroup
     return groups, {name: group.kept for name, group in planned.items()}
 
 
-def _without(detector: Detector, groups: Sequence[ChannelGroup], kept: Kept) -> Detector:
+def _without(detector: Network, groups: Sequence[ChannelGroup], kept: Kept) -> Network:
     """A copy with channels removed, its `channels` as they are now."""
     small = copy.deepcopy(detector).eval()
     gone: dict[tuple[str, str], list[int]] = {}
@@ -222,7 +226,7 @@ _REMOVE = {
 }
 
 
-def _channels(detector: Detector, side: int = 64) -> list[int]:
+def _channels(detector: Network, side: int = 64) -> list[int]:
     """Channels out of each row, 0 of the head."""
     found: list[int] = []
     hooks = [
@@ -233,30 +237,35 @@ def _channels(detector: Detector, side: int = 64) -> list[int]:
     ]
     try:
         with torch.no_grad():
-            detector(torch.zeros(1, 3, side, side, device=detector.head.anchors.device))
+            detector(torch.zeros(1, 3, side, side, device=_device(detector)))
     finally:
         for hook in hooks:
             hook.remove()
     return found
 
 
-def _check_equal(masked: Detector, small: Detector, side: int = 64) -> None:
+def _check_equal(masked: Graph, small: Graph, side: int = 64) -> None:
     """Raise where removing channels and setting them to zero differ: a dependency was missed."""
     generator = torch.Generator().manual_seed(0)
-    x = torch.rand(1, 3, side, side, generator=generator).to(masked.head.anchors)
+    x = torch.rand(1, 3, side, side, generator=generator).to(_device(masked))
     with torch.no_grad():
-        for level, (a, b) in enumerate(zip(masked(x), small(x), strict=True)):
+        outputs = [y if isinstance(y, list) else [y] for y in (masked(x), small(x))]
+        for level, (a, b) in enumerate(zip(*outputs, strict=True)):
             gap, size = float((a - b).abs().max()), float(a.abs().max())
             if gap > 1e-4 * max(size, 1.0):
                 raise LayerError(
-                    f"level {level} of the head",
+                    f"output {level}",
                     f"it differs by {gap:.2g} from the detector with these channels at zero",
                     "report it: a dependency between layers was missed",
                 )
 
 
+def _device(network: Graph) -> torch.device:
+    return next(network.parameters()).device
+
+
 def _macs_by_counts(
-    detector: Detector, groups: Sequence[ChannelGroup], side: int
+    detector: Network, groups: Sequence[ChannelGroup], side: int
 ) -> Callable[[Counts], float]:
     """MACs of all convolutions as a function of the units that each group keeps."""
     convs = {path: m for path, m in detector.named_modules() if isinstance(m, nn.Conv2d)}
@@ -274,7 +283,7 @@ def _macs_by_counts(
     training = detector.training
     try:
         with torch.no_grad():
-            detector.eval()(torch.zeros(1, 3, side, side, device=detector.head.anchors.device))
+            detector.eval()(torch.zeros(1, 3, side, side, device=_device(detector)))
     finally:
         detector.train(training)
         for hook in hooks:
@@ -298,12 +307,12 @@ def _macs_by_counts(
 
 
 def _meet_latency(
-    detector: Detector,
+    detector: Network,
     groups: Sequence[ChannelGroup],
     config: PruneConfig,
     candidates: Sequence[Candidate],
     macs: Callable[[Counts], float],
-    measure: Callable[[Detector], float] | None,
+    measure: Callable[[Network], float] | None,
 ) -> tuple[Counts, tuple[float, float]]:
     """Counts for a measured latency, and the latency before and after."""
     if measure is None:

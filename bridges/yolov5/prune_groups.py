@@ -25,7 +25,7 @@ from torch import nn
 from torch_pruning.dependency.node import Node
 from torch_pruning.ops import OPTYPE
 
-from models.yolov5.build import Detector
+from models.yolov5.build import Detector, Graph
 from tfcompress.errors import ConfigError
 
 Part = Literal["maker", "follower", "reader"]
@@ -74,19 +74,19 @@ class ChannelGroup:
 
 
 def find_groups(
-    detector: Detector, exclude: Sequence[str] = (), side: int = 64
+    network: Graph, exclude: Sequence[str] = (), side: int = 64
 ) -> tuple[ChannelGroup, ...]:
-    """The channel groups of a detector, in the order of their makers.
+    """The channel groups of a detector or a backbone, in the order of their makers.
 
     Args:
-        detector: Left as it is.
+        network: Left as it is.
         exclude: Patterns of paths, such as "model.0.*"; groups that these layers make stay whole.
         side: Side of the image that the network is traced with.
 
     Raises:
         ConfigError: A pattern fits no convolution.
     """
-    traced = copy.deepcopy(detector).cpu().requires_grad_(True)
+    traced = copy.deepcopy(network).cpu().requires_grad_(True)
     with torch.enable_grad():
         graph = torch_pruning.DependencyGraph().build_dependency(
             traced, (torch.zeros(1, 3, side, side),), verbose=False
@@ -94,7 +94,7 @@ def find_groups(
     paths = {module: path for path, module in traced.named_modules()}
     convs = [m for m in traced.modules() if isinstance(m, nn.Conv2d) and m in graph.module2node]
     excluded = _excluded(exclude, [paths[conv] for conv in convs])
-    heads = set(traced.head.m)
+    heads = set(traced.head.m) if isinstance(traced, Detector) else set()
     walk = _Walk(paths, excluded, heads)
     for conv in convs:
         if not _is_depthwise(conv):
@@ -161,6 +161,8 @@ class _Walk:
         module, path = node.module, self.paths.get(node.module, "")
         if module in self.heads and side == "out":
             return "the head's outputs"
+        if node.type == OPTYPE.OUTPUT:
+            return "the network's output"
         if side == "out" and path in self.excluded:
             return f"{path} is excluded"
         if isinstance(module, nn.Conv2d):

@@ -11,11 +11,12 @@ from torch import nn
 from bridges.yolov5.loss import DetectionLoss
 from bridges.yolov5.prune_config import FROM_DATA
 from bridges.yolov5.prune_groups import ChannelGroup, Cut
-from models.yolov5.build import Detector
+from models.yolov5.build import Detector, Graph
 from models.yolov5.modules import Conv
 from tfcompress.errors import ConfigError
 from tfcompress.pruning.channel_scores import (
     ACTIVATION_SCORES,
+    GRADIENT_SCORES,
     SCORES,
     WEIGHT_SCORES,
     normalized,
@@ -27,7 +28,7 @@ Batches = Iterable[tuple[torch.Tensor, torch.Tensor]]
 
 
 def score_groups(
-    detector: Detector,
+    network: Graph,
     groups: Sequence[ChannelGroup],
     method: str,
     batches: Batches | None = None,
@@ -40,27 +41,29 @@ def score_groups(
     function of a `Conv`. A group without what a method looks at is left out.
 
     Args:
-        detector: Left as it is.
+        network: Left as it is.
         groups: Of `find_groups`.
         method: One of `METHODS`.
         batches: For the methods of `FROM_DATA`.
         seed: Of method "random".
 
     Raises:
-        ConfigError: The method needs batches and there is none.
+        ConfigError: The method needs batches and there is none, or a head and there is none.
     """
+    if method in GRADIENT_SCORES and not isinstance(network, Detector):
+        raise ConfigError("method", f"{method} needs a loss, and so a head", "use another method")
     if method == "random":
         generator = np.random.default_rng(seed)
         return {g.name: SCORES["random"](np.arange(g.width), generator) for g in groups}
     if method in FROM_DATA:
         layers = sorted({layer for group in groups for layer in group.layers("maker")})
-        values = _from_data(detector, layers, method, batches)
+        values = _from_data(network, layers, method, batches)
         return _per_group(groups, "maker", values.get)
     if method in WEIGHT_SCORES:
         return _per_group(
-            groups, "maker", lambda layer: WEIGHT_SCORES[method](_columns(detector, layer))
+            groups, "maker", lambda layer: WEIGHT_SCORES[method](_columns(network, layer))
         )
-    return _per_group(groups, "follower", lambda layer: _gammas(detector, layer))
+    return _per_group(groups, "follower", lambda layer: _gammas(network, layer))
 
 
 def _per_group(
@@ -85,27 +88,27 @@ def _of_units(cut: Cut, values: np.ndarray, width: int) -> np.ndarray:
     return per_unit(values, positions, width, "mean")
 
 
-def _columns(detector: Detector, layer: str) -> np.ndarray:
+def _columns(network: Graph, layer: str) -> np.ndarray:
     """A kernel as (fan_in, channels)."""
-    weight = detector.get_submodule(layer).weight.detach().cpu().double()
+    weight = network.get_submodule(layer).weight.detach().cpu().double()
     return weight.flatten(1).T.numpy()
 
 
-def _gammas(detector: Detector, layer: str) -> np.ndarray | None:
-    module = detector.get_submodule(layer)
+def _gammas(network: Graph, layer: str) -> np.ndarray | None:
+    module = network.get_submodule(layer)
     if not isinstance(module, nn.BatchNorm2d):
         return None
     return SCORES["gamma"](module.weight.detach().cpu().double().numpy())
 
 
 def _from_data(
-    detector: Detector, layers: Sequence[str], method: str, batches: Batches | None
+    network: Graph, layers: Sequence[str], method: str, batches: Batches | None
 ) -> dict[str, np.ndarray]:
     """A score of activations or gradients for each layer, the mean over all images."""
     sums: dict[str, np.ndarray] = {}
     images = 0
-    training = detector.training
-    wanted = {parameter: parameter.requires_grad for parameter in detector.parameters()}
+    training = network.training
+    wanted = {parameter: parameter.requires_grad for parameter in network.parameters()}
     kept: dict[str, torch.Tensor] = {}
 
     def keep(layer: str) -> Callable[..., None]:
@@ -116,11 +119,11 @@ def _from_data(
 
         return hook
 
-    hooks = [_observed(detector, layer).register_forward_hook(keep(layer)) for layer in layers]
+    hooks = [_observed(network, layer).register_forward_hook(keep(layer)) for layer in layers]
     try:
-        detector.eval()
+        network.eval()
         for pixels, targets in batches or ():
-            _run(detector, pixels, targets, with_gradient=method not in ACTIVATION_SCORES)
+            _run(network, pixels, targets, with_gradient=method not in ACTIVATION_SCORES)
             for layer in layers:
                 sums[layer] = sums.get(layer, 0.0) + len(pixels) * _score(kept[layer], method)
             images += len(pixels)
@@ -128,7 +131,7 @@ def _from_data(
     finally:
         for hook in hooks:
             hook.remove()
-        detector.train(training)
+        network.train(training)
         for parameter, required in wanted.items():
             parameter.requires_grad_(required)
     if not images:
@@ -136,18 +139,16 @@ def _from_data(
     return {layer: total / images for layer, total in sums.items()}
 
 
-def _run(
-    detector: Detector, pixels: torch.Tensor, targets: torch.Tensor, with_gradient: bool
-) -> None:
+def _run(network: Graph, pixels: torch.Tensor, targets: torch.Tensor, with_gradient: bool) -> None:
     """Forward, and back to the maps but not to the weights, whose `grad` is left alone."""
     if not with_gradient:
         with torch.no_grad():
-            detector(pixels)
+            network(pixels)
         return
-    detector.requires_grad_(False)
+    network.requires_grad_(False)
     with torch.enable_grad():
-        raw = detector(pixels.clone().requires_grad_(True))
-        loss = DetectionLoss(detector.head.anchors, detector.n_classes, pixels.shape[-1])
+        raw = network(pixels.clone().requires_grad_(True))
+        loss = DetectionLoss(network.head.anchors, network.n_classes, pixels.shape[-1])
         loss(raw, targets)[0].backward()
 
 
@@ -165,10 +166,10 @@ def _positions(maps: torch.Tensor) -> np.ndarray:
     return maps.detach().flatten(2).transpose(1, 2).cpu().double().numpy()
 
 
-def _observed(detector: Detector, layer: str) -> nn.Module:
+def _observed(network: Graph, layer: str) -> nn.Module:
     """The module whose output stands for what a convolution makes."""
     parent, _, attribute = layer.rpartition(".")
-    block = detector.get_submodule(parent)
+    block = network.get_submodule(parent)
     return (
         block if isinstance(block, Conv) and attribute == "conv" else block.get_submodule(attribute)
     )
