@@ -11,9 +11,10 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from bridges.yolov5.batches import plain_loader
 from bridges.yolov5.dataset import DetectionData
@@ -72,11 +73,11 @@ class PruneRounds:
             rows += [{**row, "epoch": done + row["epoch"], "round": number} for row in part.history]
         return rows
 
-    def table(self) -> Table:
-        """One row per round."""
+    def table(self, name: str = "") -> Table:
+        """One row per round; the name goes into the title."""
         table = Table(
             ("round", "channels", "MACs", "parameters", "epochs", "mAP pruned", "mAP trained"),
-            title="Rounds, mAP50-95 on validation",
+            title=f"Rounds{' of ' if name else ''}{name}, mAP50-95 on validation",
         )
         first = self.rounds[0].plan
         width = sum(group.width for group in first.groups)
@@ -123,7 +124,7 @@ def prune_in_rounds(
     folder: str | Path,
     on_epoch: Callable[[int, dict[str, float], bool], None] = lambda number, row, best: None,
     on_plan: Callable[[int, DetectorPlan, float], None] = lambda number, plan, score: None,
-    extra_losses: Callable[[Detector], Sequence[ExtraLoss]] = lambda detector: (),
+    extra_losses: Callable[[int, Detector], Sequence[ExtraLoss]] = lambda number, detector: (),
     measure: Callable[[Detector], float] | None = None,
     score_batches: int = 8,
 ) -> PruneRounds:
@@ -141,7 +142,7 @@ def prune_in_rounds(
         folder: Where every round is kept; another target or other settings need another one.
         on_epoch: Called with the round (from 1 on), the epoch's row, and whether it is the best.
         on_plan: Called with the round, its plan, and mAP50-95 on validation before the training.
-        extra_losses: What is added to the loss of a detector of the round's widths.
+        extra_losses: What is added to the loss: of the round and a detector of its widths.
         measure: For a latency target, as in `plan_detector`.
         score_batches: Batches of training images for the methods that look at data.
 
@@ -163,7 +164,7 @@ def prune_in_rounds(
             plan.save(plan_file)
             save_detector(pruned_file, small, settings.side, {"val_map": score})
         plan, pruned = DetectorPlan.load(plan_file), load_detector(pruned_file)
-        if json.dumps(dict(plan.config)) != json.dumps(asdict(step)):
+        if _comparable(plan.config) != _comparable(asdict(step)):
             raise ConfigError(
                 str(plan_file), "it was made for another target or method", "use another folder"
             )
@@ -175,7 +176,7 @@ def prune_in_rounds(
             settings_of_round(settings, count, last=number == len(epochs)),
             folder / f"round{number}_checkpoint.pt",
             lambda row, best, number=number: on_epoch(number, row, best),
-            extra_losses(pruned.detector),
+            extra_losses(number, pruned.detector),
         )
         detector = result.detector
         details = {"val_map": result.best_map}
@@ -233,6 +234,11 @@ def _step(
         )
     name = "sparsity" if config.target_macs is None else "target_macs"
     return replace(config, **{name: 1 - share if name == "sparsity" else share}, seed=seed)
+
+
+def _comparable(config: Mapping[str, Any]) -> Any:
+    """What decides a plan, but for a latency, whose steps start from a measurement."""
+    return json.loads(json.dumps({**config, "target_latency_ms": None}))
 
 
 def _batches(

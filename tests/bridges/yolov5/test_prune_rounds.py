@@ -122,7 +122,7 @@ class Killed(Exception):
 def test_killed_rounds_end_as_if_they_had_not_been(method, where, done, data, detector, tmp_path):
     config = PruneConfig(sparsity=0.3, round_to=2, method=method, side=64)
 
-    def taught(small):
+    def taught(number, small):
         return [Distillation(detector, small, side=64)]
 
     def go(folder, on_epoch=lambda *a: None, on_plan=lambda *a: None):
