@@ -235,11 +235,11 @@ def comparison_table(
         title=f"On the {split} images, files read back",
     )
 
-    def cost(name: str) -> tuple[float, ...]:
-        if not name:
-            return ()
+    def cost(name: str) -> tuple[int, int, float]:
         own = numbers[name]
         return own["macs"], own["parameters"], own["latency"]["median_ms"]
+
+    whole = cost(reference) if reference else ()
 
     for name, score in scores.items():
         macs, parameters, median = cost(name)
@@ -250,7 +250,7 @@ def comparison_table(
             f"{parameters:,}",
             f"{macs:,}",
             f"{median:.1f} ms",
-            *(f"{own / of:.1%}" for own, of in zip(cost(name), cost(reference), strict=False)),
+            *(f"{own / of:.1%}" for own, of in zip(cost(name), whole, strict=False)),
         )
     return table
 

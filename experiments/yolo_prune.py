@@ -14,7 +14,7 @@ back. A run that was killed goes on with RESUME=1 from the last epoch that it fi
 """
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from bridges.yolov5.cost import measure_torch_latency
 from bridges.yolov5.dataset import DetectionData
@@ -28,6 +28,7 @@ from bridges.yolov5.prune_rounds import (
     epochs_of_rounds,
     prune_in_rounds,
     settings_of_round,
+    step_of_round,
 )
 from bridges.yolov5.slim import GammaPenalty
 from bridges.yolov5.train import TrainResult
@@ -77,7 +78,7 @@ class Config(TaughtConfig):
     """Instead: milliseconds for an image, one thread of this machine."""
     method: str = "l2"
     """l1, l2, fpgm, gamma, apoz, mean_activation, taylor, random."""
-    scope: str = "global"
+    scope: Literal["global", "group"] = "global"
     """global compares scores between layers, group takes the same share of each."""
     round_to: int = 8
     """Keep multiples of this many channels."""
@@ -201,10 +202,12 @@ def _start(config: Config, data: DetectionData, run: Run) -> Detector:
 
 
 def _can_be_pruned(detector: Detector, config: Config) -> None:
-    """Raise before any training where the target cannot be reached."""
+    """Raise before any training where the target cannot be reached, or the first step is none."""
     pruning = config.pruning("l2" if config.method in FROM_DATA else "")
     if pruning.target_latency_ms is None:
         plan_detector(detector, pruning)
+        if config.rounds > 1:
+            plan_detector(detector, step_of_round(pruning, (), 1 / config.rounds, detector))
 
 
 def _prune(

@@ -138,6 +138,21 @@ def plan_detector(
     )
 
 
+def milliseconds_of(detector: Network, measure: Callable[[Network], float] | None) -> float:
+    """A detector's latency.
+
+    Raises:
+        ConfigError: There is no measure.
+    """
+    if measure is None:
+        raise ConfigError(
+            "target_latency_ms",
+            "there is nothing to measure with",
+            "pass measure, a function of a detector that gives milliseconds",
+        )
+    return float(measure(detector))
+
+
 def prune_detector(detector: Network, plan: DetectorPlan) -> Network:
     """A new detector without the channels that a plan removes, in evaluation mode.
 
@@ -315,13 +330,7 @@ def _meet_latency(
     measure: Callable[[Network], float] | None,
 ) -> tuple[Counts, tuple[float, float]]:
     """Counts for a measured latency, and the latency before and after."""
-    if measure is None:
-        raise ConfigError(
-            "target_latency_ms",
-            "there is nothing to measure with",
-            "pass measure=detector -> milliseconds to plan_detector",
-        )
-    wanted, before = float(config.target_latency_ms or 0), float(measure(detector))
+    wanted, before = float(config.target_latency_ms or 0), milliseconds_of(detector, measure)
     if before <= wanted:
         raise NothingToRemove(
             "target_latency_ms", f"the detector already takes {before:.2f} ms", "ask for less"
@@ -329,8 +338,9 @@ def _meet_latency(
 
     def milliseconds(counts: Counts) -> float:
         kept = {c.name: c.kept(counts[c.name]).tolist() for c in candidates}
-        taken = float(measure(_without(detector, groups, kept)))
-        return taken * before / float(measure(detector))  # the machine may be slower by now
+        taken = milliseconds_of(_without(detector, groups, kept), measure)
+        # The machine may be slower by now.
+        return taken * before / milliseconds_of(detector, measure)
 
     least = milliseconds(counts_at(candidates, 1.0, config.scope))
     if least > 1.05 * wanted:

@@ -30,7 +30,9 @@ from tfcompress.errors import ConfigError
 
 Part = Literal["maker", "follower", "reader"]
 
-FOLLOWED = ("Silu", "Relu", "Hardtanh", "Add", "MaxPool2D", "AvgPool2D", "UpsampleNearest2D")
+FOLLOWED = (
+    "Silu", "Relu", "Hardtanh", "Add", "MaxPool2DWithIndices", "AvgPool2D", "UpsampleNearest2D",
+)  # fmt: skip
 """Operations that keep every channel in its place and make nothing but zeros of zeros."""
 
 
@@ -124,6 +126,7 @@ class _Walk:
             return
         first = len(self.parents)
         self.parents += range(first, first + len(fresh))
+        # Its mappings take a channel together with where it came from, in this form alone.
         index = torch_pruning._helpers._HybridIndex
         handler = torch_pruning.prune_conv_out_channels
         marks = [index(idx=i, root_idx=first + k) for k, i in enumerate(fresh)]
@@ -178,7 +181,7 @@ class _Walk:
         if node.type == OPTYPE.CONCAT:
             known = node.module.offsets is not None and node.grad_fn._saved_dim == 1
             return "" if known else "it is concatenated in another way than along the channels"
-        return "" if name.startswith(FOLLOWED) else f"{name} cannot be followed"
+        return "" if name in FOLLOWED else f"{name} cannot be followed"
 
     def _join(self, a: int, b: int) -> None:
         a, b = self._root(a), self._root(b)

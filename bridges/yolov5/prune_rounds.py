@@ -21,7 +21,7 @@ from bridges.yolov5.dataset import DetectionData
 from bridges.yolov5.detector_file import load_detector, save_detector
 from bridges.yolov5.evaluate import evaluate_detector
 from bridges.yolov5.extra_loss import ExtraLoss
-from bridges.yolov5.prune import DetectorPlan, plan_detector, prune_detector
+from bridges.yolov5.prune import DetectorPlan, milliseconds_of, plan_detector, prune_detector
 from bridges.yolov5.prune_config import FROM_DATA, PruneConfig
 from bridges.yolov5.prune_scores import Batches
 from bridges.yolov5.train import TrainSettings, pick_device, train_detector
@@ -154,7 +154,7 @@ def prune_in_rounds(
     rounds: list[PruneRound] = []
     for number, count in enumerate(epochs, 1):
         plans = [done.plan for done in rounds]
-        step = _step(config, plans, number / len(epochs), lambda now=detector: measure(now))
+        step = step_of_round(config, plans, number / len(epochs), detector, measure)
         plan_file, pruned_file = (folder / f"round{number}_{n}" for n in ("plan.json", "pruned.pt"))
         if not pruned_file.is_file():
             batches = _batches(step, data, settings, score_batches)
@@ -202,8 +202,12 @@ def settings_of_round(settings: TrainSettings, epochs: int, last: bool = True) -
     )
 
 
-def _step(
-    config: PruneConfig, plans: Sequence[DetectorPlan], part: float, measure: Callable[[], float]
+def step_of_round(
+    config: PruneConfig,
+    plans: Sequence[DetectorPlan],
+    part: float,
+    detector: Detector,
+    measure: Callable[[Detector], float] | None = None,
 ) -> PruneConfig:
     """The target of the next round, relative to what the rounds before have left.
 
@@ -211,11 +215,16 @@ def _step(
         config: The target of all rounds.
         plans: Of the rounds before.
         part: The share of all rounds that the next one completes.
-        measure: The latency of the given detector, before the first round.
+        detector: As it is before the next round.
+        measure: For a latency target.
+
+    Raises:
+        NothingToRemove: The rounds before have removed as much already.
+        ConfigError: There is nothing to measure a latency with.
     """
     seed = config.seed + len(plans)
     if config.target_latency_ms is not None:
-        start = plans[0].latency_ms[0] if plans else measure()
+        start = plans[0].latency_ms[0] if plans else milliseconds_of(detector, measure)
         wanted = start * (config.target_latency_ms / start) ** part
         return replace(config, target_latency_ms=wanted, seed=seed)
     if config.target_macs is not None:

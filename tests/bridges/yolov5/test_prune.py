@@ -9,6 +9,7 @@ import torch
 
 from bridges.yolov5.cost import count_torch_cost
 from bridges.yolov5.detector_file import load_detector, save_detector
+from bridges.yolov5.loss import DetectionLoss
 from bridges.yolov5.prune import (
     DetectorPlan,
     plan_detector,
@@ -284,8 +285,6 @@ def test_scores_by_hand(tmp_path):
 
 def test_taylor_by_hand(tmp_path):
     """|mean over positions of a * dL/da|, by autograd on the map itself."""
-    from bridges.yolov5.loss import DetectionLoss
-
     detector = as_trained(tiny_detector(tmp_path))
     pixels = torch.rand(1, 3, 64, 64)
     targets = torch.tensor([[0, 1, 0.5, 0.5, 0.3, 0.4]])

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from bridges.yolov5.cost import count_torch_cost
 from bridges.yolov5.dataset import read_detection_data
 from bridges.yolov5.detector_file import load_detector
 from bridges.yolov5.distill import Distillation
@@ -157,6 +158,26 @@ def test_the_folder_of_another_target_is_refused(data, detector, tmp_path):
     other = PruneConfig(sparsity=0.2, round_to=2, side=64)
     with pytest.raises(ConfigError, match="it was made for another target or method"):
         prune_in_rounds(detector, data, other, SETTINGS, (1,), tmp_path / "run")
+
+
+def test_rounds_to_a_latency(data, detector, tmp_path):
+    """A clock that shows the MACs: 0.8 and 0.64 of the time; killed, the steps stay the same."""
+
+    def clock(model):
+        clock.called += 1
+        return count_torch_cost(model, (3, 64, 64)).macs / 1e6 + 1e-9 * clock.called
+
+    clock.called = 0
+    before = clock(detector)
+    config = PruneConfig(target_latency_ms=0.64 * before, round_to=1, side=64)
+    for _ in range(2):
+        result = prune_in_rounds(
+            detector, data, config, SETTINGS, (1, 1), tmp_path / "run", measure=clock
+        )
+        times = [done.plan.latency_ms[1] / before for done in result.rounds]
+        assert times == pytest.approx([0.8, 0.64], rel=0.05)
+    with pytest.raises(ConfigError, match="there is nothing to measure with"):
+        prune_in_rounds(detector, data, config, SETTINGS, (1, 1), tmp_path / "other")
 
 
 def test_steps_that_are_too_small(data, detector, tmp_path):
