@@ -12,6 +12,7 @@ from bridges.yolov5.distill import Distillation, DistillSettings
 from experiments.detection import DetectionConfig
 from models.yolov5.build import Detector
 from tfcompress.errors import ConfigError
+from tfcompress.reporting.run import Run
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,24 +60,33 @@ class TaughtConfig(DetectionConfig):
         )
 
 
-def read_detector(path: str, names: Sequence[str], what: str) -> Detector:
-    """A detector's file, for data of certain classes.
+def read_detector(
+    path: str, names: Sequence[str], what: str, config: DetectionConfig, run: Run
+) -> Detector:
+    """A detector's file, for data of certain classes; another image size is printed.
 
     Args:
         path: The .pt file.
         names: Classes of the data.
         what: The field that named the file, for the message.
+        config: The run's image size.
+        run: Where to print.
 
     Raises:
         DataError: It is no detector's file.
         ConfigError: It has other classes.
     """
-    detector = load_detector(path).detector
+    loaded = load_detector(path)
+    detector = loaded.detector
     if detector.names != tuple(names):
         raise ConfigError(
             what,
             f"{path} has the classes {', '.join(detector.names)}, the data {', '.join(names)}",
             "give one that was trained on this data",
+        )
+    if loaded.side != config.side:
+        run.print(
+            f"{path} was trained at {loaded.side} pixels; this run has {config.side} (--side)"
         )
     return detector
 

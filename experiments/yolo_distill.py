@@ -2,9 +2,8 @@
 
 TEACHER and WEIGHTS (the student) are detectors' files, pruned ones too; without TEACHER a
 `teacher_model` is trained first, without WEIGHTS the student is a new MODEL, with the teacher's
-anchors. VARIANTS: `plain` (the control), `taught` (logits and features), `logits` and `features`
-(one of the two). The same code teaches in make yolo-train T_WEIGHTS=... and make yolo-prune
-TEACHER=....
+anchors. `--variants` are plain (the control), taught (logits and features), logits, and features.
+The same code teaches in make yolo-train T_WEIGHTS=... and make yolo-prune TEACHER=....
 """
 
 import copy
@@ -81,7 +80,7 @@ def main(config: Config) -> dict[str, Any]:
         return already_finished(run)
     data = load_detection(config, run)
     if config.weights:
-        student = read_detector(config.weights, data.names, "weights")
+        student = read_detector(config.weights, data.names, "weights", config, run)
         teacher = _teacher(config, data, run, student)
         settings = settings_of_round(config.settings(), config.epochs)
         save_detector(run.path("start.pt"), student, config.side, {"from": config.weights})
@@ -104,7 +103,7 @@ def main(config: Config) -> dict[str, Any]:
 def _teacher(config: Config, data: DetectionData, run: Run, student: Detector) -> Detector:
     """The teacher, read or trained; that it fits is checked before it is trained."""
     if config.teacher:
-        teacher = read_detector(config.teacher, data.names, "teacher")
+        teacher = read_detector(config.teacher, data.names, "teacher", config, run)
         save_detector(run.path("teacher.pt"), teacher, config.side, {"from": config.teacher})
         return teacher
     own = replace(config, model=config.teacher_model, weights="")

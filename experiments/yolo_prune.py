@@ -153,7 +153,9 @@ def main(config: Config) -> dict[str, Any]:
     teacher = None
     if config.teacher:
         own = config.teacher == "start"
-        teacher = start if own else read_detector(config.teacher, data.names, "teacher")
+        teacher = (
+            start if own else read_detector(config.teacher, data.names, "teacher", config, run)
+        )
         taught_by(teacher, start, config)  # whether they fit shows before any training
     pruned: dict[str, PruneRounds] = {}
     trained: dict[str, TrainResult] = {}
@@ -182,7 +184,7 @@ def main(config: Config) -> dict[str, Any]:
 def _start(config: Config, data: DetectionData, run: Run) -> Detector:
     """The detector that all variants come from, read back from its file."""
     if config.weights:
-        start = read_detector(config.weights, data.names, "weights")
+        start = read_detector(config.weights, data.names, "weights", config, run)
         _can_be_pruned(start, config)
         save_detector(run.path("start.pt"), start, config.side, {"from": config.weights})
         return start

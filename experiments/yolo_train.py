@@ -39,7 +39,7 @@ def main(config: Config) -> dict[str, Any]:
     data = load_detection(config, run)
     student, settings, extra = start_detector(config, data.names, run), config.settings(), []
     if config.teacher:
-        teacher = read_detector(config.teacher, data.names, "teacher")
+        teacher = read_detector(config.teacher, data.names, "teacher", config, run)
         student = with_anchors_of(student, teacher)
         settings, extra = (
             replace(settings, fit_anchors=False),
