@@ -56,7 +56,6 @@ class TaughtConfig(DetectionConfig):
             temperature=self.temperature,
             features=self.features,
             levels=self.feature_levels,
-            seed=self.seed,
         )
 
 

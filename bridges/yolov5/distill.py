@@ -5,7 +5,8 @@ result = train_detector(student, data, settings, extra_losses=[teaching])
 
 The teacher may be of another size. Its copy here is in evaluation mode whatever happens to the
 student, and takes no gradient. The adapters that give the student's features the teacher's width
-are linear (features behind SiLU are signed) and are trained with the student.
+are linear (features behind SiLU are signed) and are trained with the student. They start from the
+best map of the first batch's features: random ones would pull a trained student's features apart.
 """
 
 from __future__ import annotations
@@ -35,7 +36,6 @@ class DistillSettings:
         features: Weight of the features; 0 leaves them out.
         levels: Maps that the head reads and whose features are imitated, the finest is 0.
         threshold: Of `imitation_mask`.
-        seed: Of the adapters.
     """
 
     logits: Literal["l2", "kl", "bce", "none"] = "l2"
@@ -44,7 +44,6 @@ class DistillSettings:
     features: float = 0.01
     levels: tuple[int, ...] = (0,)
     threshold: float = 0.5
-    seed: int = 0
 
     def __post_init__(self) -> None:
         if self.logits not in (*CLASS_LOSSES, "none"):
@@ -95,6 +94,33 @@ def check_teacher(teacher: Detector, student: Detector) -> None:
         differ("anchors", *pixels, "give the student the teacher's anchors before it is trained")
 
 
+class Adapter(nn.Conv2d):
+    """A 3x3 convolution from the student's channels to the teacher's.
+
+    Attributes:
+        started: Whether `start` has been called; kept in checkpoints.
+    """
+
+    started: torch.Tensor
+
+    def __init__(self, channels: int, wanted: int) -> None:
+        super().__init__(channels, wanted, 3, padding=1)
+        self.register_buffer("started", torch.tensor(False))
+
+    @torch.no_grad()
+    def start(self, student: torch.Tensor, teacher: torch.Tensor) -> None:
+        """Become the 1x1 map from one to the other of least squares (with a little ridge)."""
+        x, y = (maps.transpose(0, 1).flatten(1).T.double() for maps in (student, teacher))
+        x = torch.cat((x, torch.ones_like(x[:, :1])), 1)
+        gram = x.T @ x
+        ridge = 1e-6 * gram.diagonal().mean() * torch.eye(len(gram), dtype=x.dtype, device=x.device)
+        solution = torch.linalg.solve(gram + ridge, x.T @ y)
+        self.weight.zero_()
+        self.weight[:, :, 1, 1] = solution[:-1].T.to(self.weight)
+        self.bias.copy_(solution[-1])
+        self.started.fill_(True)
+
+
 class Distillation:
     """An `ExtraLoss`: a teacher's part of the loss of a student.
 
@@ -131,12 +157,9 @@ class Distillation:
         self.settings = settings
         self.gains = (weights or LossWeights()).scaled(student.n_classes, side, student.head.nl)
         self.levels = settings.levels if settings.features else ()
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(settings.seed)
-            self.module: nn.Module = nn.ModuleList(
-                nn.Conv2d(_width(student, level), _width(teacher, level), 3, padding=1)
-                for level in self.levels
-            )
+        self.module: nn.Module = nn.ModuleList(
+            Adapter(_width(student, level), _width(teacher, level)) for level in self.levels
+        )
         self.described: Mapping[str, Any] = {
             "loss": "distillation",
             "teacher": teacher.architecture.name,
@@ -199,6 +222,8 @@ class Distillation:
             mask = imitation_mask(
                 targets, anchors, len(student), *student.shape[2:], self.settings.threshold
             )
+            if not adapter.started:
+                adapter.start(student, teacher)
             total = total + imitation(adapter(student), teacher, mask)
         return self.settings.features * total
 

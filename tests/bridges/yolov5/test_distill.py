@@ -174,8 +174,11 @@ def test_features_go_through_a_linear_adapter_of_the_teachers_width(pair):
     teacher, student = pair
     settings = DistillSettings(logits="none", features=0.1, levels=(0, 1))
     teaching = Distillation(teacher, student, settings, side=64)
-    assert [type(module) for module in teaching.module] == [nn.Conv2d, nn.Conv2d]
     assert [(m.in_channels, m.out_channels) for m in teaching.module] == [(16, 32), (16, 32)]
+    parts_of(teaching, student.eval())  # the adapters start
+    generator = torch.Generator().manual_seed(0)
+    for adapter in teaching.module:
+        nn.init.normal_(adapter.weight, 0, 0.1, generator=generator)
     (total, parts), images = parts_of(teaching, student.eval())
     with torch.no_grad():
         theirs, ours = teacher.outputs(images), student.outputs(images)
@@ -191,6 +194,33 @@ def test_features_go_through_a_linear_adapter_of_the_teachers_width(pair):
     assert teaching.module[0].weight.grad.abs().sum() > 0
     assert student.model[0].conv.weight.grad.abs().sum() > 0
     assert all(parameter.grad is None for parameter in teaching.teacher.parameters())
+
+
+def test_adapters_start_from_the_best_map_of_the_first_batch(pair):
+    """By NumPy; and a student that is its own teacher has nothing to learn."""
+    teacher, student = pair
+    teaching = Distillation(teacher, student, DistillSettings("none"), side=64)
+    _, images = parts_of(teaching, student.eval())
+    with torch.no_grad():
+        x, y = (
+            model.outputs(images)[3].permute(0, 2, 3, 1).flatten(0, 2).double().numpy()
+            for model in (student, teacher)
+        )
+    x = np.concatenate((x, np.ones((len(x), 1))), 1)
+    (adapter,) = teaching.module
+    weight, bias = adapter.weight.detach().numpy(), adapter.bias.detach().numpy()
+    assert np.count_nonzero(weight) == np.count_nonzero(weight[:, :, 1, 1])
+    found = x @ np.concatenate((weight[:, :, 1, 1].T, bias[None]))
+    # Ridge is least squares with a row for each coefficient more.
+    more = np.sqrt(1e-6 * np.square(x).sum() / x.shape[1]) * np.eye(x.shape[1])
+    rows, wanted = np.concatenate((x, more)), np.concatenate((y, np.zeros((len(more), y.shape[1]))))
+    expected = x @ np.linalg.lstsq(rows, wanted, rcond=None)[0]
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    before = adapter.weight.detach().clone()
+    parts_of(teaching, student)
+    assert torch.equal(adapter.weight, before)  # the first batch alone
+    own = Distillation(teacher, teacher, DistillSettings("none"), side=64)
+    assert parts_of(own, teacher)[0][1]["teacher_features"] < 1e-6
 
 
 def test_a_batch_without_objects(pair):
