@@ -25,6 +25,10 @@ PORT ?=
 PARAMS ?=
 DEVICE ?=
 STRATEGY ?=
+WEIGHTS ?=
+T_WEIGHTS ?=
+SPARSITY ?=
+METHOD ?=
 SMOKE ?=
 RESUME ?=
 ARGS ?=
@@ -36,13 +40,15 @@ FLAGS = $(if $(CONFIG),--config "$(CONFIG)") $(if $(PARAMS),--params "$(PARAMS)"
 SEARCH_FLAGS = $(if $(TRIALS),--trials $(TRIALS)) $(if $(CONCURRENCY),--concurrency $(CONCURRENCY)) \
 	$(if $(TUNER),--tuner $(TUNER)) $(if $(PORT),--port $(PORT))
 YOLO_FLAGS = $(if $(MODEL),--model "$(MODEL)") $(if $(DEVICE),--device $(DEVICE))
+# A detector's file that is started from, and one that teaches.
+TAUGHT_FLAGS = $(if $(WEIGHTS),--weights "$(WEIGHTS)") $(if $(TEACHER),--teacher "$(TEACHER)")
 NAS_FLAGS = $(if $(STRATEGY),--strategy $(STRATEGY))
 FILE_FLAGS = $(if $(CONFIG),--config "$(CONFIG)") $(if $(SMOKE),--smoke) \
 	$(if $(MODEL),--model "$(MODEL)")
 
 .PHONY: help setup demo test test-slow lint bench clean \
 	unet-train unet-level-prune unet-channel-prune unet-tfmot-prune unet-qat unet-distill unet-int8 \
-	unet-predict unet-hpo unet-hpo-nni trash-hpo nni-create trash-train trash-distill trash-tucker trash-score yolo-train yolo-detect \
+	unet-predict unet-hpo unet-hpo-nni trash-hpo nni-create trash-train trash-distill trash-tucker trash-score yolo-train yolo-detect yolo-prune yolo-distill \
 	yolo-nas-darts yolo-nas-enas yolo-nas-multitrial \
 	evaluate-model \
 	bench-channels bench-distiller bench-search bench-nni bench-applications
@@ -54,9 +60,10 @@ help: ## print this list
 	@echo
 	@echo "Variables: DATA=folder EPOCHS=n RUN=name CONFIG=file.yaml SMOKE=1 RESUME=1 ARGS='--any flag'"
 	@echo "           TARGET_MACS='0.5 0.25' SCORE=l2 ROUNDS=3, FROM_RUN=folder of unet-level-prune"
-	@echo "           TEACHER=file.keras of unet-distill and trash-distill"
+	@echo "           TEACHER=file.keras of unet-distill and trash-distill, file.pt of yolo-prune and -distill"
 	@echo "           TRIALS=n CONCURRENCY=n TUNER=name PORT=n of searches; PARAMS=best_params.json of one"
 	@echo "           DEVICE=cpu or cuda, STRATEGY=name of architecture searches"
+	@echo "           WEIGHTS=file.pt of a detector, T_WEIGHTS=its teacher's, SPARSITY=0.35 METHOD=l2"
 	@echo "           MODEL=file IMAGES=folder; PYTHON=python3.11 PIP_ARGS='--index-url ...' for set-up"
 	@echo "Flags of one experiment: make unet-train ARGS=--help"
 
@@ -130,8 +137,17 @@ trash-tucker: $(STAMP) ## Tucker and SVD factors in MODEL (a .keras classifier),
 trash-score: $(STAMP) ## the competition's score of MODEL (.keras or .tflite) on DATA
 	$(RUN_PYTHON) -m experiments.trash_score $(FILE_FLAGS) $(if $(DATA),--data "$(DATA)") $(ARGS)
 
-yolo-train: $(STAMP) ## train MODEL (yolov5n, s, m, l, x) on boxes DATA (or generated shapes)
-	$(RUN_PYTHON) -m experiments.yolo_train $(FLAGS) $(YOLO_FLAGS) $(ARGS)
+yolo-train: $(STAMP) ## train MODEL (yolov5n, s, m, l, x) on boxes DATA, taught by T_WEIGHTS if given
+	$(RUN_PYTHON) -m experiments.yolo_train $(FLAGS) $(YOLO_FLAGS) \
+	$(if $(WEIGHTS),--weights "$(WEIGHTS)") $(if $(T_WEIGHTS),--teacher "$(T_WEIGHTS)") $(ARGS)
+
+yolo-prune: $(STAMP) ## fewer channels in WEIGHTS or a new MODEL: SPARSITY METHOD ROUNDS, TEACHER too
+	$(RUN_PYTHON) -m experiments.yolo_prune $(FLAGS) $(YOLO_FLAGS) $(TAUGHT_FLAGS) \
+	$(if $(SPARSITY),--sparsity $(SPARSITY)) $(if $(TARGET_MACS),--target-macs $(TARGET_MACS)) \
+	$(if $(METHOD),--method $(METHOD)) $(if $(ROUNDS),--rounds $(ROUNDS)) $(ARGS)
+
+yolo-distill: $(STAMP) ## TEACHER teaches WEIGHTS or a new MODEL, beside plain training
+	$(RUN_PYTHON) -m experiments.yolo_distill $(FLAGS) $(YOLO_FLAGS) $(TAUGHT_FLAGS) $(ARGS)
 
 yolo-nas-darts: $(STAMP) ## search around MODEL in one supernet (STRATEGY=gumbel, proxyless, random too)
 	$(RUN_PYTHON) -m experiments.yolo_nas_oneshot $(FLAGS) $(YOLO_FLAGS) $(NAS_FLAGS) $(ARGS)

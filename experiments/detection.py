@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -17,6 +17,7 @@ from bridges.yolov5.cost import cost_table, count_torch_cost, measure_torch_late
 from bridges.yolov5.dataset import DetectionData, LabelledImage, read_detection_data
 from bridges.yolov5.detector_file import LoadedDetector, load_detector, save_detector
 from bridges.yolov5.evaluate import DetectionScore, evaluate_detector
+from bridges.yolov5.extra_loss import ExtraLoss
 from bridges.yolov5.find import find_objects
 from bridges.yolov5.loss import LossWeights
 from bridges.yolov5.plots import (
@@ -178,23 +179,14 @@ def train_and_save(
     run: Run,
     name: str,
     file: str = "model.pt",
+    settings: TrainSettings | None = None,
+    extra_losses: Sequence[ExtraLoss] = (),
 ) -> TrainResult:
     """Train with a line for each epoch and a checkpoint, write the best; it resumes by itself."""
-    settings = config.settings()
+    settings = settings or config.settings()
     checkpoint = run.path("checkpoints", f"{name}.pt")
-
-    def show(row: dict[str, float], best: bool) -> None:
-        scores = (
-            f"  val mAP50 {row['val_map50']:.4f}  mAP50-95 {row['val_map']:.4f}"
-            if "val_map" in row
-            else ""
-        )
-        run.print(
-            f"{name:9s}{row['epoch']:3d}/{settings.epochs}  loss {row['loss']:.4f}{scores}  "
-            f"{row['seconds']:.1f} s{'  *' if best else ''}"
-        )
-
-    result = train_detector(detector, data, settings, checkpoint, show)
+    show = epoch_printer(run, name, settings.epochs)
+    result = train_detector(detector, data, settings, checkpoint, show, extra_losses)
     if result.anchors and result.anchors.replaced:
         run.print(str(result.anchors))
     save_detector(
@@ -204,6 +196,63 @@ def train_and_save(
         {"best_epoch": result.best_epoch, "val_map": result.best_map},
     )
     return result
+
+
+def epoch_printer(run: Run, name: str, epochs: int) -> Callable[[dict[str, float], bool], None]:
+    """What prints a line for each epoch."""
+
+    def show(row: dict[str, float], best: bool) -> None:
+        scores = (
+            f"  val mAP50 {row['val_map50']:.4f}  mAP50-95 {row['val_map']:.4f}"
+            if "val_map" in row
+            else ""
+        )
+        run.print(
+            f"{name:9s} {row['epoch']:3d}/{epochs}  loss {row['loss']:.4f}{scores}  "
+            f"{row['seconds']:.1f} s{'  *' if best else ''}"
+        )
+
+    return show
+
+
+def comparison_table(
+    scores: Mapping[str, DetectionScore],
+    numbers: Mapping[str, Any],
+    split: str,
+    reference: str = "",
+) -> Table:
+    """Quality and cost of several detectors, one row each.
+
+    Args:
+        scores: By name.
+        numbers: Of `cost_of`, by the same names.
+        split: The images that they were scored on.
+        reference: The detector whose cost the others' are shares of; empty for no shares.
+    """
+    shares = ("of MACs", "of params", "of latency") if reference else ()
+    table = Table(
+        ("detector", "mAP50", "mAP50-95", "parameters", "MACs", "median", *shares),
+        title=f"On the {split} images, files read back",
+    )
+
+    def cost(name: str) -> tuple[int, int, float]:
+        own = numbers[name]
+        return own["macs"], own["parameters"], own["latency"]["median_ms"]
+
+    whole = cost(reference) if reference else ()
+
+    for name, score in scores.items():
+        macs, parameters, median = cost(name)
+        table.add(
+            name,
+            f"{score.map50:.4f}",
+            f"{score.map:.4f}",
+            f"{parameters:,}",
+            f"{macs:,}",
+            f"{median:.1f} ms",
+            *(f"{own / of:.1%}" for own, of in zip(cost(name), whole, strict=False)),
+        )
+    return table
 
 
 def score_file(run: Run, file: str, data: DetectionData, split: str) -> DetectionScore:

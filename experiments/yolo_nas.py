@@ -20,6 +20,7 @@ from bridges.yolov5.tiny_imagenet import tiny_imagenet_proxy
 from experiments.detection import (
     DETECTION_SMOKE,
     DetectionConfig,
+    comparison_table,
     cost_of,
     score_file,
     train_and_save,
@@ -33,7 +34,6 @@ from tfcompress.errors import ConfigError
 from tfcompress.reporting.page import Section, write_page
 from tfcompress.reporting.plots import COLORS, plot_tradeoff, save_figure
 from tfcompress.reporting.run import Run, environment
-from tfcompress.reporting.tables import Table
 
 NAS_SMOKE = {**DETECTION_SMOKE, "side": 64, "shape_side": 64, "shapes": 16, "epochs": 1,
              "plain_epochs": 0}  # fmt: skip
@@ -132,7 +132,7 @@ def finish_search(
     run.write_history([{"model": name, **row} for name, rows in histories.items() for row in rows])
     with run.console.status("measuring"):
         costs, numbers = cost_of(detectors, config.side)
-    table = _comparison(scores, numbers, data.test_split)
+    table = comparison_table(scores, numbers, data.test_split)
     points = [(n, numbers[n]["macs"] / 1e6, score.map) for n, score in scores.items()]
     tradeoff = plot_tradeoff(points, "million MACs", "mAP50-95 on the test images")
     write_page(
@@ -171,24 +171,6 @@ def finish_search(
     run.print(table)
     metrics = {"test": {n: s.to_dict() for n, s in scores.items()}, "cost": numbers, **more}
     return end_run(run, metrics)
-
-
-def _comparison(scores: Mapping[str, Any], numbers: Mapping[str, Any], split: str) -> Table:
-    table = Table(
-        ("detector", "mAP50", "mAP50-95", "parameters", "MACs", "median"),
-        title=f"On the {split} images, files read back",
-    )
-    for name, score in scores.items():
-        cost = numbers[name]
-        table.add(
-            name,
-            f"{score.map50:.4f}",
-            f"{score.map:.4f}",
-            f"{cost['parameters']:,}",
-            f"{cost['macs']:,}",
-            f"{cost['latency']['median_ms']:.1f} ms",
-        )
-    return table
 
 
 def plot_probabilities(probabilities: Mapping[str, Mapping[str, float]]) -> Figure:

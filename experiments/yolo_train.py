@@ -1,17 +1,17 @@
 """make yolo-train: train a YOLOv5 detector on boxes in YOLO's layout, from scratch or from weights.
 
-Without DATA it draws textured shapes. The model is chosen by mAP50-95 on validation; the report is
-made on the test images, with the file read back.
+With a teacher (T_WEIGHTS, another detector's file) its logits and features are imitated; the table
+of make yolo-distill says what that gives. Without DATA it draws textured shapes. The model is
+chosen by mAP50-95 on validation; the report is made on the test images, with the file read back.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from bridges.yolov5.detector_file import load_detector
 from experiments.detection import (
     BAD_INPUT,
     DETECTION_SMOKE,
-    DetectionConfig,
     cost_of,
     load_detection,
     quality_section,
@@ -20,13 +20,14 @@ from experiments.detection import (
     train_and_save,
 )
 from experiments.run_report import already_finished, end_run, history_section
+from experiments.teaching import TaughtConfig, read_detector, taught_by, with_anchors_of
 from tfcompress.cli import compared, run_experiment
 from tfcompress.reporting.page import Section, write_page
 from tfcompress.reporting.run import environment, open_run
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config(DetectionConfig):
+class Config(TaughtConfig):
     """Train the detector."""
 
 
@@ -36,7 +37,17 @@ def main(config: Config) -> dict[str, Any]:
     if run.finished:
         return already_finished(run)
     data = load_detection(config, run)
-    result = train_and_save(start_detector(config, data.names, run), data, config, run, "detector")
+    student, settings, extra = start_detector(config, data.names, run), config.settings(), []
+    if config.teacher:
+        teacher = read_detector(config.teacher, data.names, "teacher", config, run)
+        student = with_anchors_of(student, teacher)
+        settings, extra = (
+            replace(settings, fit_anchors=False),
+            [taught_by(teacher, student, config)],
+        )
+    result = train_and_save(
+        student, data, config, run, "detector", settings=settings, extra_losses=extra
+    )
     run.write_history(result.history)
     with run.console.status("measuring the file on the test images"):
         score = score_file(run, "model.pt", data, data.test_split)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import cv2
 import numpy as np
@@ -102,4 +102,60 @@ def plot_confusion(score: DetectionScore) -> Figure:
     axes.set_yticks(range(len(labels)), labels)
     axes.set(xlabel="found as", ylabel="object")
     axes.set_title("Objects at confidence 0.25, IoU 0.45", loc="left", fontsize=10)
+    return figure
+
+
+def plot_kept_channels(widths: Mapping[str, Sequence[tuple[str, int, int]]]) -> Figure:
+    """Share of the channels that each layer keeps, one dot per detector, and its width before.
+
+    Args:
+        widths: Per detector `(layer, channels before, channels now)` in the order of the network;
+            all detectors have the same layers.
+    """
+    rows = next(iter(widths.values()))
+    figure = Figure(figsize=(8.4, max(3.0, 0.19 * len(rows) + 1.2)), layout="constrained")
+    left, right = figure.subplots(1, 2, sharey=True, width_ratios=(3, 2))
+    places = np.arange(len(rows))
+    for color, marker, (name, layers) in zip(COLORS, "osD^vP<>", widths.items(), strict=False):
+        shares = [now / before for _, before, now in layers]
+        left.plot(shares, places, marker, color=color, label=name, ms=4.5, alpha=0.8)
+    right.barh(places, [before for _, before, _ in rows], color="#c9d3db", height=0.7)
+    right.set_xlabel("channels before")
+    left.set(
+        yticks=places,
+        yticklabels=[name for name, *_ in rows],
+        xlim=(-0.02, 1.05),
+        xlabel="share of the channels kept",
+        ylim=(len(rows) - 0.5, -0.5),
+    )
+    left.tick_params(axis="y", labelsize=6.5)
+    left.grid(alpha=0.25)
+    left.legend(fontsize=8, frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3)
+    return figure
+
+
+def plot_rounds(maps: Mapping[str, Sequence[tuple[float, float]]], start: float) -> Figure:
+    """mAP50-95 on validation round by round: it falls where channels go, and training lifts it.
+
+    Args:
+        maps: Per detector `(before the training, after it)` of each round.
+        start: Of the detector that all of them come from.
+    """
+    figure = Figure(figsize=(6.4, 4.0), layout="constrained")
+    axes = figure.subplots()
+    most = max(len(rounds) for rounds in maps.values())
+    for color, (name, rounds) in zip(COLORS, maps.items(), strict=False):
+        x, y = [0.0], [start]
+        for number, (pruned, trained) in enumerate(rounds, 1):
+            # One round of a single pruning ends where the last of several does.
+            place = number * most / len(rounds)
+            x += [place - 0.5 * most / len(rounds), place]
+            y += [pruned, trained]
+        axes.plot(x, y, "o-", color=color, ms=4, lw=1.4, label=name)
+    axes.axhline(start, color="#999999", lw=0.8, ls=":")
+    axes.set(xlabel="round: pruned, then trained", ylabel="mAP50-95 on validation")
+    axes.set_xticks(range(most + 1), ["start", *map(str, range(1, most + 1))])
+    axes.set_title("Quality by round", loc="left")
+    axes.grid(alpha=0.25)
+    axes.legend(fontsize=8, frameon=False)
     return figure

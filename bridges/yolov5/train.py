@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from bridges.yolov5.augment import Augmentation
 from bridges.yolov5.batches import TrainingImages, training_loader
 from bridges.yolov5.dataset import DetectionData
 from bridges.yolov5.evaluate import evaluate_detector
+from bridges.yolov5.extra_loss import ExtraLoss
 from bridges.yolov5.loss import DetectionLoss, LossWeights
 from models.yolov5.build import Detector
 from tfcompress.atomic import atomic_path
@@ -115,7 +116,7 @@ def train_detector(
     settings: TrainSettings,
     checkpoint: str | Path | None = None,
     on_epoch: Callable[[dict[str, float], bool], None] = lambda row, best: None,
-    extra_loss: Callable[..., torch.Tensor] | None = None,
+    extra_losses: Sequence[ExtraLoss] = (),
 ) -> TrainResult:
     """Train; the given detector is left as it is.
 
@@ -125,11 +126,12 @@ def train_detector(
         settings: How.
         checkpoint: File written after every epoch; one that exists is gone on with.
         on_epoch: Called with each row and whether it is the best so far; it may raise to stop.
-        extra_loss: `(detector, images, raw, targets)` to what is added to the loss of a batch.
+        extra_losses: What is added to the loss; their own parameters are trained in place, and
+            kept in the checkpoint, with the detector's.
 
     Raises:
         ConfigError: Data and detector have different classes, or the checkpoint is of other
-            settings.
+            settings or extra losses.
         CompressionError: The loss is no longer a number.
     """
     if len(data.names) != detector.n_classes:
@@ -142,7 +144,7 @@ def train_detector(
     device = pick_device(settings.device)
     detector = copy.deepcopy(detector).to(device)
     anchors = _fitted_anchors(detector, data, settings) if settings.fit_anchors else None
-    state = _State(detector, settings, device)
+    state = _State(detector, settings, device, extra_losses)
     if checkpoint is not None and Path(checkpoint).is_file():
         state.load(Path(checkpoint))
     images = TrainingImages(
@@ -158,7 +160,7 @@ def train_detector(
         images.augmentation = (
             replace(settings.augmentation, mosaic=0.0) if plain else settings.augmentation
         )
-        row = _one_epoch(state, images, loss, settings, device, extra_loss)
+        row = _one_epoch(state, images, loss, settings, device)
         state.epoch += 1
         left = settings.epochs - state.epoch
         best = False
@@ -206,10 +208,18 @@ def pick_device(name: str) -> torch.device:
 class _State:
     """Everything that a checkpoint keeps."""
 
-    def __init__(self, detector: Detector, settings: TrainSettings, device: torch.device) -> None:
+    def __init__(
+        self,
+        detector: Detector,
+        settings: TrainSettings,
+        device: torch.device,
+        extra_losses: Sequence[ExtraLoss],
+    ) -> None:
         self.detector = detector
         self.settings = settings
-        self.optimizer = make_optimizer(detector, settings)
+        self.extra_losses = extra_losses
+        self.adapters = nn.ModuleList(extra.module for extra in extra_losses).to(device)
+        self.optimizer = make_optimizer(nn.ModuleList((detector, self.adapters)), settings)
         self.averaged = AveragedModel(detector, device, avg_fn=_average(settings), use_buffers=True)
         self.scaler = torch.amp.GradScaler(device.type, enabled=device.type == "cuda")
         self.epoch = 0
@@ -232,7 +242,7 @@ class _State:
         with atomic_path(path) as temporary:
             torch.save(
                 {
-                    "settings": _fingerprint(self.settings),
+                    "settings": self._fingerprint(),
                     "epoch": self.epoch,
                     "history": self.history,
                     "best": self.best,
@@ -240,6 +250,7 @@ class _State:
                     "best_epoch": self.best_epoch,
                     "detector": self.detector.state_dict(),
                     "averaged": self.averaged.state_dict(),
+                    "adapters": self.adapters.state_dict(),
                     "optimizer": self.optimizer.state_dict(),
                     "scaler": self.scaler.state_dict(),
                 },
@@ -253,17 +264,25 @@ class _State:
             ConfigError: It was made with other settings.
         """
         saved = torch.load(path, map_location="cpu", weights_only=True)
-        if saved["settings"] != _fingerprint(self.settings):
+        if saved["settings"] != self._fingerprint():
             raise ConfigError(
                 str(path), "it was written with other settings", "use them again, or delete it"
             )
         self.detector.load_state_dict(saved["detector"])
         self.averaged.load_state_dict(saved["averaged"])
+        self.adapters.load_state_dict(saved.get("adapters", {}))
         self.optimizer.load_state_dict(saved["optimizer"])
         self.scaler.load_state_dict(saved["scaler"])
         self.epoch, self.history = saved["epoch"], saved["history"]
         self.best, self.best_map = saved["best"], saved["best_map"]
         self.best_epoch = saved["best_epoch"]
+
+    def _fingerprint(self) -> dict[str, Any]:
+        """What must be the same for a checkpoint to be gone on with."""
+        fields = asdict(self.settings)
+        kept = {name: fields[name] for name in fields if name not in ("workers", "device")}
+        extra = [dict(extra.described) for extra in self.extra_losses]
+        return kept | ({"extra_losses": extra} if extra else {})
 
 
 def make_optimizer(model: nn.Module, settings: TrainSettings) -> torch.optim.Optimizer:
@@ -304,10 +323,10 @@ def _one_epoch(
     loss: DetectionLoss,
     settings: TrainSettings,
     device: torch.device,
-    extra_loss: Callable[..., torch.Tensor] | None,
 ) -> dict[str, float]:
     """Train on every image once; the means of the loss's parts."""
     state.detector.train()
+    trained = [parameter for group in state.optimizer.param_groups for parameter in group["params"]]
     loader = training_loader(images, settings.batch, settings.workers)
     sums: dict[str, float] = {}
     for index, (pixels, targets) in enumerate(loader):
@@ -316,12 +335,13 @@ def _one_epoch(
             group["lr"] = rate
         pixels, targets = pixels.to(device), targets.to(device)
         with torch.autocast(device.type, enabled=device.type == "cuda"):
-            raw = state.detector(pixels)
+            outputs = state.detector.outputs(pixels)
+            raw = outputs[len(state.detector.model) - 1]
             total, parts = loss([level.float() for level in raw], targets)
-            if extra_loss is not None:
-                added = extra_loss(state.detector, pixels, raw, targets)
-                total = total + added
-                parts["extra"] = float(added.detach()) / len(pixels)
+            for extra in state.extra_losses:
+                added, more = extra(state.detector, pixels, outputs, targets)
+                total = total + added * len(pixels)
+                parts |= more
         if not torch.isfinite(total):
             raise CompressionError(
                 f"training, epoch {state.epoch + 1}",
@@ -331,7 +351,7 @@ def _one_epoch(
         state.optimizer.zero_grad(set_to_none=True)
         state.scaler.scale(total).backward()
         state.scaler.unscale_(state.optimizer)
-        nn.utils.clip_grad_norm_(state.detector.parameters(), LARGEST_GRADIENT)
+        nn.utils.clip_grad_norm_(trained, LARGEST_GRADIENT)
         state.scaler.step(state.optimizer)
         state.scaler.update()
         state.averaged.update_parameters(state.detector)
@@ -367,9 +387,3 @@ def _fitted_anchors(
         cells = torch.from_numpy(np.asarray(check.anchors, np.float32)).to(head.anchors)
         head.anchors.copy_(cells / head.stride.view(-1, 1, 1).to(cells))
     return check
-
-
-def _fingerprint(settings: TrainSettings) -> dict[str, Any]:
-    """What must be the same for a checkpoint to be gone on with."""
-    fields = asdict(settings)
-    return {name: fields[name] for name in fields if name not in ("workers", "device")}

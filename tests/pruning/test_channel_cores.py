@@ -3,7 +3,14 @@
 import numpy as np
 import pytest
 
-from tfcompress.pruning.channel_budget import Candidate, counts_at, meet
+from tfcompress.errors import ConfigError
+from tfcompress.pruning.channel_budget import (
+    Candidate,
+    counts_at,
+    meet,
+    meet_measured,
+    meet_share,
+)
 from tfcompress.pruning.channel_scores import (
     apoz,
     fpgm,
@@ -146,3 +153,42 @@ def test_lanes_along_an_axis():
     assert lanes.units.shape == (1, 1, 3)
     assert lanes.axes == (2,)
     assert not Lanes.fixed((4, 5)).carries
+
+
+def test_a_share_of_ten_units():
+    """Two groups of five, one channel at a time: 70 % are seven, the least important ones go."""
+    groups = [
+        Candidate(n, np.arange(5) + add, np.zeros(5, bool)) for n, add in (("a", 0), ("b", 2))
+    ]
+
+    def channels(counts):
+        return sum(counts.values())
+
+    # Scores 0 to 4 and 2 to 6: 0 and 1 of "a" go, then the first 2, which is of "a" too.
+    counts, notes = meet_share(groups, channels, 0.7, "channels", "30% removed", "global")
+    assert (counts, notes) == ({"a": 2, "b": 5}, [])
+    frozen = [("c", "the head")]
+    with pytest.raises(ConfigError, match=r"at least 20.0% of the channels stay; frozen: c"):
+        meet_share(groups, channels, 0.1, "channels", "90% removed", "global", frozen)
+    coarse = [Candidate("a", np.arange(10), np.zeros(10, bool), round_to=4)]
+    counts, notes = meet_share(coarse, channels, 0.7, "channels", "30% removed", "global")
+    assert counts == {"a": 8}  # of 4, 8 and 10
+    assert "reached 80.0% of the channels instead of 70.0%: the next step (round_to=4" in notes[0]
+
+
+def test_a_measurement_with_an_overhead():
+    """1 ms and 0.1 ms for each unit of 100, 11 ms in all; 6 ms are 50 units.
+
+    A share of 6 / 11 is 55 units, 6.5 ms; the next try, kept away from the edges of what is left to
+    search, is 0.9 of that share: 49 units, 5.9 ms, within 5 %.
+    """
+    tried = []
+
+    def counts_for(share):
+        tried.append(round(100 * share))
+        return {"a": tried[-1]}
+
+    counts, taken = meet_measured(counts_for, lambda c: 1 + c["a"] / 10, wanted=6.0, before=11.0)
+    assert tried == [55, 49]
+    assert counts == {"a": 49}
+    assert taken == pytest.approx(5.9)

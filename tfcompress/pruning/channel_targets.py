@@ -8,7 +8,14 @@ from typing import Any
 import numpy as np
 
 from tfcompress.errors import ConfigError, NothingToRemove
-from tfcompress.pruning.channel_budget import Candidate, Counts, counts_at, meet
+from tfcompress.pruning.channel_budget import (
+    Candidate,
+    Counts,
+    counts_at,
+    meet,
+    meet_measured,
+    meet_share,
+)
 from tfcompress.pruning.channel_config import ChannelConfig
 from tfcompress.pruning.channel_cost import ChannelCost
 from tfcompress.pruning.channel_groups import ChannelGraph
@@ -48,31 +55,8 @@ def meet_cost(
         what, measured, share = "parameters", parameters, config.target_parameters
     else:
         what, measured, share = "channels", channels, 1 - config.sparsity
-    full = measured({c.name: len(c.scores) for c in candidates})
-    least = measured(counts_at(candidates, 1.0, config.scope))
-    if least > 1.02 * share * full:
-        locked = [group for group in graph.groups if group.frozen]
-        names = ", ".join(f"{group.name} ({group.frozen})" for group in locked[:3])
-        raise ConfigError(
-            config.target,
-            f"it cannot be reached: at least {least / full:.1%} of the {what} stay"
-            + (f"; frozen: {names}" if locked else ""),
-            "ask for less, lower min_kept or round_to, or exclude fewer layers",
-        )
-    counts = meet(candidates, measured, share * full, config.scope)
-    reached = measured(counts) / full
-    if abs(reached / share - 1) > 0.02:
-        free = [c for c in candidates if c.sparsity is None]
-        if reached < share and all(counts[c.name] == len(c.scores) for c in free):
-            return counts, [
-                f"reached {reached:.1%} of the {what} instead of {share:.1%}: the sparsities of "
-                "config_list alone remove more than was asked for"
-            ]
-        return counts, [
-            f"reached {reached:.1%} of the {what} instead of {share:.1%}: the next step "
-            f"(round_to={config.round_to}, whole units) is further away"
-        ]
-    return counts, []
+    frozen = [(group.name, group.frozen) for group in graph.groups if group.frozen]
+    return meet_share(candidates, measured, share, what, config.target, config.scope, frozen)
 
 
 def meet_latency(
@@ -105,29 +89,14 @@ def meet_latency(
             config.scope,
         )
 
-    low, high = 0.0, 1.0
-    share = wanted / before
-    best: tuple[float, Counts, float] | None = None
-    for _ in range(8):
-        counts = counts_for(share)
+    def milliseconds(counts: Counts) -> float:
         keep = graph.keep(kept_positions(candidates, counts))
         taken = float(measure(without_channels(graph, keep)))
-        taken *= before / float(measure(graph.model))  # the machine may be slower by now
-        gap = abs(taken / wanted - 1)
-        if best is None or gap < best[0]:
-            best = (gap, counts, taken)
-        if gap <= 0.05:
-            break
-        if taken > wanted:
-            high = share
-        else:
-            low = share
-        share = min(
-            max(share * wanted / taken, low + 0.1 * (high - low)), high - 0.1 * (high - low)
-        )
-    gap, counts, taken = best
+        return taken * before / float(measure(graph.model))  # the machine may be slower by now
+
+    counts, taken = meet_measured(counts_for, milliseconds, wanted, before)
     notes = []
-    if gap > 0.1:
+    if abs(taken / wanted - 1) > 0.1:
         notes.append(
             f"reached {taken:.2f} ms instead of {wanted:.2f} ms, the nearest of what was tried: "
             "latency jumps between widths, or frozen layers and min_kept leave no more to remove"

@@ -41,7 +41,8 @@ _BEFORE_WORK = {
     *_GENERATED,
 }
 _VERSIONS = (
-    "tensorflow", "keras", "tf_keras", "ai-edge-litert", "torch", "nni", "numpy", "tfcompress",
+    "tensorflow", "keras", "tf_keras", "ai-edge-litert", "torch", "torch-pruning", "nni",
+    "numpy", "tfcompress",
 )  # fmt: skip
 
 

@@ -4,6 +4,7 @@ import pickle
 
 import pytest
 import torch
+from torch import nn
 
 from bridges.yolov5.augment import Augmentation
 from bridges.yolov5.dataset import read_detection_data
@@ -17,22 +18,8 @@ from bridges.yolov5.train import (
     train_detector,
 )
 from models.yolov5.build import build_detector
+from tests.bridges.yolov5.tiny_detector import tiny_detector
 from tfcompress.errors import CompressionError, ConfigError, DataError
-
-TINY = """
-nc: 4
-depth_multiple: 0.33
-width_multiple: 0.25
-anchors: [[10, 13, 16, 30], [30, 61, 62, 45]]
-backbone:
-  - [-1, 1, Conv, [32, 3, 2]]
-  - [-1, 1, Conv, [64, 3, 2]]
-  - [-1, 1, Conv, [64, 3, 2]]
-  - [-1, 1, C3, [64]]
-  - [-1, 1, Conv, [64, 3, 2]]
-head:
-  - [[3, 4], 1, Detect, [nc, anchors]]
-"""
 
 
 @pytest.fixture(scope="module")
@@ -43,10 +30,7 @@ def data(tmp_path_factory):
 
 @pytest.fixture
 def detector(tmp_path):
-    file = tmp_path / "tiny.yaml"
-    file.write_text(TINY)
-    torch.manual_seed(0)
-    return build_detector(file)
+    return tiny_detector(tmp_path)
 
 
 SETTINGS = TrainSettings(epochs=3, side=64, batch=4, warmup_epochs=1, plain_epochs=1)
@@ -105,15 +89,55 @@ def test_a_checkpoint_of_other_settings_is_refused(data, detector, tmp_path):
         train_detector(detector, data, TrainSettings(epochs=2, side=64, batch=4), file)
 
 
-def test_an_added_loss_is_trained_on(data, detector):
-    def push(model, images, raw, targets):
+class Push:
+    """Pushes the objectness towards a number that it learns, from 1 on."""
+
+    def __init__(self):
+        self.module = nn.Linear(1, 1, bias=False)
+        nn.init.ones_(self.module.weight)
+        self.described = {"loss": "push"}
+
+    def __call__(self, detector, images, outputs, targets):
         assert images.shape[1:] == (3, 64, 64)
         assert targets.shape[1] == 6
-        return 100 * sum(level[..., 4].square().mean() for level in raw)
+        assert outputs[0].shape[1:] == (8, 32, 32)
+        goal = self.module.weight.sum()
+        raw = outputs[len(detector.model) - 1]
+        value = sum((level[..., 4] - goal).square().mean() for level in raw)
+        return value, {"push": float(value.detach())}
 
+
+def test_an_added_loss_is_trained_on_with_its_own_parameters(data, detector):
     settings = TrainSettings(epochs=6, side=64, batch=4, learning_rate=0.02)
-    rows = train_detector(detector, data, settings, extra_loss=push).history
-    assert rows[-1]["extra"] < rows[0]["extra"]
+    push = Push()
+    rows = train_detector(detector, data, settings, extra_losses=[push]).history
+    assert rows[-1]["push"] < 0.8 * rows[0]["push"]
+    assert push.module.weight.item() < 0.9  # it starts far above the objectness
+    for row in rows:
+        parts = row["box"] + row["objectness"] + row["classes"] + row["push"]
+        assert row["loss"] == pytest.approx(parts, rel=1e-6)
+
+
+def test_a_killed_training_with_an_added_loss_goes_on(data, detector, tmp_path):
+    whole = Push()
+    expected = train_detector(detector, data, SETTINGS, extra_losses=[whole])
+
+    class Killed(Exception):
+        pass
+
+    def kill(row, best):
+        raise Killed
+
+    file = tmp_path / "last.pt"
+    with pytest.raises(Killed):
+        train_detector(detector, data, SETTINGS, file, kill, [Push()])
+    with pytest.raises(ConfigError, match="written with other settings"):
+        train_detector(detector, data, SETTINGS, file)
+    again = Push()
+    resumed = train_detector(detector, data, SETTINGS, file, extra_losses=[again])
+    assert again.module.weight.item() == pytest.approx(whole.module.weight.item(), abs=1e-6)
+    for key, value in expected.detector.state_dict().items():
+        torch.testing.assert_close(resumed.detector.state_dict()[key], value, rtol=0, atol=1e-6)
 
 
 def test_the_file_of_a_detector(detector, tmp_path):
