@@ -41,6 +41,8 @@ LEVELS = (
     ("tfcompress.distillation", 3),
     ("tfcompress.tuning", 3),
     ("tfcompress.comparison", 4),
+    ("tfcompress.pipeline", 4),
+    ("tfcompress.compression", 4),
     ("tfcompress", 5),
 )
 TECHNIQUES = ("pruning", "factorization", "distillation", "tuning")
