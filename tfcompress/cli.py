@@ -11,7 +11,8 @@ import dataclasses
 import sys
 import types
 import typing
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -43,10 +44,16 @@ def run_experiment(
         argv: Arguments; default the command line's.
         user_errors: Errors of other packages that say by themselves what is wrong and the fix.
     """
+    with told_errors(user_errors):
+        main(parse(config_class, sys.argv[1:] if argv is None else argv, smoke or {}))
+
+
+@contextmanager
+def told_errors(user_errors: tuple[type[Exception], ...] = ()) -> Iterator[None]:
+    """End the program with one line and exit code 2 where the user's input is wrong."""
     console = Console(stderr=True, soft_wrap=True)
     try:
-        config = parse(config_class, sys.argv[1:] if argv is None else argv, smoke or {})
-        main(config)
+        yield
     except (CompressionError, *user_errors) as error:
         console.print(f"[bold red]error:[/] {_escaped(error)}", highlight=False)
         raise SystemExit(2) from None

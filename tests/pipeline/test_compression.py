@@ -209,6 +209,7 @@ def test_factors_and_int8_in_training(model, data, tmp_path):
     assert factored.notes[0].endswith(f"MACs {start.macs:,} -> {factored.macs:,}")
 
 
+@pytest.mark.slow
 def test_a_search_comes_first(model, data, tmp_path):
     space = tfc.SearchSpace({"width": tfc.Choice((4, 8)), "rate": tfc.LogUniform(1e-3, 2e-2)})
     builder = tfc.Builder(lambda p: network(p["width"], p["rate"]), space)

@@ -108,7 +108,8 @@ class Recipe:
         """The steps, before they run."""
         table = Table(("step", "kind", "options", "may lose"), title="Recipe")
         for number, step in enumerate(self.steps, start=1):
-            options = ", ".join(f"{key}={value}" for key, value in asdict(step.options).items())
+            given = {k: v for k, v in asdict(step.options).items() if v not in (None, (), "")}
+            options = ", ".join(f"{key}={value}" for key, value in given.items())
             table.add(str(number), step.kind, options, f"{step.budget.quality_drop:g}")
         return table
 

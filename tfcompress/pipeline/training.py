@@ -32,6 +32,7 @@ def fit_keras(model: Any, data: CompressionData, how: Fitting) -> History:
         validation_data=data.validation_batches(),
         epochs=how.epochs,
         verbose=0,
+        shuffle=False,  # the batches are shuffled already
         callbacks=[*how.callbacks, best],
     )
     names = list(done.history)
