@@ -23,6 +23,7 @@ CONCURRENCY ?=
 TUNER ?=
 PORT ?=
 PARAMS ?=
+RECIPE ?=
 DEVICE ?=
 STRATEGY ?=
 WEIGHTS ?=
@@ -43,12 +44,15 @@ YOLO_FLAGS = $(if $(MODEL),--model "$(MODEL)") $(if $(DEVICE),--device $(DEVICE)
 # A detector's file that is started from, and one that teaches.
 TAUGHT_FLAGS = $(if $(WEIGHTS),--weights "$(WEIGHTS)") $(if $(TEACHER),--teacher "$(TEACHER)")
 NAS_FLAGS = $(if $(STRATEGY),--strategy $(STRATEGY))
+RECIPE_FLAGS = $(if $(RECIPE),--recipe "$(RECIPE)") $(if $(MODEL),--model "$(MODEL)")
 FILE_FLAGS = $(if $(CONFIG),--config "$(CONFIG)") $(if $(SMOKE),--smoke) \
 	$(if $(MODEL),--model "$(MODEL)")
 
 .PHONY: help setup demo test test-slow lint bench clean \
 	unet-train unet-level-prune unet-channel-prune unet-tfmot-prune unet-qat unet-distill unet-int8 \
-	unet-predict unet-hpo unet-hpo-nni trash-hpo nni-create trash-train trash-distill trash-tucker trash-score yolo-train yolo-detect yolo-prune yolo-distill \
+	unet-compress unet-predict unet-hpo unet-hpo-nni trash-hpo nni-create trash-train \
+	trash-distill trash-tucker trash-score trash-compress yolo-train yolo-detect yolo-prune \
+	yolo-distill \
 	yolo-nas-darts yolo-nas-enas yolo-nas-multitrial \
 	evaluate-model \
 	bench-channels bench-distiller bench-search bench-nni bench-applications
@@ -62,6 +66,7 @@ help: ## print this list
 	@echo "           TARGET_MACS='0.5 0.25' SCORE=l2 ROUNDS=3, FROM_RUN=folder of unet-level-prune"
 	@echo "           TEACHER=file.keras of unet-distill and trash-distill, file.pt of yolo-prune and -distill"
 	@echo "           TRIALS=n CONCURRENCY=n TUNER=name PORT=n of searches; PARAMS=best_params.json of one"
+	@echo "           RECIPE=file.yaml of unet-compress and trash-compress"
 	@echo "           DEVICE=cpu or cuda, STRATEGY=name of architecture searches"
 	@echo "           WEIGHTS=file.pt of a detector, T_WEIGHTS=its teacher's, SPARSITY=0.35 METHOD=l2"
 	@echo "           MODEL=file IMAGES=folder; PYTHON=python3.11 PIP_ARGS='--index-url ...' for set-up"
@@ -106,6 +111,9 @@ unet-distill: $(STAMP) ## the shrunk U-Net with and without a teacher
 unet-int8: $(STAMP) ## MODEL (or a new U-Net) in every LiteRT number format
 	$(RUN_PYTHON) -m experiments.unet_int8 $(FLAGS) $(if $(MODEL),--model "$(MODEL)") $(ARGS)
 
+unet-compress: $(STAMP) ## a U-Net through RECIPE (a YAML file): prune, teach, int8, within a budget
+	$(RUN_PYTHON) -m experiments.unet_compress $(FLAGS) $(RECIPE_FLAGS) $(ARGS)
+
 unet-predict: $(STAMP) ## color masks for IMAGES of any size with MODEL (.keras or .tflite)
 	$(RUN_PYTHON) -m experiments.unet_predict $(FILE_FLAGS) $(if $(IMAGES),--images "$(IMAGES)") \
 	$(if $(RUN),--run "$(RUN)") $(ARGS)
@@ -133,6 +141,9 @@ trash-distill: $(STAMP) ## a big classifier teaches the small one; factors; both
 
 trash-tucker: $(STAMP) ## Tucker and SVD factors in MODEL (a .keras classifier), tuned on DATA
 	$(RUN_PYTHON) -m experiments.trash_tucker $(FLAGS) $(if $(MODEL),--model "$(MODEL)") $(ARGS)
+
+trash-compress: $(STAMP) ## the trash classifier through RECIPE
+	$(RUN_PYTHON) -m experiments.trash_compress $(FLAGS) $(RECIPE_FLAGS) $(ARGS)
 
 trash-score: $(STAMP) ## the competition's score of MODEL (.keras or .tflite) on DATA
 	$(RUN_PYTHON) -m experiments.trash_score $(FILE_FLAGS) $(if $(DATA),--data "$(DATA)") $(ARGS)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -277,6 +277,8 @@ def train_classifier(
     epochs: int,
     after_epoch: Callable[[dict[str, float]], bool] | None = None,
     folder: str = "",
+    callbacks: Sequence[Any] = (),
+    choose_from: int = 1,
 ) -> list[dict[str, float]]:
     """Train a compiled classifier (or a Distiller), chosen by macro F1 on validation; the history.
 
@@ -290,6 +292,8 @@ def train_classifier(
         epochs: In all.
         after_epoch: As of `fit_resumable`.
         folder: Of its checkpoints; empty: by name and seed.
+        callbacks: Further Keras callbacks.
+        choose_from: First epoch (from 1) whose weights may be chosen.
     """
     data = images.data
     how = Training(
@@ -298,6 +302,7 @@ def train_classifier(
         epochs,
         config.batch,
         seed,
+        choose_from=choose_from,
         metric="macro_f1",
         title="F1",
     )
@@ -315,7 +320,7 @@ def train_classifier(
         images.part("val"),
         how,
         run,
-        [restarts(config)],
+        [restarts(config), *callbacks],
         after_epoch,
     )
 

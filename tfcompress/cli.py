@@ -11,7 +11,8 @@ import dataclasses
 import sys
 import types
 import typing
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -43,10 +44,16 @@ def run_experiment(
         argv: Arguments; default the command line's.
         user_errors: Errors of other packages that say by themselves what is wrong and the fix.
     """
+    with told_errors(user_errors):
+        main(parse(config_class, sys.argv[1:] if argv is None else argv, smoke or {}))
+
+
+@contextmanager
+def told_errors(user_errors: tuple[type[Exception], ...] = ()) -> Iterator[None]:
+    """End the program with one line and exit code 2 where the user's input is wrong."""
     console = Console(stderr=True, soft_wrap=True)
     try:
-        config = parse(config_class, sys.argv[1:] if argv is None else argv, smoke or {})
-        main(config)
+        yield
     except (CompressionError, *user_errors) as error:
         console.print(f"[bold red]error:[/] {_escaped(error)}", highlight=False)
         raise SystemExit(2) from None
@@ -104,17 +111,26 @@ def read_config_file(config_class: type, path: str | Path) -> dict[str, Any]:
         raise ConfigError(str(path), f"it is no YAML ({error})", "correct the syntax") from None
     if not isinstance(content, dict):
         raise ConfigError(str(path), "it holds no mapping", "write lines of 'field: value'")
+    return checked_fields(config_class, content, str(path))
+
+
+def checked_fields(config_class: type, content: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """Plain values as the fields of a dataclass; `where` names them in errors.
+
+    Raises:
+        ConfigError: Naming the key and what is known.
+    """
     types_of = typing.get_type_hints(config_class)
     known = [field.name for field in dataclasses.fields(config_class)]
     values = {}
     for key, value in content.items():
         if key not in known:
-            raise ConfigError(str(path), f"unknown field {key!r}", f"use {', '.join(known)}")
+            raise ConfigError(where, f"unknown field {key!r}", f"use {', '.join(known) or 'none'}")
         try:
             values[key] = _coerced(value, types_of[key])
         except (TypeError, ValueError):
             raise ConfigError(
-                str(path), f"field {key!r} is {value!r}", f"give a {_named(types_of[key])}"
+                where, f"field {key!r} is {value!r}", f"give a {_named(types_of[key])}"
             ) from None
     return values
 

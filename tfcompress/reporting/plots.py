@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -240,6 +241,55 @@ def plot_layer_noise(models: Mapping[str, Sequence[tuple[str, str, float]]]) -> 
     return figure
 
 
+@dataclass(frozen=True)
+class Dot:
+    """A model in `plot_front`.
+
+    Attributes:
+        name: Shown beside it.
+        cost: As a share of the first one's.
+        quality: The more the better.
+        state: "chosen", "rolled back" or "".
+    """
+
+    name: str
+    cost: float
+    quality: float
+    state: str = ""
+
+
+def plot_front(dots: Sequence[Dot], x_title: str, y_title: str) -> Figure:
+    """Models by cost and quality; a line joins those that none beats in both.
+
+    Args:
+        dots: The models; what was rolled back is hollow and on no front.
+        x_title: Name of the cost, on a logarithmic axis.
+        y_title: Name of the quality.
+    """
+    figure, axes = _figure(6.4, 3.8)
+    best: list[Dot] = []
+    usable = [dot for dot in dots if dot.state != "rolled back"]
+    for dot in sorted(usable, key=lambda d: (d.cost, -d.quality)):
+        if not best or dot.quality > best[-1].quality:
+            best.append(dot)
+    axes.step(
+        [d.cost for d in best], [d.quality for d in best], where="post", color="#bbbbbb", lw=1.2
+    )
+    for i, dot in enumerate(dots):
+        color = COLORS[i % len(COLORS)]
+        fill = "none" if dot.state == "rolled back" else color
+        edge = "black" if dot.state == "chosen" else color
+        size = 11 if dot.state == "chosen" else 8
+        label = f"{dot.name} ({dot.state})" if dot.state else dot.name
+        axes.plot(dot.cost, dot.quality, "o", mfc=fill, mec=edge, ms=size, label=label)
+    axes.legend(fontsize=8, frameon=False, loc="upper left", bbox_to_anchor=(1.01, 1))
+    _cost_axes(axes, [dot.cost for dot in dots], [dot.quality for dot in dots])
+    axes.set_xlabel(x_title)
+    axes.set_ylabel(y_title)
+    axes.set_title(f"{y_title} against {x_title}", loc="left")
+    return figure
+
+
 def plot_tradeoff(points: Sequence[tuple[str, float, float]], x_title: str, y_title: str) -> Figure:
     """One dot per model: what it costs against what it gives.
 
@@ -253,17 +303,21 @@ def plot_tradeoff(points: Sequence[tuple[str, float, float]], x_title: str, y_ti
         marker, color = "osD^"[i // len(COLORS) % 4], COLORS[i % len(COLORS)]
         axes.plot(cost, quality, marker, color=color, ms=8, label=name)
     axes.legend(fontsize=8, frameon=False, loc="upper left", bbox_to_anchor=(1.01, 1))
-    costs, qualities = [cost for _, cost, _ in points], [quality for *_, quality in points]
+    _cost_axes(axes, [cost for _, cost, _ in points], [quality for *_, quality in points])
+    axes.set_xlabel(x_title)
+    axes.set_ylabel(y_title)
+    axes.set_title(f"{y_title} against {x_title}", loc="left")
+    return figure
+
+
+def _cost_axes(axes: Axes, costs: Sequence[float], qualities: Sequence[float]) -> None:
+    """Costs on a logarithmic axis, and room around the qualities."""
     axes.set_xscale("log")
     axes.set_xlim(min(costs) / 1.5, max(costs) * 1.5)
     for axis in (axes.xaxis.set_major_formatter, axes.xaxis.set_minor_formatter):
         axis(FuncFormatter(_leading_digits))
     center, half = np.mean(qualities), max(0.02, 0.8 * np.ptp(qualities))
     axes.set_ylim(center - half, center + half)  # a difference of 0.001 shall not look large
-    axes.set_xlabel(x_title)
-    axes.set_ylabel(y_title)
-    axes.set_title(f"{y_title} against {x_title}", loc="left")
-    return figure
 
 
 def _leading_digits(value: float, position: int) -> str:

@@ -1,0 +1,102 @@
+"""What the experiments that run a recipe share: their fields, pictures, and the page."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from typing import Any
+
+from experiments.run_report import end_run
+from tfcompress.pipeline.outcome import COSTS, CompressResult
+from tfcompress.pipeline.recipe import Recipe
+from tfcompress.reporting.page import Section, write_page
+from tfcompress.reporting.plots import Dot, plot_front, plot_history, save_figure
+from tfcompress.reporting.run import Run, environment
+
+STEPS_FOLDER = "steps"
+"""Folder of the recipe below the run's."""
+RECIPE_FILES = "experiments/recipes"
+
+
+def without_training(recipe: Recipe, epochs: int = 1) -> Recipe:
+    """The same steps with few epochs and trials, and nothing rolled back, for --smoke."""
+    steps = []
+    for step in recipe.steps:
+        fields = asdict(step.options)
+        less = {name: epochs for name in ("epochs", "trials") if fields.get(name, 0) > epochs}
+        loose = replace(step.budget, quality_drop=1.0)
+        steps.append(replace(step, options=replace(step.options, **less), budget=loose))
+    return Recipe(tuple(steps), replace(recipe.budget, quality_drop=1.0))
+
+
+def finish_recipe(
+    run: Run,
+    result: CompressResult,
+    title: str,
+    quality: str,
+    config: dict[str, Any],
+    sections: Sequence[Section] = (),
+) -> dict[str, Any]:
+    """Draw, write the page, print the tables, close the run; its metrics."""
+    rows = {row.name: row for row in result.comparison.rows}
+    chosen = rows[f"{result.chosen.name}, {result.chosen.format}"]
+    first = result.comparison.rows[0]
+    name = next(iter(chosen.quality))
+    verdict = "within its budget" if not result.missed else "NOT within its budget"
+    summary = (
+        f"{quality} {first.quality[name]:.4f} at the start, {chosen.quality[name]:.4f} in the end "
+        f"({result.chosen.name}), {result.chosen.speed:.2f} times as fast, "
+        f"{result.chosen.size_bytes / result.outcomes[0].size_bytes:.3f} of the file; {verdict}."
+    )
+    write_page(
+        run.path("report.html"),
+        title,
+        summary,
+        [
+            Section(
+                "Step by step",
+                tables=(result.table(),),
+                pictures=tuple(_fronts(run, result, quality)),
+            ),
+            Section("On the test samples", tables=(result.comparison.table(),)),
+            *sections,
+            *_training(run, result),
+        ],
+        config,
+        environment(),
+    )
+    run.print(result.table(), result.comparison.table())
+    return end_run(run, result.to_dict())
+
+
+def _fronts(run: Run, result: CompressResult, quality: str) -> list[tuple[str, Any]]:
+    start, pictures = result.outcomes[0], []
+    for key, what in COSTS.items():
+        dots = []
+        for outcome in result.outcomes:
+            share = (
+                1 / outcome.speed
+                if key == "latency_ms"
+                else getattr(outcome, key) / getattr(start, key)
+            )
+            state = "chosen" if outcome == result.chosen else "" if outcome.kept else "rolled back"
+            dots.append(Dot(outcome.name, share, outcome.quality, state))
+        figure = plot_front(dots, f"{what}, share of the start", quality)
+        path = save_figure(figure, run.path("plots", f"front_{key}.png"))
+        pictures.append((f"{quality} on validation against {what}", path))
+    return pictures
+
+
+def _training(run: Run, result: CompressResult) -> list[Section]:
+    histories = {}
+    for outcome in result.outcomes[1:]:
+        path = result.folder / outcome.folder / "history.json"
+        rows = json.loads(path.read_text(encoding="utf-8"))
+        if rows and "loss" in rows[0]:
+            histories[outcome.name] = rows
+    if not histories:
+        return []
+    figure = plot_history(histories, "loss", "loss")
+    path = save_figure(figure, run.path("plots", "loss.png"))
+    return [Section("Training of the steps", pictures=(("Loss against epoch", path),))]

@@ -1,0 +1,140 @@
+"""make trash-compress: the trash classifier through a whole recipe, each step measured.
+
+A teacher-sized classifier is trained (or MODEL is taken) and the steps of RECIPE follow; without
+one it is factored, taught by itself as it was, and made int8.
+"""
+
+from tfcompress import startup  # noqa: F401  (first: TensorFlow without its messages)
+
+# isort: split
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import keras
+
+from experiments.classification import (
+    CLASSIFIER_SMOKE,
+    ClassificationConfig,
+    Images,
+    build_classifier,
+    compile_classifier,
+    load_images,
+    train_classifier,
+    write_card,
+)
+from experiments.evaluate_model import check_classes, load_model_file
+from experiments.recipe_report import (
+    RECIPE_FILES,
+    STEPS_FOLDER,
+    finish_recipe,
+    without_training,
+)
+from experiments.run_report import already_finished
+from tfcompress.cli import compared, run_experiment
+from tfcompress.compression import compress
+from tfcompress.errors import ConfigError
+from tfcompress.graph.saving import save_plain
+from tfcompress.pipeline.data import CompressionData
+from tfcompress.pipeline.recipe import Recipe, read_recipe
+from tfcompress.pipeline.step import Fitting, History
+from tfcompress.pipeline.steps import STEPS
+from tfcompress.reporting.run import Run, open_run
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config(ClassificationConfig):
+    """Run a recipe on the classifier."""
+
+    recipe: str = f"{RECIPE_FILES}/trash.yaml"
+    """YAML file of the steps and the budget."""
+    model: str = ""
+    """A trained .keras classifier of the same classes and input; empty: one is trained."""
+    smoke_steps: bool = False
+    """One epoch in each step, and nothing is rolled back."""
+
+    def check(self) -> None:
+        """Check the recipe before the classifier is trained."""
+        super().check()
+        self.steps()
+        if self.model and not Path(self.model).is_file():
+            raise ConfigError("model", f"there is no {self.model}", "give a .keras file")
+
+    def steps(self) -> Recipe:
+        """The recipe."""
+        recipe = read_recipe(self.recipe, STEPS)
+        return without_training(recipe) if self.smoke_steps else recipe
+
+
+def main(config: Config) -> dict[str, Any]:
+    """Train, run the recipe, report; the metrics."""
+    run = open_run(config.root, "trash-compress", config.run, compared(config), config.resume)
+    if run.finished:
+        return already_finished(run)
+    images = load_images(config, run, config.model)
+    write_card(run, images, config)
+    recipe, seed = config.steps(), config.seeds[0]
+    run.print(recipe.table())
+    if config.model:
+        whole = load_model_file(config.model)
+        check_classes(whole, len(images.classes), "model", "use a classifier of this data")
+    else:
+        whole = _trained(config, images, run, seed)
+    compile_classifier(whole, config)
+    samples = CompressionData(
+        train=(images.calibration(len(images.data.train)), images.data.train.labels),
+        val=images.part("val"),
+        test=images.part("test"),
+        calibration=images.calibration(),
+        batch=config.batch,
+    )
+    result = compress(
+        whole,
+        samples,
+        recipe,
+        run.path(STEPS_FOLDER),
+        fit=partial(_fit, config, images, run),
+        seed=seed,
+        threads=config.threads,
+        tell=run.print,
+    )
+    title = "The trash classifier through a recipe"
+    return finish_recipe(run, result, title, "macro F1", compared(config))
+
+
+def _trained(config: Config, images: Images, run: Run, seed: int) -> Any:
+    """Train the first model; what its file then holds."""
+    keras.utils.set_random_seed(seed)
+    model = build_classifier(config, len(images.classes), run)
+    compile_classifier(model, config)
+    train_classifier(model, config, images, run, "start", seed, config.epochs)
+    path = run.path("start.keras")
+    save_plain(model, path, training_state=False)
+    return keras.saving.load_model(path)
+
+
+def _fit(
+    config: Config, images: Images, run: Run, model: Any, samples: CompressionData, how: Fitting
+) -> History:
+    """Train a step's model as classifiers are trained here, resumable, chosen by macro F1."""
+    tuned = replace(config, epochs=how.epochs)  # the warm-up is a share of them
+    compile_classifier(model, tuned)
+    return train_classifier(
+        model,
+        tuned,
+        images,
+        run,
+        how.name,
+        how.seed,
+        how.epochs,
+        folder=str(how.folder.resolve()),
+        callbacks=how.callbacks,
+        choose_from=how.choose_from + 1,
+    )
+
+
+COMPRESS_SMOKE = {**CLASSIFIER_SMOKE, "smoke_steps": True}
+
+if __name__ == "__main__":
+    run_experiment(Config, main, COMPRESS_SMOKE)

@@ -1,0 +1,147 @@
+"""make unet-compress: a U-Net through a whole recipe, each step measured and kept within a budget.
+
+A dense U-Net is trained (or MODEL is taken), then the steps of RECIPE follow; without one a quarter
+of its MACs is kept, the dense U-Net teaches, and int8 comes last. The chosen model is
+`steps/chosen.tflite`.
+"""
+
+from tfcompress import startup  # noqa: F401  (first: TensorFlow without its messages)
+
+# isort: split
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import keras
+
+from experiments.evaluate_model import check_classes, load_model_file
+from experiments.recipe_report import (
+    RECIPE_FILES,
+    STEPS_FOLDER,
+    finish_recipe,
+    without_training,
+)
+from experiments.run_report import already_finished
+from experiments.seeds import seed_file
+from experiments.segmentation import (
+    CARD_NAME,
+    SMOKE,
+    SegmentationConfig,
+    augmentation_of,
+    build_model,
+    card_of,
+    compile_model,
+    load_data,
+    prediction_section,
+)
+from experiments.training import Training, train
+from experiments.unet_variants import train_whole
+from tfcompress.cli import compared, run_experiment
+from tfcompress.compression import compress
+from tfcompress.data.folder import SegmentationData
+from tfcompress.errors import ConfigError
+from tfcompress.pipeline.data import CompressionData
+from tfcompress.pipeline.recipe import Recipe, read_recipe
+from tfcompress.pipeline.step import Fitting, History
+from tfcompress.pipeline.steps import STEPS
+from tfcompress.quantization.litert import LiteModel
+from tfcompress.reporting.run import Run, open_run
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config(SegmentationConfig):
+    """Run a recipe on a U-Net."""
+
+    epochs: int = 40
+    """Of the dense U-Net."""
+    recipe: str = f"{RECIPE_FILES}/unet.yaml"
+    """YAML file of the steps and the budget."""
+    model: str = ""
+    """A trained .keras U-Net of the same classes and patches; empty: one is trained."""
+    tune_rate: float = 1e-3
+    """Peak of the learning rate in the steps."""
+    seed: int = 0
+    smoke_steps: bool = False
+    """One epoch in each step, and nothing is rolled back."""
+
+    def check(self) -> None:
+        """Check the recipe before the dense U-Net is trained."""
+        self.steps()
+        if self.model and not Path(self.model).is_file():
+            raise ConfigError("model", f"there is no {self.model}", "give a .keras file")
+
+    def steps(self) -> Recipe:
+        """The recipe."""
+        recipe = read_recipe(self.recipe, STEPS)
+        return without_training(recipe) if self.smoke_steps else recipe
+
+
+def main(config: Config) -> dict[str, Any]:
+    """Train, run the recipe, report; the metrics."""
+    run = open_run(config.root, "unet-compress", config.run, compared(config), config.resume)
+    if run.finished:
+        return already_finished(run)
+    data = load_data(config, run)
+    run.write_json(CARD_NAME, asdict(card_of(config, data)))
+    recipe = config.steps()
+    run.print(recipe.table())
+    if config.model:
+        dense = load_model_file(config.model)
+        check_classes(dense, len(data.palette), "model", "use a U-Net of this data")
+    else:
+        build = partial(build_model, config, data)
+        train_whole("dense", build, config, data, run, config.seed)
+        dense = keras.saving.load_model(seed_file(run, config.seed, "dense"))
+    compile_model(dense, config, data, config.epochs)
+    samples = CompressionData(
+        train=(data.train.images, data.train.labels),
+        val=(data.val.images, data.val.labels),
+        test=(data.test.images, data.test.labels),
+        batch=config.batch,
+    )
+    result = compress(
+        dense,
+        samples,
+        recipe,
+        run.path(STEPS_FOLDER),
+        fit=partial(_fit, config, data, run),
+        seed=config.seed,
+        threads=config.threads,
+        tell=run.print,
+    )
+    outputs = {}
+    for outcome in (result.outcomes[0], result.chosen):
+        lite = LiteModel.load(result.folder / outcome.folder / "model.tflite")
+        outputs[outcome.name] = lite.predict(data.test.images)
+    pictures = prediction_section(run, data.test, outputs, data.palette)
+    title = "A U-Net through a recipe"
+    return finish_recipe(run, result, title, "mean IoU", compared(config), [pictures])
+
+
+def _fit(
+    config: Config,
+    data: SegmentationData,
+    run: Run,
+    model: Any,
+    samples: CompressionData,
+    how: Fitting,
+) -> History:
+    """Train a step's model as U-Nets are trained here, resumable, chosen by mean IoU."""
+    tuned = replace(config, learning_rate=config.tune_rate)
+    compile_model(model, tuned, data, how.epochs)
+    training = Training(
+        how.name,
+        str(how.folder.resolve()),
+        how.epochs,
+        config.batch,
+        how.seed,
+        choose_from=how.choose_from + 1,
+    )
+    return train(model, data, augmentation_of(config), training, run, how.callbacks)
+
+
+COMPRESS_SMOKE = {**SMOKE, "epochs": 2, "smoke_steps": True}
+
+if __name__ == "__main__":
+    run_experiment(Config, main, COMPRESS_SMOKE)

@@ -1,0 +1,151 @@
+"""The command `tfcompress`, run as a user runs it: files in, files out, one clear error."""
+
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+from PIL import Image
+
+from tfcompress.command import COMMANDS, main, read_inputs
+from tfcompress.errors import ConfigError, DataError
+from tfcompress.evaluation.cost import count_cost
+from tfcompress.evaluation.sparsity import total_zeros
+from tfcompress.quantization.litert import LiteModel
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A model, its test samples, and images."""
+    keras.utils.set_random_seed(0)
+    place = tmp_path_factory.mktemp("files")
+    layers = keras.layers
+    inputs = keras.Input((16, 16, 3))
+    x = layers.Conv2D(16, 3, padding="same", activation="relu", name="first")(inputs)
+    x = layers.Conv2D(32, 3, padding="same", activation="relu", name="second")(x)
+    x = layers.GlobalAveragePooling2D()(x)
+    keras.Model(inputs, layers.Dense(4, activation="softmax")(x)).save(place / "model.keras")
+    rng = np.random.default_rng(0)
+    samples = rng.random((40, 16, 16, 3)).astype("float32")
+    np.savez(place / "test.npz", inputs=samples, labels=rng.integers(0, 4, 40))
+    np.save(place / "inputs.npy", samples)
+    (place / "images").mkdir()
+    for i in range(12):
+        pixels = rng.integers(0, 256, (24, 20, 3), np.uint8)
+        Image.fromarray(pixels).save(place / "images" / f"{i}.png")
+    return place
+
+
+def run(capsys, *argv):
+    main([str(a) for a in argv])
+    return capsys.readouterr().out
+
+
+def test_inspect(folder, capsys):
+    model = keras.saving.load_model(folder / "model.keras")
+    shown = run(capsys, "inspect", folder / "model.keras")
+    assert f"{count_cost(model).macs:,}" in shown
+    assert "16 of 16" in shown  # channels of `first` that may go
+    assert "outputs" in shown or "output" in shown  # the classes stay, and why
+
+
+def test_prune_channels(folder, capsys, tmp_path):
+    before = (folder / "model.keras").read_bytes()
+    out = tmp_path / "small.keras"
+    shown = run(capsys, "prune", folder / "model.keras", out, "--target-macs", "0.5")
+    whole, small = (keras.saving.load_model(path) for path in (folder / "model.keras", out))
+    assert 0.4 < count_cost(small).macs / count_cost(whole).macs <= 0.51
+    assert (folder / "model.keras").read_bytes() == before
+    assert str(out) in shown.replace("\n", "")
+
+
+def test_prune_weights(folder, capsys, tmp_path):
+    out = tmp_path / "sparse.keras"
+    run(capsys, "prune", folder / "model.keras", out, "--sparsity", "0.75", "--exclude", "dense")
+    zeros = total_zeros(keras.saving.load_model(out))
+    # of 3*16*9 + 16*32*9 + 32*4 weights three quarters of the first two kernels
+    assert zeros.zeros == 0.75 * (432 + 4608)
+    shown = run(capsys, "inspect", out)
+    assert shown.count("75.0%") >= 2
+
+
+@pytest.mark.parametrize("calibration", ["inputs.npy", "test.npz", "images"])
+def test_quantize(folder, capsys, tmp_path, calibration):
+    out = tmp_path / "model.tflite"
+    run(capsys, "quantize", folder / "model.keras", out, "--calibration", folder / calibration)
+    lite = LiteModel.load(out)
+    assert (lite.inputs[0].dtype, lite.float_ops) == ("int8", ())
+    scale = lite.inputs[0].scale
+    assert scale == pytest.approx(1 / 255, rel=0.05)  # inputs go from 0 to 1
+
+
+def test_compare(folder, capsys, tmp_path):
+    lite = tmp_path / "model.tflite"
+    run(capsys, "quantize", folder / "model.keras", lite, "--recipe", "float16")
+    shown = run(capsys, "compare", folder / "model.keras", lite, "--data", folder / "test.npz")
+    assert "macro F1" in shown
+    assert "LiteRT" in shown
+    assert "on 40 samples" in shown
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (["inspect", "none.keras"], "none.keras: there is no such file"),
+        (["inspect", "model.h5"], "suffix '.h5' is unknown here"),
+        (["prune", "{model}", "out.keras"], "prune: it needs one target"),
+        (["prune", "{model}", "out.h5", "--sparsity", "0.5"], "out.h5: it does not end in .keras"),
+        (["prune", "{model}", "no/out.keras", "--sparsity", "0.5"], "its folder does not exist"),
+        (["prune", "{model}", "out.keras", "--sparsity", "2"], "sparsity: it is 2"),
+        (["quantize", "{model}", "out.tflite"], "int8 measures ranges on data, and none is given"),
+        (["quantize", "{model}", "out.tflite", "--recipe", "int2"], "int2"),
+        (["compare", "{model}", "--data", "none.npz"], "none.npz: there is no such file"),
+    ],
+)
+def test_bad_input(folder, capsys, tmp_path, monkeypatch, argv, message):
+    monkeypatch.chdir(tmp_path)
+    model = str(folder / "model.keras")
+    with pytest.raises(SystemExit) as ended:
+        main([part.format(model=model) for part in argv])
+    assert ended.value.code == 2
+    told = capsys.readouterr().err.replace("\n", "")
+    assert message in told
+    assert told.count("error:") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_bad_inputs_for_calibration(folder, tmp_path):
+    model = keras.saving.load_model(folder / "model.keras")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError, match="it holds no image"):
+        read_inputs(str(tmp_path / "empty"), model, 255, 10)
+    (tmp_path / "text").mkdir()
+    (tmp_path / "text" / "a.png").write_text("no image")
+    with pytest.raises(DataError, match="a.png: it is no image"):
+        read_inputs(str(tmp_path / "text"), model, 255, 10)
+    np.save(tmp_path / "objects.npy", np.array([{}], dtype=object), allow_pickle=True)
+    with pytest.raises(DataError, match=r"objects.npy: it cannot be read"):
+        read_inputs(str(tmp_path / "objects.npy"), model, 255, 10)
+    flat = keras.Sequential([keras.Input((8,)), keras.layers.Dense(2)])
+    with pytest.raises(ConfigError, match="no image"):
+        read_inputs(str(folder / "images"), flat, 255, 10)
+
+
+def test_images_are_fitted_and_divided(folder):
+    model = keras.saving.load_model(folder / "model.keras")
+    inputs = read_inputs(str(folder / "images"), model, 255, 5)
+    assert (inputs.shape, inputs.dtype) == ((5, 16, 16, 3), np.float32)
+    assert 0.9 < inputs.max() <= 1.0
+
+
+@pytest.mark.slow
+def test_as_a_program(folder):
+    for command in COMMANDS:
+        done = subprocess.run(
+            [sys.executable, "-m", "tfcompress.command", command, "--help"],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert command in done.stdout

@@ -1,0 +1,329 @@
+"""The command `tfcompress`: what can be done with a model file without training.
+
+    tfcompress inspect model.keras
+    tfcompress prune model.keras small.keras --target-macs 0.5
+    tfcompress prune model.keras sparse.keras --sparsity 0.8
+    tfcompress quantize model.keras model.tflite --calibration images.npy
+    tfcompress compare model.keras model.tflite --data test.npz
+
+Pruned models lose quality until they are trained on; in a training script use `import tfcompress`.
+"""
+
+from __future__ import annotations
+
+from tfcompress import startup  # noqa: F401  (first: TensorFlow without its messages)
+
+# isort: split
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+import tyro
+from rich.console import Console
+
+from tfcompress.cli import told_errors
+from tfcompress.comparison import compare
+from tfcompress.errors import ConfigError, DataError
+from tfcompress.evaluation.cost import count_cost
+from tfcompress.evaluation.sparsity import count_zeros
+from tfcompress.graph.saving import save_plain
+from tfcompress.model_file import load_model_file
+from tfcompress.pipeline.steps import ChannelPruneOptions, LevelPruneOptions, LiteOptions
+from tfcompress.pruning.channel_groups import find_groups
+from tfcompress.pruning.channels import plan_channels, shrink
+from tfcompress.quantization.litert import LiteModel, to_litert
+from tfcompress.quantization.recipes import RECIPES
+from tfcompress.reporting.tables import Table
+
+File = Annotated[str, tyro.conf.Positional]
+Files = Annotated[tuple[str, ...], tyro.conf.Positional]
+
+
+@dataclass(frozen=True)
+class Inspect:
+    """Cost of each layer, zeros, and what channel pruning could take."""
+
+    model: File
+    """A .keras or .tflite file."""
+
+    def run(self, console: Console) -> None:
+        """Print."""
+        model = load_model_file(self.model)
+        row = compare(model, names=[Path(self.model).name])
+        if not isinstance(model, LiteModel):
+            _show(console, count_cost(model).table())
+            _show(console, _channels_table(model))
+        sparse = Table(("weight", "weights", "zeros"), title="Weights with zeros")
+        for counted in count_zeros(model):
+            if counted.zeros:
+                sparse.add(counted.name, f"{counted.weights:,}", f"{counted.sparsity:.1%}")
+        if sparse.rows:
+            _show(console, sparse)
+        _show(console, row.table())
+
+
+@dataclass(frozen=True)
+class Prune:
+    """Remove channels (a target) or set weights to zero (a sparsity), without training."""
+
+    model: File
+    """A .keras file."""
+    output: File
+    """The .keras file to write."""
+    target_macs: float | None = None
+    """Share of the MACs to keep, by removing channels."""
+    target_parameters: float | None = None
+    """Share of the parameters to keep, by removing channels."""
+    sparsity: float | None = None
+    """Share of each kernel to set to zero."""
+    granularity: str = "unstructured"
+    """Of zeros: "unstructured", "1x4", "2:4"."""
+    score: str = "l2"
+    """Of channels: "l1", "l2", "fpgm", "random"."""
+    scope: Literal["layer", "global", "group"] | None = None
+    """Channels: "global" (default) or "group". Zeros: "layer" (default) or "global"."""
+    round_to: int = 1
+    """Keep multiples of this many channels."""
+    exclude: tuple[str, ...] = ()
+    """Layers to leave alone (names, paths, globs)."""
+
+    def run(self, console: Console) -> None:
+        """Plan, print, apply, write, compare."""
+        targets = (self.target_macs, self.target_parameters, self.sparsity)
+        if sum(value is not None for value in targets) != 1:
+            raise ConfigError(
+                "prune",
+                "it needs one target",
+                "give --target-macs, --target-parameters or --sparsity",
+            )
+        _check_output(self.output, ".keras")
+        model = _keras_model(self.model)
+        pruned = self._zeros(model, console) if self.sparsity else self._channels(model, console)
+        save_plain(pruned, self.output, training_state=False)
+        before, after = _keras_model(self.model), _keras_model(self.output)
+        names = [Path(self.model).name, Path(self.output).name]
+        _show(console, compare(before, after, names=names).table())
+        console.print(f"wrote {self.output}", style="bold", highlight=False)
+
+    def _channels(self, model: Any, console: Console) -> Any:
+        options = ChannelPruneOptions(
+            target_macs=self.target_macs,
+            target_parameters=self.target_parameters,
+            score=self.score,
+            scope="group" if self.scope == "group" else "global",
+            round_to=self.round_to,
+            exclude=self.exclude,
+            epochs=0,
+        )
+        plan = plan_channels(model, options.config(seed=0))
+        _show(console, plan.table())
+        return shrink(model, plan)
+
+    def _zeros(self, model: Any, console: Console) -> Any:
+        options = LevelPruneOptions(
+            sparsity=float(self.sparsity or 0),
+            granularity=self.granularity,
+            scope="global" if self.scope == "global" else "layer",
+            epochs=0,
+            exclude=self.exclude,
+        )
+        pruner = options.pruner(model, steps_per_epoch=1)
+        pruner.compress()
+        _show(console, pruner.report().table())
+        return model
+
+
+@dataclass(frozen=True)
+class Quantize:
+    """Convert to LiteRT: int8 with calibration, or another number format."""
+
+    model: File
+    """A .keras file."""
+    output: File
+    """The .tflite file to write."""
+    recipe: str = "int8"
+    """Number format: float32, float16, dynamic_int8, int8 or int16x8."""
+    calibration: str = ""
+    """About 100 inputs as the model is fed: a .npy or .npz file, or a folder of images (their
+    pixels, 0 to 255, are divided by `divide_by`)."""
+    divide_by: float = 255.0
+    """Of images' pixels."""
+    samples: int = 200
+    """To calibrate on."""
+    keep_float: tuple[str, ...] = ()
+    """Layers that stay in float."""
+
+    def run(self, console: Console) -> None:
+        """Convert, write, read back, compare."""
+        options = LiteOptions(recipe=self.recipe, samples=self.samples, keep_float=self.keep_float)
+        _check_output(self.output, ".tflite")
+        model = _keras_model(self.model)
+        inputs = None
+        if RECIPES[options.recipe].needs_calibration:
+            if not self.calibration:
+                raise ConfigError(
+                    "calibration",
+                    f"{self.recipe} measures ranges on data, and none is given",
+                    "give --calibration file.npy or a folder of images, or --recipe dynamic_int8",
+                )
+            inputs = read_inputs(self.calibration, model, self.divide_by, options.samples)
+        with console.status("converting"):
+            to_litert(
+                model,
+                options.recipe,
+                inputs,
+                calibration_samples_at_most=options.samples,
+                keep_float=options.keep_float,
+            ).save(self.output)
+        lite = LiteModel.load(self.output)
+        names = [Path(self.model).name, Path(self.output).name]
+        _show(console, compare(model, lite, names=names).table())
+        if lite.float_ops:
+            console.print(f"in float: {', '.join(lite.float_ops)}", highlight=False)
+        console.print(f"wrote {self.output}", style="bold", highlight=False)
+
+
+@dataclass(frozen=True)
+class Compare:
+    """Models side by side: zeros, MACs, size, latency, and quality on labelled data."""
+
+    models: Files
+    """.keras and .tflite files; the first is what others are compared with."""
+    data: str = ""
+    """.npz file with "inputs" and "labels" (class indices, of samples or of pixels)."""
+    threads: int = 1
+    """Of LiteRT."""
+
+    def run(self, console: Console) -> None:
+        """Measure and print."""
+        if not self.models:
+            raise ConfigError("compare", "there is no model", "give one or more files")
+        loaded = [load_model_file(path) for path in self.models]
+        samples = read_labelled(self.data) if self.data else None
+        names = [Path(path).name for path in self.models]
+        names = names if len(set(names)) == len(names) else list(self.models)
+        _show(console, compare(*loaded, data=samples, names=names, threads=self.threads).table())
+
+
+COMMANDS = {"inspect": Inspect, "prune": Prune, "quantize": Quantize, "compare": Compare}
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """The console script."""
+    chosen = tyro.extras.subcommand_cli_from_dict(
+        COMMANDS,
+        prog="tfcompress",
+        description=(__doc__ or "").strip(),
+        args=sys.argv[1:] if argv is None else list(argv),
+    )
+    with told_errors():
+        chosen.run(Console(width=None if sys.stdout.isatty() else 160))
+
+
+def read_inputs(source: str, model: Any, divide_by: float, at_most: int) -> np.ndarray:
+    """Inputs from a NumPy file or a folder of images, of the size that a model takes.
+
+    Raises:
+        DataError: There is nothing, or it cannot be read.
+        ConfigError: Images for a model that takes none.
+    """
+    path = Path(source)
+    if path.is_dir():
+        return _read_images(path, model, divide_by, at_most)
+    arrays = _read_arrays(path)
+    return arrays["inputs"] if "inputs" in arrays else next(iter(arrays.values()))
+
+
+def read_labelled(source: str) -> tuple[np.ndarray, np.ndarray]:
+    """Inputs and labels from an .npz file.
+
+    Raises:
+        DataError: It is no such file, or lacks one of the two.
+    """
+    arrays = _read_arrays(Path(source))
+    missing = [name for name in ("inputs", "labels") if name not in arrays]
+    if missing:
+        raise DataError(
+            source,
+            f"it has no array {missing[0]!r}, but {', '.join(arrays)}",
+            "write it by numpy.savez(path, inputs=..., labels=...)",
+        )
+    return arrays["inputs"], arrays["labels"]
+
+
+def _read_arrays(path: Path) -> dict[str, np.ndarray]:
+    if not path.is_file():
+        raise DataError(str(path), "there is no such file", "give a .npy or .npz file")
+    try:
+        content = np.load(path, allow_pickle=False)
+        if isinstance(content, np.ndarray):
+            return {"inputs": content}
+        return {name: content[name] for name in content.files}
+    except (ValueError, OSError, EOFError) as error:
+        raise DataError(
+            str(path), f"it cannot be read ({error})", "write it by numpy.save or numpy.savez"
+        ) from None
+
+
+def _read_images(folder: Path, model: Any, divide_by: float, at_most: int) -> np.ndarray:
+    from PIL import Image, UnidentifiedImageError
+
+    shape = tuple(model.input_shape)
+    if len(shape) != 4 or None in shape[1:] or shape[-1] not in (1, 3):
+        raise ConfigError(
+            str(folder), f"the model's input is {shape[1:]}, no image", "give a .npy file"
+        )
+    kinds = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
+    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in kinds)
+    if not files:
+        raise DataError(str(folder), "it holds no image", f"put in some of {', '.join(kinds)}")
+    chosen = np.unique(np.linspace(0, len(files) - 1, min(len(files), at_most)).astype(int))
+    pixels = []
+    for index in chosen:
+        try:
+            with Image.open(files[index]) as image:
+                fitted = image.convert("L" if shape[-1] == 1 else "RGB").resize(
+                    (shape[2], shape[1])
+                )
+        except (UnidentifiedImageError, OSError) as error:
+            raise DataError(str(files[index]), f"it is no image ({error})", "remove it") from None
+        pixels.append(np.asarray(fitted, np.float32).reshape(shape[1:]))
+    return np.stack(pixels) / np.float32(divide_by)
+
+
+def _keras_model(path: str) -> Any:
+    model = load_model_file(path)
+    if isinstance(model, LiteModel):
+        raise ConfigError(path, "it is a LiteRT file, which cannot be changed", "give the .keras")
+    return model
+
+
+def _check_output(path: str, suffix: str) -> None:
+    """Refuse a name before any work."""
+    if Path(path).suffix != suffix:
+        raise ConfigError(path, f"it does not end in {suffix}", "change the name")
+    if not Path(path).absolute().parent.is_dir():
+        raise DataError(path, "its folder does not exist", "make the folder first")
+
+
+def _channels_table(model: Any) -> Table:
+    """What channel pruning could take, and what it could not and why."""
+    table = Table(("channels of", "channels", "read by", "may go"), title="Groups of channels")
+    for group in find_groups(model).groups:
+        readers = ", ".join(group.readers[:3]) + (" ..." if len(group.readers) > 3 else "")
+        may_go = group.frozen or f"{len(group.units) - sum(group.locked)} of {len(group.units)}"
+        table.add(group.name, str(group.size * len(group.units)), readers, may_go)
+    return table
+
+
+def _show(console: Console, table: Table) -> None:
+    console.print(table.to_rich())
+    for note in table.notes:
+        console.print(f"  {note}", style="dim", highlight=False, markup=False)
+
+
+if __name__ == "__main__":
+    main()

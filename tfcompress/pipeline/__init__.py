@@ -1,0 +1,1 @@
+"""Recipes: several techniques one after the other, each measured, within a budget."""

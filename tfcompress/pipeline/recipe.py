@@ -1,0 +1,210 @@
+"""A recipe: steps in order, what each may cost in quality, and what the result must reach.
+
+```yaml
+budget: {quality_drop: 0.01, macs: 0.25, latency: 0.15}
+steps:
+  - channel_prune: {target_macs: 0.25, rounds: 2, epochs: 10}
+  - distill: {epochs: 10}
+  - int8
+```
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tfcompress.cli import checked_fields
+from tfcompress.errors import ConfigError
+from tfcompress.pipeline.step import StepKind
+from tfcompress.reporting.tables import Table
+
+
+@dataclass(frozen=True, kw_only=True)
+class Budget:
+    """Limits; shares are of the model as it came, in float32 LiteRT. None: no limit.
+
+    Attributes:
+        quality_drop: Most of the quality that may be lost, absolute: 0.01 is one point of mIoU.
+        macs: Share of the multiply-accumulates.
+        size: Share of the file's bytes.
+        latency: Share of the latency, both timed in turn.
+        size_bytes: Bytes of the file.
+        latency_ms: Milliseconds of batch 1.
+    """
+
+    quality_drop: float | None = None
+    macs: float | None = None
+    size: float | None = None
+    latency: float | None = None
+    size_bytes: int | None = None
+    latency_ms: float | None = None
+
+    def __post_init__(self) -> None:
+        for item in fields(self):
+            value = getattr(self, item.name)
+            if value is not None and not value >= 0:
+                raise ConfigError(f"budget, {item.name}", f"it is {value}", "give 0 or more")
+
+    def missed(self, base: Mapping[str, float], now: Mapping[str, float]) -> tuple[str, ...]:
+        """What is over the limits, in words.
+
+        Args:
+            base: "quality", "macs", "size_bytes" and "latency_ms" of the model as it came.
+            now: The same of another.
+        """
+        found = []
+        drop = base["quality"] - now["quality"]
+        if self.quality_drop is not None and drop > self.quality_drop:
+            found.append(f"quality fell by {drop:.4f}, more than {self.quality_drop:g}")
+        for name, key in (("macs", "macs"), ("size", "size_bytes"), ("latency", "latency_ms")):
+            limit = getattr(self, name)
+            if limit is not None and now[key] > limit * base[key]:
+                found.append(f"{name} is {now[key] / base[key]:.3f} of the start, not {limit:g}")
+        for name, unit in (("size_bytes", "bytes"), ("latency_ms", "ms")):
+            limit = getattr(self, name)
+            if limit is not None and now[name] > limit:
+                found.append(f"{now[name]:,.6g} {unit}, more than {limit:g}")
+        return tuple(found)
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step of a recipe.
+
+    Attributes:
+        kind: Key in `STEPS`.
+        options: Of the kind's own dataclass.
+        budget: What the step itself must keep; quality of the recipe where it says nothing.
+    """
+
+    kind: str
+    options: Any
+    budget: Budget
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data, for JSON."""
+        return {self.kind: asdict(self.options), "budget": asdict(self.budget)}
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Steps and the budget of the result.
+
+    Attributes:
+        steps: In order.
+        budget: What the chosen model must keep; its `quality_drop` (default 0.01) holds for each
+            step that has none of its own.
+    """
+
+    steps: tuple[Step, ...]
+    budget: Budget = field(default_factory=lambda: Budget(quality_drop=0.01))
+
+    def table(self) -> Table:
+        """The steps, before they run."""
+        table = Table(("step", "kind", "options", "may lose"), title="Recipe")
+        for number, step in enumerate(self.steps, start=1):
+            given = {k: v for k, v in asdict(step.options).items() if v not in (None, (), "")}
+            options = ", ".join(f"{key}={value}" for key, value in given.items())
+            table.add(str(number), step.kind, options, f"{step.budget.quality_drop:g}")
+        return table
+
+
+def read_recipe(
+    source: str | Path | Mapping[str, Any] | Recipe, kinds: Mapping[str, StepKind]
+) -> Recipe:
+    """A recipe from a YAML file or its content, checked as a whole.
+
+    Args:
+        source: The file, what it holds, or a recipe.
+        kinds: What steps there are.
+
+    Raises:
+        ConfigError: Naming the file, the step and the key; or steps in an order that cannot work.
+    """
+    if isinstance(source, Recipe):
+        _check_order(source.steps, kinds)
+        return source
+    where, content = "recipe", source
+    if not isinstance(source, Mapping):
+        where = str(source)
+        content = _read_yaml(Path(source))
+    unknown = [key for key in content if key not in ("budget", "steps")]
+    if unknown:
+        raise ConfigError(where, f"unknown key {unknown[0]!r}", "use budget and steps")
+    listed = content.get("steps")
+    if not isinstance(listed, (list, tuple)) or not listed:
+        raise ConfigError(where, "it has no list of steps", f"list some of {', '.join(kinds)}")
+    budget = _budget(content.get("budget"), f"{where}, budget", default_drop=0.01)
+    steps = tuple(
+        _read_step(item, f"{where}, step {number}", kinds, budget)
+        for number, item in enumerate(listed, start=1)
+    )
+    _check_order(steps, kinds)
+    return Recipe(steps, budget)
+
+
+def _read_yaml(path: Path) -> Mapping[str, Any]:
+    if not path.is_file():
+        raise ConfigError(str(path), "there is no such file", "give the path of a YAML file")
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise ConfigError(str(path), f"it is no YAML ({error})", "correct the syntax") from None
+    if not isinstance(content, Mapping):
+        raise ConfigError(str(path), "it holds no mapping", "write budget: and steps:")
+    return content
+
+
+def _read_step(item: Any, where: str, kinds: Mapping[str, StepKind], whole: Budget) -> Step:
+    """`int8`, or `{channel_prune: {target_macs: 0.5, budget: {...}}}`."""
+    if isinstance(item, str):
+        item = {item: {}}
+    if not isinstance(item, Mapping) or len(item) != 1:
+        raise ConfigError(where, f"{item!r} is no step", "write 'name' or 'name: {option: value}'")
+    kind, given = next(iter(item.items()))
+    if kind not in kinds:
+        raise ConfigError(where, f"unknown step {kind!r}", f"use one of {', '.join(kinds)}")
+    given = dict(given or {})
+    where = f"{where} ({kind})"
+    budget = _budget(given.pop("budget", None), f"{where}, budget", whole.quality_drop)
+    options = kinds[kind].options
+    try:
+        return Step(kind, options(**checked_fields(options, given, where)), budget)
+    except TypeError as error:
+        raise ConfigError(where, str(error).partition(") ")[2], "give it a value") from None
+    except ConfigError as error:
+        if error.where.startswith(where):
+            raise
+        raise ConfigError(f"{where}, {error.where}", error.problem, error.fix) from None
+
+
+def _budget(given: Any, where: str, default_drop: float | None) -> Budget:
+    if given is None:
+        given = {}
+    if not isinstance(given, Mapping):
+        raise ConfigError(where, f"{given!r} is no mapping", "write {quality_drop: 0.01}")
+    return Budget(**{"quality_drop": default_drop, **checked_fields(Budget, given, where)})
+
+
+def _check_order(steps: tuple[Step, ...], kinds: Mapping[str, StepKind]) -> None:
+    """Refuse orders in which a step undoes another one or has nothing to work on."""
+    zeros = ""
+    for index, step in enumerate(steps):
+        where = f"recipe, step {index + 1} ({step.kind})"
+        kind = kinds[step.kind]
+        if kind.starts and index:
+            raise ConfigError(where, "it makes a new model, which undoes the steps before it",
+                              "make it the first step")  # fmt: skip
+        if kind.ends and index < len(steps) - 1:
+            raise ConfigError(where, "it gives a LiteRT file, which no further step can change",
+                              "make it the last step")  # fmt: skip
+        if kind.fills and zeros:
+            raise ConfigError(where, f"it would fill the zeros of step {zeros}",
+                              f"put it before {zeros}")  # fmt: skip
+        if kind.makes_zeros:
+            zeros = f"{index + 1} ({step.kind})"

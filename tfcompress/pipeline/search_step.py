@@ -1,0 +1,119 @@
+"""A search as the first step of a recipe: many models are built and trained, the best goes on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+
+from tfcompress.errors import ConfigError
+from tfcompress.evaluation.cost import count_cost
+from tfcompress.graph.saving import save_plain
+from tfcompress.pipeline.step import Builder, Context, Fitting, StepResult
+from tfcompress.tuning.trial import Objective, Trial
+from tfcompress.tuning.with_keras_tuner import (
+    TUNER_NAMES,
+    Search,
+    Tuner,
+    import_keras_tuner,
+    search_with_keras_tuner,
+)
+
+MODEL = "model.keras"
+
+
+@dataclass(frozen=True, kw_only=True)
+class HpoOptions:
+    """Training parameters: the best on validation goes on.
+
+    Attributes:
+        trials: How many.
+        epochs: Of each.
+        tuner: Of keras-tuner: "random", "bayesian" or "grid".
+        macs_weight: Quality that is worth all MACs of the first model; 0: quality alone counts.
+    """
+
+    trials: int = 8
+    epochs: int = 5
+    tuner: Tuner = "bayesian"
+    macs_weight: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name in ("trials", "epochs"):
+            if getattr(self, name) < 1:
+                raise ConfigError(name, f"it is {getattr(self, name)}", "use at least 1")
+        if self.tuner not in TUNER_NAMES or self.tuner == "hyperband":
+            raise ConfigError("tuner", f"{self.tuner!r} is none here", "use random, bayesian, grid")
+        if self.macs_weight < 0:
+            raise ConfigError("macs_weight", f"it is {self.macs_weight}", "use 0 or more")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ArchitectureOptions(HpoOptions):
+    """Width, depth, kernels: as `HpoOptions`, but MACs count.
+
+    Attributes:
+        macs_weight: As there.
+    """
+
+    macs_weight: float = 0.05
+
+
+def check_search(options: HpoOptions, model: Any, builder: Builder | None) -> None:
+    """There must be something to search, and a tool.
+
+    Raises:
+        ConfigError: There is not.
+    """
+    if builder is None:
+        raise ConfigError(
+            "recipe",
+            "it searches, and nothing says what",
+            "pass builder=Builder(build, space) to compress",
+        )
+    import_keras_tuner()
+
+
+def search(model: Any, options: HpoOptions, context: Context) -> StepResult:
+    """Build, train and score `trials` models; the best as it was trained.
+
+    Its score is its quality on validation minus `macs_weight` for each time that the first model's
+    MACs fit into its own.
+    """
+    builder = context.builder
+    if builder is None:
+        raise ConfigError("builder", "there is none", "pass builder= to compress")
+    whole = count_cost(context.base).macs
+
+    def train(params: Mapping[str, Any], trial: Trial) -> dict[str, float]:
+        candidate = builder.build(params)
+        folder, name = trial.folder / "training", f"trial {trial.number}"
+        fitting = Fitting(options.epochs, folder, name, trial.seed)
+        context.train.fit(candidate, context.data, fitting)
+        quality = context.quality(candidate)
+        macs = count_cost(candidate).macs
+        save_plain(candidate, trial.folder / MODEL, training_state=False)
+        found = {"score": quality - options.macs_weight * macs / whole, "quality": quality}
+        trial.epoch(1, {**found, "macs": macs})
+        return {**found, "macs": macs}
+
+    study = Search(
+        function=train,
+        space=builder.space,
+        objective=Objective("score", also=("quality", "macs")),
+        folder=context.folder / "search",
+        tuner=options.tuner,
+        trials=options.trials,
+        seed=context.seed,
+        median_stop=None,
+        isolate=False,
+    )
+    result = search_with_keras_tuner(study, resume=True, tell=context.tell)
+    best = result.best
+    found = keras.saving.load_model(study.trial_folder(best.number) / MODEL, compile=False)
+    chosen = ", ".join(f"{name}={value}" for name, value in best.params.items())
+    notes = (f"trial {best.number} of {len(result.trials)}: {chosen}",)
+    rows = [{"epoch": trial.number, **trial.metrics} for trial in result.trials]
+    return StepResult(found, notes, tuple(rows))

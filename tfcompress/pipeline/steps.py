@@ -1,0 +1,394 @@
+"""The techniques as steps of a recipe, by name.
+
+A step of your own is a `StepKind` more: `compress(..., kinds={**STEPS, "mine": StepKind(...)})`.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import keras
+
+from tfcompress.distillation.distiller import Distiller
+from tfcompress.distillation.objectives import ChannelWise, SoftTargets
+from tfcompress.errors import ConfigError
+from tfcompress.factorization.factorize import By, factorize, plan_factorization
+from tfcompress.pipeline.search_step import ArchitectureOptions, HpoOptions, check_search, search
+from tfcompress.pipeline.step import Builder, Context, StepKind, StepResult
+from tfcompress.pruning.channel_budget import Scope
+from tfcompress.pruning.channel_config import ChannelConfig
+from tfcompress.pruning.channel_rounds import prune_in_rounds
+from tfcompress.pruning.channels import plan_channels
+from tfcompress.pruning.level import LevelPruner
+from tfcompress.pruning.masks import NOfM, parse_granularity
+from tfcompress.pruning.schedules import Polynomial
+from tfcompress.quantization.litert import to_litert
+from tfcompress.quantization.qat import quantize_aware
+from tfcompress.quantization.recipes import RECIPES, recipe_named
+
+
+def check_epochs(epochs: int, least: int = 0) -> None:
+    """Refuse a number of epochs that means nothing."""
+    if epochs < least:
+        raise ConfigError("epochs", f"it is {epochs}", f"give {least} or more")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainOptions:
+    """Training and nothing else: a control.
+
+    Attributes:
+        epochs: How many.
+    """
+
+    epochs: int = 5
+
+    def __post_init__(self) -> None:
+        check_epochs(self.epochs, 1)
+
+
+def train(model: Any, options: TrainOptions, context: Context) -> StepResult:
+    """Train on."""
+    return StepResult(model, history=tuple(context.train(model, options.epochs)))
+
+
+@dataclass(frozen=True, kw_only=True)
+class DistillOptions:
+    """The model as it came teaches.
+
+    Attributes:
+        epochs: How many.
+        temperature: Of the soft targets.
+        weight: Factor of the soft targets; 0 for none.
+        channel_weight: Factor of channel-wise distillation of the logits (segmentation), at
+            temperature 1; 0 for none.
+        task_weight: Factor of the model's own loss.
+    """
+
+    epochs: int = 5
+    temperature: float = 4.0
+    weight: float = 1.0
+    channel_weight: float = 0.0
+    task_weight: float = 1.0
+
+    def __post_init__(self) -> None:
+        check_epochs(self.epochs, 1)
+        self.losses()
+
+    def losses(self) -> list[Any]:
+        """The distillation losses."""
+        found: list[Any] = []
+        if self.weight:
+            found.append(SoftTargets(self.temperature, weight=self.weight))
+        if self.channel_weight:
+            found.append(ChannelWise(1.0, weight=self.channel_weight))
+        if not found:
+            raise ConfigError("weight, channel_weight", "both are 0", "let one be above 0")
+        return found
+
+
+def distill(model: Any, options: DistillOptions, context: Context) -> StepResult:
+    """Train under the first model's eyes."""
+    distiller = Distiller(context.base, model, options.losses(), task_weight=options.task_weight)
+    rows = context.train(distiller, options.epochs, student=model)
+    return StepResult(model, history=tuple(rows))
+
+
+@dataclass(frozen=True, kw_only=True)
+class LevelPruneOptions:
+    """Zeros in the kernels: a smaller file, not a faster one.
+
+    Attributes:
+        sparsity: Share of each kernel; of an N:M pattern it is the pattern's.
+        granularity: "unstructured", a block ("1x4") or a pattern ("2:4").
+        scope: "layer" or "global".
+        epochs: Of training; 0: masked at once and left so.
+        ramp: Share of the epochs in which sparsity grows.
+        exclude: Layers that keep all weights (names, paths, globs).
+    """
+
+    sparsity: float = 0.8
+    granularity: str = "unstructured"
+    scope: Literal["layer", "global"] = "layer"
+    epochs: int = 5
+    ramp: float = 0.5
+    exclude: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        check_epochs(self.epochs)
+        parse_granularity(self.granularity)
+        if not 0 < self.sparsity < 1:
+            raise ConfigError("sparsity", f"it is {self.sparsity}", "write 0.8 for 80 %")
+        if not 0 <= self.ramp <= 1:
+            raise ConfigError("ramp", f"it is {self.ramp}", "give a share from 0 to 1")
+
+    def pruner(self, model: Any, steps_per_epoch: int) -> LevelPruner:
+        """The pruner of a model."""
+        pattern = parse_granularity(self.granularity)
+        fixed = isinstance(pattern, NOfM)
+        entries: list[dict[str, Any]] = [
+            {"sparsity": pattern.sparsity if fixed else self.sparsity, "op_types": ["default"]}
+        ]
+        if self.exclude:
+            entries.append({"exclude": True, "op_names": list(self.exclude)})
+        steps = math.ceil(self.ramp * self.epochs * steps_per_epoch)
+        schedule = None
+        if steps and not fixed:
+            schedule = Polynomial(0, steps, frequency=max(1, steps // 20))
+        return LevelPruner(
+            model, entries, granularity=self.granularity, scope=self.scope, schedule=schedule
+        )
+
+
+def level_prune(model: Any, options: LevelPruneOptions, context: Context) -> StepResult:
+    """Mask the smallest weights while training; the zeros hold in later steps."""
+    steps = context.data.steps_per_epoch() if options.epochs else 1
+    pruner = options.pruner(model, steps)
+    pruner.compress()
+    rows = context.train(
+        model,
+        options.epochs,
+        callbacks=(pruner.callback(),) if pruner.schedule else (),
+        choose_from=math.ceil(options.ramp * options.epochs) if pruner.schedule else 0,
+        masked=True,
+    )
+    report = pruner.report()
+    return StepResult(model, (str(report.table().title),), tuple(rows))
+
+
+def check_level_prune(options: LevelPruneOptions, model: Any, builder: Builder | None) -> None:
+    """Layers that are named must be there."""
+    options.pruner(model, 1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChannelPruneOptions:
+    """Channels go, and with them time; one target is set, as in `ChannelConfig`.
+
+    Attributes:
+        target_macs: Share of the MACs to keep.
+        target_parameters: Share of the parameters to keep.
+        sparsity: Share of the channels to remove.
+        score: Importance, a key of `channel_scores.SCORES`.
+        scope: "global" or "group".
+        min_kept: Share of each group that stays at least.
+        round_to: Keep multiples of this many channels.
+        exclude: Layers that keep all channels.
+        rounds: Prunings, with training after each.
+        epochs: Of training after each; 0 for none.
+    """
+
+    target_macs: float | None = None
+    target_parameters: float | None = None
+    sparsity: float | None = None
+    score: str = "l2"
+    scope: Scope = "global"
+    min_kept: float = 0.1
+    round_to: int = 4
+    exclude: tuple[str, ...] = ()
+    rounds: int = 1
+    epochs: int = 5
+
+    def __post_init__(self) -> None:
+        check_epochs(self.epochs)
+        if self.rounds < 1:
+            raise ConfigError("rounds", f"it is {self.rounds}", "use at least 1")
+        self.config(0)
+
+    def config(self, seed: int) -> ChannelConfig:
+        """As `plan_channels` takes it."""
+        return ChannelConfig(
+            target_macs=self.target_macs,
+            target_parameters=self.target_parameters,
+            sparsity=self.sparsity,
+            score=self.score,
+            scope=self.scope,
+            min_kept=self.min_kept,
+            round_to=self.round_to,
+            config_list=[{"exclude": True, "op_names": list(self.exclude)}] if self.exclude else (),
+            seed=seed,
+        )
+
+
+def channel_prune(model: Any, options: ChannelPruneOptions, context: Context) -> StepResult:
+    """Remove channels in rounds."""
+    history: list[Any] = []
+
+    def fine_tune(small: Any, number: int) -> None:
+        history.extend(context.train(small, options.epochs, part=f"round-{number:02d}"))
+
+    done = prune_in_rounds(
+        model,
+        options.config(context.seed),
+        fine_tune,
+        rounds=options.rounds,
+        folder=context.folder / "rounds",
+        data=context.data.train,
+        loss=keras.losses.get(context.base.loss),
+    )
+    notes = [
+        f"round {number}: MACs {plan.macs[0]:,} -> {plan.macs[1]:,}, parameters "
+        f"{plan.parameters[0]:,} -> {plan.parameters[1]:,}"
+        for number, plan in enumerate(done.plans, start=1)
+    ]
+    notes += [note for plan in done.plans for note in plan.notes]
+    return StepResult(done.model, tuple(notes), tuple(history))
+
+
+def check_channel_prune(options: ChannelPruneOptions, model: Any, builder: Builder | None) -> None:
+    """What is out of reach shows before any work, for scores that need no data."""
+    config = options.config(0)
+    if config.score in ("l1", "l2", "random"):
+        plan_channels(model, config)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FactorizeOptions:
+    """Factors in the place of kernels.
+
+    Attributes:
+        by: "ratio", "energy", "evbmf" or "macs".
+        value: For `by`; None: its default.
+        layers: What may be factored (names, paths, globs).
+        exclude: What may not.
+        epochs: Of training after it; 0 for none.
+    """
+
+    by: By = "macs"
+    value: float | None = None
+    layers: tuple[str, ...] = ("*",)
+    exclude: tuple[str, ...] = ()
+    epochs: int = 5
+
+    def __post_init__(self) -> None:
+        check_epochs(self.epochs)
+
+
+def factorize_step(model: Any, options: FactorizeOptions, context: Context) -> StepResult:
+    """Plan, put factors in, train."""
+    plan = plan_factorization(model, options.by, options.value, options.layers, options.exclude)
+    small = factorize(model, plan)
+    rows = context.train(small, options.epochs)
+    note = (
+        f"{len(plan.rows)} layers in factors, {len(plan.skipped)} left; MACs "
+        f"{plan.macs_before:,} -> {plan.macs_after:,}"
+    )
+    return StepResult(small, (note,), tuple(rows))
+
+
+@dataclass(frozen=True, kw_only=True)
+class LiteOptions:
+    """The LiteRT file, calibrated on training inputs.
+
+    Attributes:
+        recipe: Number format: "int8", "dynamic_int8", "float16", ...
+        samples: To calibrate on.
+        keep_float: Layers that stay in float.
+    """
+
+    recipe: str = "int8"
+    samples: int = 200
+    keep_float: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        recipe_named(self.recipe)
+        if self.samples < 1:
+            raise ConfigError("samples", f"it is {self.samples}", "use about 100")
+
+
+def litert(model: Any, options: LiteOptions, context: Context) -> StepResult:
+    """Convert; zeros of earlier steps are stored sparsely."""
+    recipe = RECIPES[options.recipe]
+    lite = to_litert(
+        model,
+        options.recipe,
+        context.data.calibration_inputs() if recipe.needs_calibration else None,
+        sparse_encoding=context.has_zeros and recipe.can_be_sparse and not options.keep_float,
+        calibration_samples_at_most=options.samples,
+        keep_float=options.keep_float,
+    )
+    notes = (f"in float: {', '.join(lite.float_ops)}",) if lite.float_ops else ()
+    return StepResult(lite, notes if recipe.activations != "float32" else ())
+
+
+@dataclass(frozen=True, kw_only=True)
+class QatOptions:
+    """Int8 in training, by TFMOT on the model's tf_keras twin; zeros of earlier steps are kept.
+
+    Attributes:
+        epochs: Of training under int8 rounding.
+        learning_rate: Of its Adam.
+        unsupported: "error" or "float", of layers without an int8 rule.
+    """
+
+    epochs: int = 2
+    learning_rate: float = 1e-4
+    unsupported: Literal["error", "float"] = "float"
+
+    def __post_init__(self) -> None:
+        check_epochs(self.epochs, 1)
+        if not self.learning_rate > 0:
+            raise ConfigError("learning_rate", f"it is {self.learning_rate}", "use 1e-4")
+
+
+def qat(model: Any, options: QatOptions, context: Context) -> StepResult:
+    """Train on under int8 rounding, and convert with the ranges found."""
+    loss = keras.losses.get(context.base.loss)
+
+    def train_twin(twin: Any) -> Any:
+        import tf_keras
+
+        adam = tf_keras.optimizers.Adam(options.learning_rate)
+        twin.compile(adam, lambda y_true, y_pred: loss(y_true, y_pred))
+        return twin.fit(context.data.training_batches(), epochs=options.epochs, verbose=0)
+
+    done = quantize_aware(
+        model,
+        preserve_kernels="sparsity" if context.has_zeros else "nothing",
+        unsupported=options.unsupported,
+        train=train_twin,
+        calibration=context.data.calibration_inputs(),
+    )
+    floats = [row.path for row in done.rows if not row.quantized]
+    notes = (f"in float: {', '.join(floats)}",) if floats else ()
+    lite = done.to_litert(sparse_encoding=context.has_zeros)
+    return StepResult(lite, notes, tuple(_rows(done.history)))
+
+
+def _rows(history: dict[str, list[float]]) -> list[dict[str, float]]:
+    epochs = max(map(len, history.values()), default=0)
+    return [
+        {"epoch": i + 1, **{name: values[i] for name, values in history.items()}}
+        for i in range(epochs)
+    ]
+
+
+STEPS: dict[str, StepKind] = {
+    "hpo": StepKind(
+        search, HpoOptions, "search training parameters", starts=True, check=check_search
+    ),
+    "architecture": StepKind(
+        search,
+        ArchitectureOptions,
+        "search width, depth, kernels: quality against MACs",
+        starts=True,
+        check=check_search,
+    ),
+    "train": StepKind(train, TrainOptions, "train on"),
+    "distill": StepKind(distill, DistillOptions, "the model as it came teaches"),
+    "channel_prune": StepKind(
+        channel_prune, ChannelPruneOptions, "remove channels", check=check_channel_prune
+    ),
+    "factorize": StepKind(factorize_step, FactorizeOptions, "Tucker and SVD factors", fills=True),
+    "level_prune": StepKind(
+        level_prune,
+        LevelPruneOptions,
+        "zeros in the kernels",
+        makes_zeros=True,
+        check=check_level_prune,
+    ),
+    "qat": StepKind(qat, QatOptions, "int8 in training", ends=True),
+    "int8": StepKind(litert, LiteOptions, "int8 after training", ends=True),
+}
