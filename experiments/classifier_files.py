@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from experiments.classification import ClassificationConfig, Images
+from experiments.classification import CARD_NAME, ClassificationConfig, Images
 from experiments.lite_files import FORMATS
 from tfcompress.comparison import Comparison, compare
 from tfcompress.evaluation.classification import trash_score
@@ -42,7 +42,8 @@ def write_formats(
             path = run.path(f"{stem}.tflite")
             calibration = images.calibration() if RECIPES[recipe].needs_calibration else None
             with run.console.status(f"converting {name} to {recipe}"):
-                to_litert(model, recipe, calibration).save(path)
+                lite = to_litert(model, recipe, calibration)
+            lite.with_card(run.read_json(CARD_NAME) or {}).save(path)
             files[f"{name} {recipe}"] = replace(LiteModel.load(path), recipe=recipe)
     return files
 

@@ -129,8 +129,12 @@ def _as_tf_keras(path: Path, first: Exception) -> Any:
 
 
 def read_card(path: str | Path) -> ModelCard | None:
-    """The card beside a model file, if there is one."""
-    card = Path(path).parent / CARD_NAME
+    """The card inside a LiteRT file or beside a model file, if there is one."""
+    path = Path(path)
+    inside = LiteModel.load(path).card if path.suffix == ".tflite" and path.is_file() else {}
+    if "classes" in inside and "patch" in inside:
+        return ModelCard(**inside)
+    card = path.parent / CARD_NAME
     return ModelCard(**json.loads(card.read_text(encoding="utf-8"))) if card.is_file() else None
 
 

@@ -11,7 +11,7 @@ import keras
 import numpy as np
 
 from experiments.seeds import seed_file
-from experiments.segmentation import SegmentationConfig
+from experiments.segmentation import CARD_NAME, SegmentationConfig
 from tfcompress.comparison import Comparison, compare
 from tfcompress.data.folder import SegmentationData
 from tfcompress.quantization.litert import LiteModel, to_litert
@@ -43,7 +43,7 @@ class LiteFile:
 def write_lite(
     file: LiteFile, data: SegmentationData, run: Run, calibration_samples: int = 200
 ) -> LiteModel:
-    """Convert, save, and read back; calibrated on the training patches."""
+    """Convert, save with the run's card inside, and read back; calibrated on training patches."""
     recipe = RECIPES[file.recipe]
     with run.console.status(f"converting {file.title} to {file.recipe}"):
         to_litert(
@@ -52,7 +52,7 @@ def write_lite(
             data.train.images if recipe.needs_calibration else None,
             sparse_encoding=file.sparse and recipe.can_be_sparse,
             calibration_samples_at_most=calibration_samples,
-        ).save(file.path)
+        ).with_card(run.read_json(CARD_NAME) or {}).save(file.path)
     return replace(LiteModel.load(file.path), recipe=file.recipe)
 
 

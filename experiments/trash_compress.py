@@ -15,6 +15,7 @@ from typing import Any
 import keras
 
 from experiments.classification import (
+    CARD_NAME,
     CLASSIFIER_SMOKE,
     ClassificationConfig,
     Images,
@@ -95,6 +96,7 @@ def main(config: Config) -> dict[str, Any]:
         recipe,
         run.path(STEPS_FOLDER),
         fit=partial(_fit, config, images, run),
+        card=run.read_json(CARD_NAME),
         seed=seed,
         threads=config.threads,
         tell=run.print,

@@ -106,6 +106,7 @@ def main(config: Config) -> dict[str, Any]:
         recipe,
         run.path(STEPS_FOLDER),
         fit=partial(_fit, config, data, run),
+        card=asdict(card_of(config, data)),
         seed=config.seed,
         threads=config.threads,
         tell=run.print,

@@ -202,7 +202,8 @@ def _file(file: QatFile, model: Any, config: Config, run: Run, data: Segmentatio
             ),
         )
         save_plain(result.model, _keras_path(file, config, run), training_state=False)
-        result.to_litert(sparse_encoding=sparse).save(path)
+        lite = result.to_litert(sparse_encoding=sparse)
+        lite.with_card(run.read_json(CARD_NAME) or {}).save(path)
     return replace(LiteModel.load(path), recipe="int8")
 
 

@@ -30,6 +30,7 @@ LEVELS = (
     ("tfcompress.pruning.channel_plan", 1),
     ("tfcompress.quantization.recipes", 1),
     ("tfcompress.quantization.calibration", 1),
+    ("tfcompress.quantization.litert_card", 1),
     ("tfcompress.quantization.litert_file", 1),
     ("tfcompress.quantization.qat", 3),
     ("tfcompress.quantization.debug", 3),

@@ -55,6 +55,7 @@ def compress(
     fit: Fit = fit_keras,
     builder: Builder | None = None,
     kinds: Mapping[str, StepKind] = STEPS,
+    card: Mapping[str, Any] | None = None,
     seed: int = 0,
     threads: int = 1,
     tell: Callable[[str], None] | None = print,
@@ -74,6 +75,7 @@ def compress(
         fit: Trains; default Keras' `fit`, the best epoch by validation loss.
         builder: For steps that search.
         kinds: What steps there are.
+        card: What one has to know to feed the model; every LiteRT file carries it.
         seed: Of everything random.
         threads: Of LiteRT, for latency.
         tell: Takes a line per step; None for silence.
@@ -86,7 +88,7 @@ def compress(
     tell = tell or (lambda line: None)
     plan = read_recipe(recipe, kinds)
     _check(model, plan, builder, kinds)
-    place = _Place(Path(folder), data, threads, tell)
+    place = _Place(Path(folder), data, threads, card or {})
     start = place.start(model)
     outcomes, current, has_zeros = [start], start, False
     for number, step in enumerate(plan.steps, start=1):
@@ -148,12 +150,12 @@ class _Place:
     """The folder of a recipe: models are read back from it, and measured."""
 
     def __init__(
-        self, root: Path, data: CompressionData, threads: int, tell: Callable[[str], None]
+        self, root: Path, data: CompressionData, threads: int, card: Mapping[str, Any]
     ) -> None:
         self.root = root
         self.data = data
         self.threads = threads
-        self.tell = tell
+        self.card = card
 
     def start(self, model: Any) -> Outcome:
         """The model as it came, saved and measured; or as it was when the folder was begun.
@@ -218,7 +220,7 @@ class _Place:
         if not isinstance(model, LiteModel):
             save_plain(model, folder / KERAS, training_state=False)
             lite = to_litert(keras.saving.load_model(folder / KERAS, compile=False))
-        lite.save(folder / LITE)
+        (lite.with_card(self.card) if self.card else lite).save(folder / LITE)
         seconds = time.monotonic() - began
         again = LiteModel.load(folder / LITE)
         first = again if start is None else LiteModel.load(self.root / start.folder / LITE)

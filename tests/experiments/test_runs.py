@@ -1,6 +1,7 @@
 """Every experiment as a user starts it: a process of its own, on generated data."""
 
 import json
+import shutil
 
 import h5py
 import numpy as np
@@ -50,10 +51,13 @@ def test_demo_and_what_follows_it(tmp_path):
     assert "nothing to do" in again
 
     images = folder / "generated_tiles" / "Tile 1" / "images"
-    for model in ("dense-seed0.keras", "pruned-int8-seed0.tflite"):
+    alone = tmp_path / "alone"  # a LiteRT file says by itself how it is fed
+    alone.mkdir()
+    shutil.copy(folder / "pruned-int8-seed0.tflite", alone)
+    for place, model in ((folder, "dense-seed0.keras"), (alone, "pruned-int8-seed0.tflite")):
         out = tmp_path / "unet-predict" / model
         text = run(
-            "unet_predict", "--model", folder / model, "--images", images, "--root", tmp_path,
+            "unet_predict", "--model", place / model, "--images", images, "--root", tmp_path,
             "--run", model,
         )  # fmt: skip
         assert "1 masks and overlays" in text
@@ -69,7 +73,7 @@ def test_demo_and_what_follows_it(tmp_path):
             (0x9B, 0x9B, 0x9B),
         }
         tiles = folder / "generated_tiles"
-        text = run("evaluate_model", "--model", folder / model, "--data", tiles, "--layers")
+        text = run("evaluate_model", "--model", place / model, "--data", tiles, "--layers")
         assert "mIoU" in text
 
 

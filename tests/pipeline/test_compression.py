@@ -70,7 +70,7 @@ def done(model, data, tmp_path_factory):
     folder = tmp_path_factory.mktemp("compressed")
     before = [weight.copy() for weight in model.get_weights()]
     lines = []
-    result = tfc.compress(model, data, RECIPE, folder, tell=lines.append)
+    result = tfc.compress(model, data, RECIPE, folder, card={"n": 10}, tell=lines.append)
     for weight, earlier in zip(model.get_weights(), before, strict=True):
         np.testing.assert_array_equal(weight, earlier)
     return result, lines
@@ -117,6 +117,7 @@ def test_the_chosen_model_is_exported(done, data):
     assert result.chosen.macs <= 0.5 * result.outcomes[0].macs
     exported = result.files[".tflite"].read_bytes()
     assert exported == (result.folder / result.chosen.folder / "model.tflite").read_bytes()
+    assert LiteModel.load(result.files[".tflite"]).card == {"n": 10}
     assert result.split == "test"
     assert result.comparison.samples == len(data.test[0])
     assert len(result.comparison.rows) == len(result.kept)

@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ import numpy as np
 from tfcompress.atomic import write_bytes
 from tfcompress.errors import ConfigError, DataError
 from tfcompress.graph.layers import flavor_of, is_named, walk_layers
+from tfcompress.quantization import litert_card
 from tfcompress.quantization.calibration import calibration_samples
 from tfcompress.quantization.converter import Signature, convert, input_specs
 from tfcompress.quantization.litert_file import LiteFile, read_litert_file
@@ -122,6 +123,19 @@ class LiteModel:
     def file(self) -> LiteFile:
         """What the file holds."""
         return read_litert_file(self.content)
+
+    @functools.cached_property
+    def card(self) -> dict[str, Any]:
+        """What the file says about its use (classes, scaling, input size); empty for a bare one."""
+        return litert_card.read_card(self.content)
+
+    def with_card(self, card: Mapping[str, Any]) -> LiteModel:
+        """The same model whose file carries a card; runtimes do not see it.
+
+        Args:
+            card: Plain data, such as `{"classes": [...], "scaling": "minmax"}`.
+        """
+        return replace(self, content=litert_card.with_card(self.content, card))
 
     @property
     def size_bytes(self) -> int:
