@@ -179,8 +179,8 @@ class Quantize:
                 keep_float=options.keep_float,
             ).save(self.output)
         lite = LiteModel.load(self.output)
-        names = [Path(self.model).name, Path(self.output).name]
-        _show(console, compare(model, lite, names=names).table())
+        names = [f"{Path(self.model).stem} in float32", Path(self.output).name]
+        _show(console, compare(to_litert(model), lite, names=names).table())
         if lite.float_ops:
             console.print(f"in float: {', '.join(lite.float_ops)}", highlight=False)
         console.print(f"wrote {self.output}", style="bold", highlight=False)
