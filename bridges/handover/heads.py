@@ -5,7 +5,7 @@ number format serves all of a map; decoded boxes (0 to 640) and probabilities (0
 tensor share one scale, and every score becomes the same number.
 
 `parts` splits each level in two outputs, boxes and scores, each with a scale of its own. It is done
-in the weights (rows of the 1x1 convolution), so no operator is added. See `PARTS` below for what it gains.
+in the weights (rows of the 1x1 convolution), so no operator is added.
 """
 
 from __future__ import annotations

@@ -6,19 +6,35 @@ from torch import nn
 from models.yolov5.build import build_detector
 
 
-def settle(module, shape, batches=3, seed=1):
-    """Move BatchNorm's statistics by a few batches of noise, as training would."""
+def scenes(count, side, seed=0):
+    """(count, 3, side, side) in [0, 1]: smooth blobs of many colors with some noise.
+
+    Plain noise averages out in deep layers, and what is left of it is rounding.
+    """
     generator = torch.Generator().manual_seed(seed)
+    blobs = torch.rand(count, 3, 5, 5, generator=generator)
+    smooth = nn.functional.interpolate(blobs, (side, side), mode="bicubic")
+    return (smooth + 0.1 * torch.randn(smooth.shape, generator=generator)).clamp(0, 1)
+
+
+def settle(module, side, batches=3):
+    """Give BatchNorms the statistics of a few batches, so that no signal dies away."""
+    norms = [part for part in module.modules() if isinstance(part, nn.BatchNorm2d)]
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.momentum = None  # the plain mean over the batches
     module.train()
     with torch.no_grad():
-        for _ in range(batches):
-            module(torch.rand(4, *shape, generator=generator))
+        for batch in range(batches):
+            module(scenes(8, side, seed=batch + 1))
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
     return module.eval()
 
 
 def detector(name="yolov5n", side=64, names=("disc", "ring"), seed=0):
     torch.manual_seed(seed)
-    return settle(build_detector(name, names=names), (3, side, side))
+    return settle(build_detector(name, names=names), side)
 
 
 class SmallNet(nn.Module):
@@ -40,4 +56,4 @@ class SmallNet(nn.Module):
 
 def small_net(classes=5, seed=0):
     torch.manual_seed(seed)
-    return settle(SmallNet(classes), (3, 16, 16))
+    return settle(SmallNet(classes), 16)
