@@ -214,10 +214,16 @@ class ValueConverters(Converters):
         self._merge(*args, layer=None, by_number=lambda c, first: None if first else (1 / c, 0.0))
 
     def _merge(
-        self, node: Node, params: dict, layers: Tensors, _: dict, __: str, name: str,
-        layer: Any, by_number: Callable[[float, bool], tuple[float, float] | None],
-    ) -> None:  # fmt: skip
-        given = [layers[name] for name in node.input]
+        self,
+        node: Node,
+        params: Params,
+        layers: Tensors,
+        name: str,
+        layer: Any,
+        by_number: Callable[[float, bool], tuple[float, float] | None],
+    ) -> None:
+        """By a merging layer, or by scale and offset where one operand is a number."""
+        given = [layers[item] for item in node.input]
         numbers = [isinstance(item, np.ndarray) for item in given]
         if all(numbers):
             operation = {"Add": np.add, "Mul": np.multiply, "Sub": np.subtract, "Div": np.divide}
