@@ -43,8 +43,8 @@ FILE_FLAGS = $(if $(CONFIG),--config "$(CONFIG)") $(if $(SMOKE),--smoke) \
 .PHONY: help setup demo test test-slow lint bench clean \
 	unet-train unet-level-prune unet-channel-prune unet-tfmot-prune unet-qat unet-distill unet-int8 \
 	unet-predict unet-hpo unet-hpo-nni trash-hpo nni-create trash-train trash-distill trash-tucker trash-score yolo-train yolo-detect \
-	yolo-nas-darts yolo-nas-enas yolo-nas-multitrial \
-	evaluate-model \
+	yolo-nas-darts yolo-nas-enas yolo-nas-multitrial yolo-int8 \
+	convert-compare evaluate-model \
 	bench-channels bench-distiller bench-search bench-nni bench-applications
 
 help: ## print this list
@@ -147,7 +147,14 @@ yolo-detect: $(STAMP) ## boxes drawn on IMAGES of any size by MODEL (a detector'
 	$(RUN_PYTHON) -m experiments.yolo_detect $(FILE_FLAGS) $(if $(IMAGES),--images "$(IMAGES)") \
 	$(if $(RUN),--run "$(RUN)") $(ARGS)
 
-evaluate-model: $(STAMP) ## cost of MODEL (.keras, .tflite or .pt), and its quality on DATA
+yolo-int8: $(STAMP) ## MODEL (a .pt, or a new detector) in every format: mAP, size, latency on DATA
+	$(RUN_PYTHON) -m experiments.yolo_int8 $(FLAGS) $(YOLO_FLAGS) $(ARGS)
+
+convert-compare: $(STAMP) ## a detector's MODEL (.pt) to ONNX, LiteRT and Keras, compared on IMAGES
+	$(RUN_PYTHON) -m experiments.convert_compare $(FILE_FLAGS) $(if $(IMAGES),--images "$(IMAGES)") \
+	$(if $(RUN),--run "$(RUN)") $(ARGS)
+
+evaluate-model: $(STAMP) ## cost of MODEL (.keras, .tflite, .onnx, .pt), and its quality on DATA
 	$(RUN_PYTHON) -m experiments.evaluate_model $(FILE_FLAGS) $(if $(DATA),--data "$(DATA)") $(ARGS)
 
 test: $(STAMP) ## the fast tests

@@ -89,11 +89,8 @@ class OnnxDetector(FileDetector):
         return {name: array.transpose(TO_NHWC) for name, array in said.items()}
 
     def runner(self, threads: int) -> Runner:
-        """On one random image."""
-        session = self.model.new_session(threads)
-        port = self.model.inputs[0]
-        image = np.random.default_rng(0).random((1, *port.shape[1:]), np.float32)
-        return Runner(lambda: session.run(None, {port.name: image}), threads, 1, "onnxruntime")
+        """It on one random image, without decoding, ready to be timed."""
+        return onnx_runner(self.model, threads)
 
 
 @dataclass(frozen=True)
@@ -143,3 +140,14 @@ class LiteDetector(FileDetector):
 def card_of(path: str | Path) -> Path:
     """Where the description of a LiteRT file's heads lies: "x.tflite" has "x.heads.json"."""
     return Path(path).with_suffix(".heads.json")
+
+
+def onnx_runner(model: OnnxModel, threads: int) -> Runner:
+    """A graph on random inputs of its own batch (1 where it is free), ready to be timed."""
+    session, generator = model.new_session(threads), np.random.default_rng(0)
+    feed = {
+        port.name: generator.random([size or 1 for size in port.shape]).astype(port.dtype)
+        for port in model.inputs
+    }
+    batch = model.inputs[0].shape[0] or 1
+    return Runner(lambda: session.run(None, feed), threads, batch, "onnxruntime")

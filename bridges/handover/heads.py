@@ -119,6 +119,19 @@ class HeadSpec:
             decoded.append(boxes.reshape(batch, count * height * width, values))
         return np.concatenate(decoded, 1)
 
+    def normalised(self, maps: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """What two forms of a detector are judged by: "boxes" and "scores", about 0 to 1.
+
+        Args:
+            maps: As in `decode`.
+
+        Returns:
+            "boxes", (B, boxes, 4): centers and sizes as fractions of the square; "scores", (B,
+            boxes, 1 + classes): objectness and class probabilities.
+        """
+        decoded = self.decode(maps)
+        return {"boxes": decoded[..., :BOX] / self.side, "scores": decoded[..., BOX:]}
+
     def _level(self, maps: Mapping[str, np.ndarray], level: int) -> np.ndarray:
         """(B, h, w, anchors, 5 + classes) of one level."""
         count, wanted = len(self.anchors[level]), BOX + 1 + len(self.names)

@@ -15,13 +15,14 @@ layouts stand for, and what cannot be matched is listed. Nothing is matched by i
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
 import torch
 from torch import nn
 
+from bridges.handover.heads import HeadSpec
 from bridges.handover.onnx_model import OnnxModel
 from tfcompress import LiteModel
 from tfcompress.errors import ConfigError, DataError
@@ -84,6 +85,7 @@ class ParityReport:
         unmatched: (tensor, reason) of those without a partner.
         atol: Absolute part of the tolerance.
         rtol: Relative part.
+        missing_outputs: Outputs without a partner.
     """
 
     reference: str
@@ -92,7 +94,7 @@ class ParityReport:
     unmatched: tuple[tuple[str, str], ...]
     atol: float
     rtol: float
-    missing_outputs: tuple[str, ...] = field(default=())
+    missing_outputs: tuple[str, ...] = ()
 
     @property
     def outputs(self) -> tuple[TensorParity, ...]:
@@ -218,6 +220,19 @@ def compare_tensors(
     )
 
 
+def with_boxes(tensors: Tensors, spec: HeadSpec) -> Tensors:
+    """The same of a detector, with its normalised boxes and scores as the outputs to judge by.
+
+    Args:
+        tensors: With the maps of the heads in them.
+        spec: How they are decoded.
+    """
+    axes = {"NCHW": (0, 2, 3, 1), "NHWC": (0, 1, 2, 3)}[tensors.layout]
+    maps = {name: tensors.values[name].transpose(axes) for name in spec.outputs}
+    judged = spec.normalised(maps)
+    return replace(tensors, values={**tensors.values, **judged}, outputs=tuple(judged))
+
+
 def torch_tensors(
     module: nn.Module,
     images: np.ndarray,
@@ -313,7 +328,8 @@ def keras_tensors(
     there = {layer.name: layer.output for layer in model.layers}
     wanted = {name: there[layer] for name, layer in (layers or {}).items() if layer in there}
     wanted |= dict(zip(model.output_names, model.outputs, strict=True))
-    probe = keras.Model(model.inputs, list(wanted.values()))
+    given = model.inputs[0] if len(model.inputs) == 1 else model.inputs
+    probe = keras.Model(given, list(wanted.values()))
     said = probe(images.transpose(0, 2, 3, 1), training=False)
     listed = said if isinstance(said, (list, tuple)) else [said]
     values = {name: np.asarray(array) for name, array in zip(wanted, listed, strict=True)}

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -48,10 +49,12 @@ class LiteCrossing:
     Attributes:
         files: By recipe, in the order that was asked for.
         parity: The float32 file against onnxruntime.
+        output_names: The graph's name of each output, in the order of the files'.
     """
 
     files: Mapping[str, LiteModel]
     parity: ParityReport
+    output_names: tuple[str, ...]
 
     def __str__(self) -> str:
         table = self.parity.table()
@@ -110,8 +113,9 @@ def to_litert(
             else samples[: 2 * shape[0]]
         )
     wanted = onnx_tensors(fixed, images, inner=False)
-    made = _converted(fixed, tuple(dict.fromkeys((*recipes, "float32"))), samples, seconds)
-    names = [port.key for port in made["float32"].outputs]
+    safe, old_names = _with_safe_outputs(fixed)
+    made = _converted(safe, tuple(dict.fromkeys((*recipes, "float32"))), samples, seconds)
+    names = tuple(old_names[port.key] for port in made["float32"].outputs)
     atol = (tolerance or TOLERANCE) * max(
         1.0, *(float(np.abs(a).max()) for a in wanted.values.values())
     )
@@ -123,7 +127,7 @@ def to_litert(
             f"what onnx2tf makes of it computes something else: {_differences(parity)}",
             "try bridges.handover.to_keras and tfcompress.to_litert",
         )
-    return LiteCrossing({name: made[name] for name in recipes}, parity)
+    return LiteCrossing({name: made[name] for name in recipes}, parity, names)
 
 
 def _checked_calibration(
@@ -160,6 +164,25 @@ def _with_fixed_batch(model: OnnxModel) -> OnnxModel:
         if item.name in names:
             item.type.tensor_type.shape.dim[0].dim_value = 1
     return OnnxModel(proto, model.source)
+
+
+def _with_safe_outputs(model: OnnxModel) -> tuple[OnnxModel, dict[str, str]]:
+    """A copy whose outputs have names that onnx2tf leaves alone, and the old name of each.
+
+    Names of inner tensors ("/model.0/act/Mul_output_0") would come back changed.
+    """
+    new = {
+        port.name: port.name if re.fullmatch(r"[A-Za-z]\w*", port.name) else f"tensor_{i:03d}"
+        for i, port in enumerate(model.outputs)
+    }
+    proto = onnx.ModelProto()
+    proto.CopyFrom(model.proto)
+    for node in proto.graph.node:
+        node.input[:] = [new.get(name, name) for name in node.input]
+        node.output[:] = [new.get(name, name) for name in node.output]
+    for item in (*proto.graph.output, *proto.graph.value_info):
+        item.name = new.get(item.name, item.name)
+    return OnnxModel(proto, model.source), {safe: old for old, safe in new.items()}
 
 
 def _converted(

@@ -11,6 +11,8 @@ import torch
 import tfcompress as tfc
 from bridges.handover.detectors import LiteDetector, OnnxDetector, card_of
 from bridges.handover.export import export_detector, export_torch
+from bridges.handover.onnx_model import OnnxModel
+from bridges.handover.parity import compare_tensors, litert_tensors, onnx_tensors
 from bridges.handover.to_keras import to_keras
 from bridges.handover.to_litert import RECIPES, to_litert
 from tests.bridges.handover.sample_models import scenes, small_net
@@ -56,6 +58,20 @@ def test_every_format_of_a_small_net(net, file, tmp_path, monkeypatch):
         assert [port.key for port in lite.outputs] == ["logits"]
         assert lite.inputs[0].dtype == ("int8" if recipe == "int8" else "float32")
     assert crossing.files["int8"].float_ops == ()
+
+
+@pytest.mark.slow
+def test_inner_tensors_of_litert_by_name(net, file):
+    """A graph that gives its inner tensors too: they come back under their names."""
+    model = OnnxModel.load(file)
+    inner = ["/stem/stem.2/Mul_output_0", "/pool/GlobalAveragePool_output_0"]
+    images = scenes(2, 16, seed=7).numpy()
+    crossing = to_litert(model.with_outputs(inner), images=images)
+    assert set(crossing.output_names) == {"logits", *inner}
+    found = litert_tensors(crossing.files["float32"], images, crossing.output_names)
+    report = compare_tensors(onnx_tensors(model, images), found)
+    assert {row.name for row in report.rows} == {"logits", *inner}
+    assert report.first_apart is None
 
 
 def test_bad_calibration_and_recipes_are_refused_before_the_work(file, tmp_path):
