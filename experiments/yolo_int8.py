@@ -122,7 +122,10 @@ def main(config: Config) -> dict[str, Any]:
                 "Formats",
                 tables=(table,),
                 pictures=(
-                    ("mAP50 against latency", save_figure(figure, run.path("plots/formats.png"))),
+                    (
+                        "mAP50 against latency",
+                        save_figure(figure, run.path("plots", "formats.png")),
+                    ),
                 ),
             )
         ],

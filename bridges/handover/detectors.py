@@ -8,6 +8,7 @@ score = evaluate_detector(detector, data.splits["test"], data.names, detector.sp
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +27,7 @@ from tfcompress.evaluation.latency import Runner
 TO_NHWC = tuple(int(i) for i in np.argsort(TO_NCHW["NHWC"]))
 
 
-class FileDetector:
+class FileDetector(ABC):
     """What detectors of every file format do alike.
 
     Called with images (B, 3, S, S) in [0, 1] it gives (B, boxes, 5 + classes), pixels and
@@ -38,9 +39,9 @@ class FileDetector:
 
     spec: HeadSpec
 
+    @abstractmethod
     def maps(self, images: np.ndarray) -> Mapping[str, np.ndarray]:
         """(B, 3, S, S) to maps (B, h, w, channels) by output name, in real numbers."""
-        raise NotImplementedError
 
     def __call__(self, images: torch.Tensor) -> torch.Tensor:
         """Images to decoded boxes."""

@@ -109,6 +109,7 @@ def export_detector(
     path: str | Path,
     parts: bool = False,
     dynamic_batch: bool = False,
+    channels: int = 3,
     opset: int = OPSET,
 ) -> OnnxModel:
     """Write a detector up to its raw heads, fused, with what it takes to decode them.
@@ -119,6 +120,7 @@ def export_detector(
         path: Where to.
         parts: Boxes and scores of a level as separate outputs; see `heads`.
         dynamic_batch: Leave the batch free; else it is 1.
+        channels: Of the images.
         opset: Version of ONNX's operators.
 
     Raises:
@@ -129,7 +131,6 @@ def export_detector(
     if side <= 0 or side % largest:
         raise ConfigError("side", f"it is {side}", f"give a multiple of {largest}")
     spec = HeadSpec.of(detector, side, parts)
-    channels = next(p for p in detector.parameters() if p.ndim == 4).shape[1]
     generator = torch.Generator().manual_seed(0)
     return export_torch(
         with_plain_head(detector, parts),

@@ -5,7 +5,7 @@ Importing onnx2tf seeds every generator, turns on deterministic operators and se
 net unless a file of a certain name lies in the working directory. So nothing else runs here, and
 nothing of this package is imported.
 
-The working directory holds `model.onnx`, `request.json` (recipes, names of input and outputs) and,
+The working directory holds `model.onnx`, `request.json` (recipes, names of the outputs) and,
 for int8, `calibration.npy`, (N, H, W, C) float32. It leaves `<recipe>.tflite` for each recipe.
 """
 
@@ -41,10 +41,10 @@ def main() -> None:
         if recipe in ("float32", "float16"):
             shutil.copy(f"saved/model_{recipe}.tflite", target)
         else:
-            target.write_bytes(quantized(recipe, request["input"], request["outputs"]))
+            target.write_bytes(quantized(recipe, request["outputs"]))
 
 
-def quantized(recipe: str, name: str, outputs: list[str]) -> bytes:
+def quantized(recipe: str, outputs: list[str]) -> bytes:
     """A file of integer weights, and integers all through for int8, from the saved model.
 
     onnx2tf writes such files too, but the dynamic one has no signature, and the int8 one has lost
@@ -53,6 +53,8 @@ def quantized(recipe: str, name: str, outputs: list[str]) -> bytes:
     """
     import tensorflow as tf
 
+    runner = tf.lite.Interpreter("saved/model_float32.tflite").get_signature_runner()
+    (name,) = runner.get_input_details()
     saved = tf.saved_model.load("saved").signatures["serving_default"]
     (spec,) = saved.structured_input_signature[1].values()
     keys = dict(zip(outputs, sorted(saved.structured_outputs, key=_numbered), strict=True))
@@ -65,7 +67,6 @@ def quantized(recipe: str, name: str, outputs: list[str]) -> bytes:
         return {output: said[key] for output, key in keys.items()}
 
     probe = np.random.default_rng(1).random(spec.shape).astype(np.float32)
-    runner = tf.lite.Interpreter("saved/model_float32.tflite").get_signature_runner()
     named = runner(**{name: probe})
     for output, array in serve(tf.constant(probe)).items():
         scale = max(1.0, float(np.abs(named[output]).max()))

@@ -189,12 +189,11 @@ def _converted(
     model: OnnxModel, recipes: Sequence[str], samples: np.ndarray | None, seconds: float
 ) -> dict[str, LiteModel]:
     """Files by recipe, made in a process and a folder of their own."""
-    name = model.inputs[0].name
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         model.save(folder / "model.onnx")
         outputs = [port.name for port in model.outputs]
-        request = {"recipes": list(recipes), "input": name, "outputs": outputs}
+        request = {"recipes": list(recipes), "outputs": outputs}
         (folder / "request.json").write_text(json.dumps(request), encoding="utf-8")
         if samples is not None:
             np.save(folder / "calibration.npy", samples.transpose(0, 2, 3, 1))
@@ -228,7 +227,9 @@ def _converted(
                 "replace the operation in the original, or try bridges.handover.to_keras",
             )
         return {
-            recipe: LiteModel.from_bytes((folder / f"{recipe}.tflite").read_bytes(), recipe, [name])
+            recipe: LiteModel.from_bytes(
+                (folder / f"{recipe}.tflite").read_bytes(), recipe, [model.inputs[0].name]
+            )
             for recipe in recipes
         }
 
