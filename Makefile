@@ -44,7 +44,7 @@ FILE_FLAGS = $(if $(CONFIG),--config "$(CONFIG)") $(if $(SMOKE),--smoke) \
 	unet-train unet-level-prune unet-channel-prune unet-tfmot-prune unet-qat unet-distill unet-int8 \
 	unet-predict unet-hpo unet-hpo-nni trash-hpo nni-create trash-train trash-distill trash-tucker trash-score yolo-train yolo-detect \
 	yolo-nas-darts yolo-nas-enas yolo-nas-multitrial yolo-int8 \
-	convert-compare evaluate-model \
+	convert-compare evaluate-model torch-teacher \
 	bench-channels bench-distiller bench-search bench-nni bench-applications
 
 help: ## print this list
@@ -54,7 +54,7 @@ help: ## print this list
 	@echo
 	@echo "Variables: DATA=folder EPOCHS=n RUN=name CONFIG=file.yaml SMOKE=1 RESUME=1 ARGS='--any flag'"
 	@echo "           TARGET_MACS='0.5 0.25' SCORE=l2 ROUNDS=3, FROM_RUN=folder of unet-level-prune"
-	@echo "           TEACHER=file.keras of unet-distill and trash-distill"
+	@echo "           TEACHER=file.keras of unet-distill and trash-distill, .onnx of torch-teacher"
 	@echo "           TRIALS=n CONCURRENCY=n TUNER=name PORT=n of searches; PARAMS=best_params.json of one"
 	@echo "           DEVICE=cpu or cuda, STRATEGY=name of architecture searches"
 	@echo "           MODEL=file IMAGES=folder; PYTHON=python3.11 PIP_ARGS='--index-url ...' for set-up"
@@ -123,6 +123,9 @@ trash-train: $(STAMP) ## train the trash classifier on class folders DATA (or ge
 
 trash-distill: $(STAMP) ## a big classifier teaches the small one; factors; both
 	$(RUN_PYTHON) -m experiments.trash_distill $(FLAGS) $(if $(TEACHER),--teacher "$(TEACHER)") $(ARGS)
+
+torch-teacher: $(STAMP) ## a PyTorch classifier (TEACHER, an .onnx file, or a new one) teaches a Keras student
+	$(RUN_PYTHON) -m experiments.torch_teacher $(FLAGS) $(if $(TEACHER),--teacher "$(TEACHER)") $(ARGS)
 
 trash-tucker: $(STAMP) ## Tucker and SVD factors in MODEL (a .keras classifier), tuned on DATA
 	$(RUN_PYTHON) -m experiments.trash_tucker $(FLAGS) $(if $(MODEL),--model "$(MODEL)") $(ARGS)

@@ -8,11 +8,12 @@ import torch
 
 import tfcompress as tfc
 from bridges.handover.detectors import LiteDetector, OnnxDetector
-from bridges.handover.export import export_detector
+from bridges.handover.export import export_detector, export_torch
+from bridges.handover.onnx_model import OnnxModel
 from bridges.handover.to_keras import to_keras
 from bridges.yolov5.detector_file import load_detector, save_detector
 from bridges.yolov5.synthetic import NAMES, write_shapes
-from experiments import convert_compare, evaluate_model, yolo_int8
+from experiments import convert_compare, evaluate_model, torch_teacher, yolo_int8
 from experiments.crossing import images_of
 from experiments.detection import BAD_INPUT, DETECTION_SMOKE
 from models.yolov5.build import build_detector
@@ -64,8 +65,6 @@ def test_evaluate_model_takes_every_file_of_a_detector(detector_file, shapes, tm
 
 
 def test_evaluate_model_takes_any_onnx_file(tmp_path, capsys):
-    from bridges.handover.export import export_torch
-
     export_torch(small_net(), torch.rand(1, 3, 16, 16), tmp_path / "c.onnx")
     numbers, printed = evaluate(tmp_path / "c.onnx", "", capsys)
     assert set(numbers) == {"cost"}
@@ -83,6 +82,8 @@ def test_bad_input_is_one_line(detector_file, shapes, tmp_path, capsys):
     other = tmp_path / "other.pt"
     save_detector(other, build_detector("yolov5n", names=("a", "b")), 64)
     (tmp_path / "x.onnx").write_bytes(b"nothing")
+    export_torch(small_net(), torch.rand(1, 3, 32, 32), tmp_path / "five.onnx")
+    five = ["--images", "40", "--teacher", str(tmp_path / "five.onnx")]
     root, pt = ["--root", str(tmp_path)], ["--model", str(detector_file)]
     data = ["--data", str(shapes)]
     for module, argv, wanted in (
@@ -94,6 +95,8 @@ def test_bad_input_is_one_line(detector_file, shapes, tmp_path, capsys):
         (yolo_int8, [*root, *data, "--model", str(other)], "its classes are a, b, the data's disc"),
         (yolo_int8, [*root, "--calibration", "0"], "calibration: it is 0"),
         (evaluate_model, ["--model", str(tmp_path / "x.onnx")], "it is no ONNX file"),
+        (torch_teacher, [*root, *five], "five.onnx: it has 5 classes, and 9 are wanted"),
+        (torch_teacher, [*root, "--teacher", "no.onnx"], "there is no no.onnx"),
     ):
         assert wanted in message(module, argv, capsys, {})
 
@@ -134,6 +137,17 @@ def test_convert_compare_end_to_end(detector_file, tmp_path, capsys):
             convert_compare.Config(**settings, tolerance=1e-12, layers=False, run="strict")
         )
     assert stop.value.code == 1
+
+
+@pytest.mark.slow
+def test_a_pytorch_teacher_end_to_end(tmp_path):
+    metrics = torch_teacher.main(torch_teacher.Config(**torch_teacher.SMOKE, root=str(tmp_path)))
+    assert 0 <= metrics["teacher_accuracy"] <= 1
+    folder = tmp_path / "torch-teacher" / "default"
+    assert OnnxModel.load(folder / "teacher.onnx").outputs[0].shape == (None, 9)
+    names = {row["name"] for row in metrics["comparison"]["rows"]}
+    assert {"plain float32", "distilled float32"} <= names
+    assert (folder / "report.html").stat().st_size > 10_000
 
 
 @pytest.mark.slow
