@@ -52,9 +52,8 @@ FILE_FLAGS = $(if $(CONFIG),--config "$(CONFIG)") $(if $(SMOKE),--smoke) \
 	unet-train unet-level-prune unet-channel-prune unet-tfmot-prune unet-qat unet-distill unet-int8 \
 	unet-compress unet-predict unet-hpo unet-hpo-nni trash-hpo nni-create trash-train \
 	trash-distill trash-tucker trash-score trash-compress yolo-train yolo-detect yolo-prune \
-	yolo-distill \
-	yolo-nas-darts yolo-nas-enas yolo-nas-multitrial \
-	evaluate-model \
+	yolo-distill yolo-nas-darts yolo-nas-enas yolo-nas-multitrial yolo-int8 \
+	convert-compare evaluate-model torch-teacher \
 	bench-channels bench-distiller bench-search bench-nni bench-applications
 
 help: ## print this list
@@ -64,7 +63,8 @@ help: ## print this list
 	@echo
 	@echo "Variables: DATA=folder EPOCHS=n RUN=name CONFIG=file.yaml SMOKE=1 RESUME=1 ARGS='--any flag'"
 	@echo "           TARGET_MACS='0.5 0.25' SCORE=l2 ROUNDS=3, FROM_RUN=folder of unet-level-prune"
-	@echo "           TEACHER=file.keras of unet-distill and trash-distill, file.pt of yolo-prune and -distill"
+	@echo "           TEACHER=file.keras of unet-distill and trash-distill, file.pt of yolo-prune and"
+	@echo "           yolo-distill, file.onnx of torch-teacher"
 	@echo "           TRIALS=n CONCURRENCY=n TUNER=name PORT=n of searches; PARAMS=best_params.json of one"
 	@echo "           RECIPE=file.yaml of unet-compress and trash-compress"
 	@echo "           DEVICE=cpu or cuda, STRATEGY=name of architecture searches"
@@ -139,6 +139,9 @@ trash-train: $(STAMP) ## train the trash classifier on class folders DATA (or ge
 trash-distill: $(STAMP) ## a big classifier teaches the small one; factors; both
 	$(RUN_PYTHON) -m experiments.trash_distill $(FLAGS) $(if $(TEACHER),--teacher "$(TEACHER)") $(ARGS)
 
+torch-teacher: $(STAMP) ## a PyTorch classifier (TEACHER, an .onnx file, or a new one) teaches a Keras student
+	$(RUN_PYTHON) -m experiments.torch_teacher $(FLAGS) $(if $(TEACHER),--teacher "$(TEACHER)") $(ARGS)
+
 trash-tucker: $(STAMP) ## Tucker and SVD factors in MODEL (a .keras classifier), tuned on DATA
 	$(RUN_PYTHON) -m experiments.trash_tucker $(FLAGS) $(if $(MODEL),--model "$(MODEL)") $(ARGS)
 
@@ -174,7 +177,14 @@ yolo-detect: $(STAMP) ## boxes drawn on IMAGES of any size by MODEL (a detector'
 	$(RUN_PYTHON) -m experiments.yolo_detect $(FILE_FLAGS) $(if $(IMAGES),--images "$(IMAGES)") \
 	$(if $(RUN),--run "$(RUN)") $(ARGS)
 
-evaluate-model: $(STAMP) ## cost of MODEL (.keras, .tflite or .pt), and its quality on DATA
+yolo-int8: $(STAMP) ## MODEL (a .pt, or a new detector) in every format: mAP, size, latency on DATA
+	$(RUN_PYTHON) -m experiments.yolo_int8 $(FLAGS) $(YOLO_FLAGS) $(ARGS)
+
+convert-compare: $(STAMP) ## a detector's MODEL (.pt) to ONNX, LiteRT and Keras, compared on IMAGES
+	$(RUN_PYTHON) -m experiments.convert_compare $(FILE_FLAGS) $(if $(IMAGES),--images "$(IMAGES)") \
+	$(if $(RUN),--run "$(RUN)") $(ARGS)
+
+evaluate-model: $(STAMP) ## cost of MODEL (.keras, .tflite, .onnx, .pt), and its quality on DATA
 	$(RUN_PYTHON) -m experiments.evaluate_model $(FILE_FLAGS) $(if $(DATA),--data "$(DATA)") $(ARGS)
 
 test: $(STAMP) ## the fast tests

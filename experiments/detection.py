@@ -272,19 +272,27 @@ def measure_file(path: str | Path, data: str, threads: int, console: Console) ->
     found: dict[str, Any] = {"cost": numbers}
     if data:
         images = read_detection_data(data)
-        if images.names != loaded.detector.names:
-            raise ConfigError(
-                str(path),
-                f"its classes are {', '.join(loaded.detector.names)}, the data's "
-                f"{', '.join(images.names)}",
-                "give the data that it was trained for",
-            )
+        check_classes(images, loaded.detector.names, str(path))
         split = images.test_split
         score = score_detector(loaded, images, split)
         console.print(score.table(f"{score.images} {split} images").to_rich())
         found["test"] = score.to_dict()
     console.print(costs.to_rich())
     return found
+
+
+def check_classes(data: DetectionData, names: Sequence[str], where: str) -> None:
+    """Refuse a model file of other classes than the data's.
+
+    Raises:
+        ConfigError: It has others.
+    """
+    if data.names != tuple(names):
+        raise ConfigError(
+            where,
+            f"its classes are {', '.join(names)}, the data's {', '.join(data.names)}",
+            "give the data that it was trained for",
+        )
 
 
 def score_detector(loaded: LoadedDetector, data: DetectionData, split: str) -> DetectionScore:

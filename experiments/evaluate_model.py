@@ -1,19 +1,19 @@
 """make evaluate-model: what a model file costs and, on a data set, what it gives.
 
-MODEL is a `.keras` or `.tflite` file, or a detector's `.pt`. With DATA it is scored on the test
-images of that data set; the card that the experiments write beside their models says how to scale
-and cut them.
+MODEL is a `.keras`, `.tflite` or `.onnx` file, or a detector's `.pt`. With DATA it is scored on the
+test images of that data set; the card that the experiments write beside their models says how to
+scale and cut them, and beside a detector's `.tflite`, how to decode it.
 """
 
 from tfcompress import startup  # noqa: F401  (first: TensorFlow without its messages)
 
 # isort: split
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import keras
 from rich.console import Console
 
 from experiments.segmentation import CARD_NAME, ModelCard
@@ -26,6 +26,7 @@ from tfcompress.errors import ConfigError, DataError
 from tfcompress.evaluation.cost import count_cost
 from tfcompress.evaluation.latency import measure_latency
 from tfcompress.graph.layers import flavor_of
+from tfcompress.model_file import load_model_file
 from tfcompress.quantization.litert import LiteModel
 from tfcompress.reporting.run import to_json
 
@@ -35,7 +36,7 @@ class Config:
     """Measure a model file."""
 
     model: str = ""
-    """A .keras or .tflite file, or a detector's .pt."""
+    """A .keras, .tflite or .onnx file, or a detector's .pt."""
     data: str = ""
     """Data set folder; empty measures cost alone."""
     scaling: str | None = None
@@ -55,10 +56,9 @@ class Config:
 def main(config: Config) -> Comparison | dict[str, Any]:
     """Print the table; the comparison behind it, or a detector's numbers."""
     console = Console()
-    if Path(config.model).suffix == ".pt":
-        from experiments.detection import measure_file  # loads PyTorch
-
-        numbers = measure_file(config.model, config.data, config.threads, console)
+    measure = _outside_keras(config.model)
+    if measure is not None:
+        numbers = measure(config.model, config.data, config.threads, console)
         if config.json:
             write_text(config.json, to_json(numbers))
         return numbers
@@ -88,44 +88,22 @@ def main(config: Config) -> Comparison | dict[str, Any]:
     return result
 
 
-def load_model_file(path: str | Path) -> Any:
-    """A Keras model (either flavor, safe mode) or a `LiteModel`, by the file's suffix.
+def _outside_keras(path: str) -> Callable[..., dict[str, Any]] | None:
+    """What measures a file that is PyTorch's, ONNX's, or a detector's; it loads PyTorch."""
+    kind = Path(path).suffix
+    if kind == ".pt":
+        from experiments.detection import measure_file
 
-    Raises:
-        ConfigError: No path, or an unknown suffix.
-        DataError: There is no such file, or it cannot be read.
-    """
-    if not str(path):
-        raise ConfigError("MODEL", "it is empty", "give MODEL=path/to/model.keras or .tflite")
-    path = Path(path)
-    if path.suffix not in (".keras", ".tflite"):
-        raise ConfigError(
-            str(path), f"suffix {path.suffix!r} is unknown", "use .keras or .tflite (or .pt)"
-        )
-    if path.suffix == ".tflite":
-        return LiteModel.load(path)
-    if not path.is_file():
-        raise DataError(str(path), "there is no such file", "give the path of a .keras file")
-    try:
-        return keras.saving.load_model(path, safe_mode=True)
-    except Exception as error:
-        return _as_tf_keras(path, error)
+        return measure_file
+    if kind == ".onnx":
+        from experiments.crossing import measure_onnx_file
 
+        return measure_onnx_file
+    if kind == ".tflite" and Path(path).with_suffix(".heads.json").is_file():
+        from experiments.crossing import measure_detector_file
 
-def _as_tf_keras(path: Path, first: Exception) -> Any:
-    """Files of the two flavors look alike; what Keras 3 refuses may be tf_keras'."""
-    import tf_keras
-
-    try:
-        return tf_keras.models.load_model(path, safe_mode=True)
-    except Exception as second:
-        problem = " ".join(str(first).split())[:300]
-        raise DataError(
-            str(path),
-            f"neither Keras 3 ({problem}) nor tf_keras ({' '.join(str(second).split())[:100]}) "
-            "can read it",
-            "save it with this environment's Keras; a model with a Lambda is refused for safety",
-        ) from None
+        return measure_detector_file
+    return None
 
 
 def read_card(path: str | Path) -> ModelCard | None:

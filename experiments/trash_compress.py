@@ -25,7 +25,7 @@ from experiments.classification import (
     train_classifier,
     write_card,
 )
-from experiments.evaluate_model import check_classes, load_model_file
+from experiments.evaluate_model import check_classes
 from experiments.recipe_report import (
     RECIPE_FILES,
     STEPS_FOLDER,
@@ -37,6 +37,7 @@ from tfcompress.cli import compared, run_experiment
 from tfcompress.compression import compress
 from tfcompress.errors import ConfigError
 from tfcompress.graph.saving import save_plain
+from tfcompress.model_file import load_model_file
 from tfcompress.pipeline.data import CompressionData
 from tfcompress.pipeline.recipe import Recipe, read_recipe
 from tfcompress.pipeline.step import Fitting, History

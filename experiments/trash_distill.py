@@ -33,7 +33,7 @@ from experiments.classifier_files import (
     compare_classifiers,
     write_formats,
 )
-from experiments.evaluate_model import check_classes, load_model_file
+from experiments.evaluate_model import check_classes
 from experiments.run_report import already_finished, finish, history_section
 from experiments.seeds import seed_file, seeds_table
 from tfcompress.cli import compared, run_experiment
@@ -44,31 +44,24 @@ from tfcompress.errors import ConfigError
 from tfcompress.factorization.factor_plan import FactorPlan
 from tfcompress.factorization.factorize import factorize, plan_factorization
 from tfcompress.graph.saving import save_plain
+from tfcompress.model_file import load_model_file
 from tfcompress.reporting.page import Section, write_page
 from tfcompress.reporting.run import Run, environment, open_run
 from tfcompress.reporting.tables import Table
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config(ClassificationConfig):
-    """Distil, factor, both."""
+class TaughtConfig(ClassificationConfig):
+    """Fields of experiments in which a teacher teaches a classifier."""
 
     teacher: str = ""
-    """A .keras classifier of the same classes and input; empty: one is trained."""
-    teacher_scale: float = 2.0
-    """Width of the teacher that is trained, a ShuffleNetV2."""
-    teacher_truncate: bool = True
-    """Leave stage 4 and conv5 out of the teacher too: at 32 pixels its maps would be 1x1."""
+    """File of a classifier of the same classes and input; empty: one is trained."""
     teacher_epochs: int = 30
     temperature: float = 4.0
     soft_weight: float = 0.9
     """Share of the soft targets; the rest is the student's own loss."""
     decoupled: bool = False
     """Decoupled distillation (Zhao et al. 2022) in the place of soft targets."""
-    factor_macs: float = 0.8
-    """Share of the MACs that factoring leaves."""
-    tune_epochs: int = 10
-    """Epochs after factoring."""
 
     def check(self) -> None:
         """Check what would only show after the teacher is trained."""
@@ -77,12 +70,26 @@ class Config(ClassificationConfig):
             raise ConfigError("soft_weight", f"it is {self.soft_weight}", "use a share, 0 to 1")
         self.objective()
         if self.teacher and not Path(self.teacher).is_file():
-            raise ConfigError("teacher", f"there is no {self.teacher}", "give a .keras file")
+            raise ConfigError("teacher", f"there is no {self.teacher}", "give a classifier's file")
 
     def objective(self) -> Any:
         """The distillation loss."""
         kind = Decoupled if self.decoupled else SoftTargets
         return kind(self.temperature, weight=self.soft_weight)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config(TaughtConfig):
+    """Distil, factor, both."""
+
+    teacher_scale: float = 2.0
+    """Width of the teacher that is trained, a ShuffleNetV2."""
+    teacher_truncate: bool = True
+    """Leave stage 4 and conv5 out of the teacher too: at 32 pixels its maps would be 1x1."""
+    factor_macs: float = 0.8
+    """Share of the MACs that factoring leaves."""
+    tune_epochs: int = 10
+    """Epochs after factoring."""
 
 
 @dataclass(frozen=True)
@@ -96,7 +103,7 @@ class School:
         histories: Of each model by name, first seed; grows.
     """
 
-    config: Config
+    config: TaughtConfig
     images: Images
     run: Run
     histories: dict[str, list[dict[str, float]]] = field(default_factory=dict)
@@ -132,11 +139,11 @@ def main(config: Config) -> dict[str, Any]:
     teacher = _teacher(school)
     comparisons = []
     for seed in config.seeds:
-        students = _students(school, seed, teacher)
-        comparisons.append(_measured(school, students, seed)[0])
+        students = students_of(school, seed, teacher)
+        comparisons.append(measured(school, students, seed)[0])
     seed = config.seeds[0]
     models, plan = _factored(school, seed, teacher)
-    comparison, scores = _measured(school, {"teacher": teacher, **models}, seed)
+    comparison, scores = measured(school, {"teacher": teacher, **models}, seed)
     histories = school.histories
     run.write_history([{"model": name, **row} for name, rows in histories.items() for row in rows])
     over_seeds = []
@@ -184,7 +191,7 @@ def _teacher(school: School) -> Any:
     return school.train("teacher", 0, build, config.teacher_epochs)
 
 
-def _students(school: School, seed: int, teacher: Any) -> dict[str, Any]:
+def students_of(school: School, seed: int, teacher: Any) -> dict[str, Any]:
     """The student trained alone and taught; both start alike."""
     build = partial(build_classifier, school.config, len(school.images.classes))
     epochs = school.config.epochs
@@ -207,7 +214,7 @@ def _factored(school: School, seed: int, teacher: Any) -> tuple[dict[str, Any], 
     return models, plans[0]
 
 
-def _measured(school: School, models: dict[str, Any], seed: int) -> tuple[Comparison, Table]:
+def measured(school: School, models: dict[str, Any], seed: int) -> tuple[Comparison, Table]:
     """Write, read back and measure the files of models."""
     files = write_formats(models, school.images, school.run, seed)
     with school.run.console.status("measuring every file on the test images"):

@@ -16,12 +16,13 @@ from rich.console import Console
 from experiments import trash_train
 from experiments.classification import CLASSIFIER_SMOKE, ClassificationConfig, read_images
 from experiments.classifier_files import compare_classifiers
-from experiments.evaluate_model import check_classes, load_model_file, square_side_of
+from experiments.evaluate_model import check_classes, square_side_of
 from experiments.smoke_model import SMOKE_MODEL
 from tfcompress.atomic import write_text
 from tfcompress.cli import run_experiment
 from tfcompress.comparison import Comparison
 from tfcompress.errors import ConfigError
+from tfcompress.model_file import load_model_file
 from tfcompress.reporting.run import to_json
 
 

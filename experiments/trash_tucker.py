@@ -28,7 +28,7 @@ from experiments.classifier_files import (
     compare_classifiers,
     write_formats,
 )
-from experiments.evaluate_model import check_classes, load_model_file, square_side_of
+from experiments.evaluate_model import check_classes, square_side_of
 from experiments.run_report import already_finished, finish, history_section
 from experiments.smoke_model import SMOKE_MODEL
 from experiments.trash_score import smoke_classifier
@@ -38,6 +38,7 @@ from tfcompress.evaluation.latency import measure_latency
 from tfcompress.factorization.factor_plan import FactorPlan
 from tfcompress.factorization.factorize import factorize, keep_faster, plan_factorization
 from tfcompress.graph.saving import save_plain
+from tfcompress.model_file import load_model_file
 from tfcompress.quantization.litert import to_litert
 from tfcompress.reporting.page import Section, write_page
 from tfcompress.reporting.run import Run, environment, open_run

@@ -15,7 +15,7 @@ from typing import Any
 
 import keras
 
-from experiments.evaluate_model import check_classes, load_model_file
+from experiments.evaluate_model import check_classes
 from experiments.recipe_report import (
     RECIPE_FILES,
     STEPS_FOLDER,
@@ -41,6 +41,7 @@ from tfcompress.cli import compared, run_experiment
 from tfcompress.compression import compress
 from tfcompress.data.folder import SegmentationData
 from tfcompress.errors import ConfigError
+from tfcompress.model_file import load_model_file
 from tfcompress.pipeline.data import CompressionData
 from tfcompress.pipeline.recipe import Recipe, read_recipe
 from tfcompress.pipeline.step import Fitting, History

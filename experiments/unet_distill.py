@@ -18,7 +18,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from experiments.evaluate_model import check_classes, load_model_file
+from experiments.evaluate_model import check_classes
 from experiments.lite_files import compare_lite, write_formats
 from experiments.run_report import already_finished, finish, history_section
 from experiments.seeds import seed_file, seeds_table
@@ -40,6 +40,7 @@ from tfcompress.data.folder import SegmentationData
 from tfcompress.distillation.distiller import Distiller
 from tfcompress.distillation.objectives import ChannelWise, PixelWise
 from tfcompress.errors import ConfigError
+from tfcompress.model_file import load_model_file
 from tfcompress.pruning.channel_config import ChannelConfig
 from tfcompress.pruning.channels import plan_channels
 from tfcompress.reporting.page import Section, write_page

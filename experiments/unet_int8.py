@@ -14,7 +14,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from experiments.evaluate_model import input_shape_of, load_model_file, read_card
+from experiments.evaluate_model import input_shape_of, read_card
 from experiments.lite_files import LiteFile, compare_lite, write_lite
 from experiments.run_report import already_finished, finish
 from experiments.segmentation import (
@@ -32,6 +32,7 @@ from tfcompress.comparison import predict
 from tfcompress.errors import ConfigError
 from tfcompress.evaluation.latency import measure_latency
 from tfcompress.evaluation.parity import compare_outputs
+from tfcompress.model_file import load_model_file
 from tfcompress.quantization.litert import LiteModel
 from tfcompress.quantization.recipes import RECIPES, recipe_named
 from tfcompress.reporting.page import Section, write_page

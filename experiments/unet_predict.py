@@ -16,7 +16,7 @@ from PIL import Image
 from rich.console import Console
 from rich.progress import track
 
-from experiments.evaluate_model import input_shape_of, load_model_file, read_card
+from experiments.evaluate_model import input_shape_of, read_card
 from experiments.image_inputs import image_paths
 from experiments.smoke_model import SMOKE_MODEL, make_smoke_model
 from tfcompress.atomic import atomic_path
@@ -26,6 +26,7 @@ from tfcompress.data.palette import Palette
 from tfcompress.data.patches import Scaling, predict_image, scale_image
 from tfcompress.data.scenes import read_image, with_channels
 from tfcompress.errors import ConfigError, DataError
+from tfcompress.model_file import load_model_file
 from tfcompress.reporting.tables import Table
 
 

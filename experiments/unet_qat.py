@@ -16,7 +16,7 @@ from typing import Any, Literal
 import keras
 
 from experiments import unet_level_prune
-from experiments.evaluate_model import check_classes, load_model_file
+from experiments.evaluate_model import check_classes
 from experiments.lite_files import LiteFile, compare_lite, write_lite
 from experiments.run_report import already_finished, finish
 from experiments.seeds import seed_file
@@ -32,6 +32,7 @@ from tfcompress.cli import compared, run_experiment
 from tfcompress.data.folder import SegmentationData
 from tfcompress.errors import ConfigError
 from tfcompress.graph.saving import save_plain
+from tfcompress.model_file import load_model_file
 from tfcompress.quantization.debug import debug_quantization
 from tfcompress.quantization.litert import LiteModel
 from tfcompress.quantization.qat import quantize_aware

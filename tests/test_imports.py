@@ -181,7 +181,7 @@ def test_every_public_name_loads_without_the_optional_stacks():
 
 
 def test_no_public_name_is_hidden_by_a_module():
-    """A module imported as `tfcompress.compare` would take the place of the function."""
+    """A module imported as `tfcompress.comparison` would take the place of the function."""
     code = (
         "import importlib, pkgutil, types, tfcompress; "
         "[importlib.import_module(f'tfcompress.{m.name}') for m in "

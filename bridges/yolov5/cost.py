@@ -79,7 +79,7 @@ def measure_torch_latency(
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
-        runners = [_runner(fused(model), torch.rand(1, *shape), threads) for model in models]
+        runners = [torch_runner(model, shape, threads) for model in models]
         return measure_latency(runners, repeats=repeats, warmup=warmup)
     finally:
         torch.set_num_threads(before)
@@ -101,9 +101,18 @@ def cost_table(
     return table
 
 
-def _runner(model: nn.Module, image: torch.Tensor, threads: int) -> Runner:
+def torch_runner(model: nn.Module, shape: Sequence[int], threads: int) -> Runner:
+    """A model in its deployed form on one random image, ready to be timed.
+
+    Args:
+        model: Takes (B, C, H, W).
+        shape: (C, H, W) of one image.
+        threads: What PyTorch is set to while it is timed; it is the caller's to set.
+    """
+    deployed, image = fused(model), torch.rand(1, *shape)
+
     def run() -> None:
         with torch.inference_mode():
-            model(image)
+            deployed(image)
 
     return Runner(run, threads, 1, "PyTorch")

@@ -31,6 +31,25 @@ def test_parity_by_hand():
     assert parity.agreement == 1.0
 
 
+def test_differences_against_a_tolerance_by_hand():
+    """|d| is 0.1, 0, 1; the tolerance 0.05 + 0.1 |a| is 0.15, 0.05, 0.45: one of three beyond."""
+    reference, other = np.array([[1.0, 0.0, -4.0]]), np.array([[1.1, 0.0, -5.0]])
+    parity = compare_outputs(reference, other, atol=0.05, rtol=0.1)
+    assert (parity.min_abs, parity.max_abs) == (0, pytest.approx(1))
+    assert (parity.min_rel, parity.max_rel) == (pytest.approx(0.1), pytest.approx(0.25))
+    assert parity.mean_rel == pytest.approx(0.175)  # where the reference is 0 nothing is relative
+    assert parity.beyond == pytest.approx(1 / 3)
+    assert not parity.passed
+    assert compare_outputs(reference, other, atol=1.1).passed
+
+
+def test_what_is_no_number_never_passes():
+    ones, broken = np.ones((1, 2)), np.array([[1.0, np.nan]])
+    assert compare_outputs(ones, broken, atol=np.inf).beyond == 0.5
+    assert not compare_outputs(broken, broken).passed
+    assert np.isnan(compare_outputs(np.zeros((1, 2)), ones).max_rel)
+
+
 def test_parity_of_equals_and_of_strangers():
     a = np.random.default_rng(0).random((4, 3))
     assert compare_outputs(a, a).snr_db == np.inf
@@ -38,6 +57,8 @@ def test_parity_of_equals_and_of_strangers():
     assert compare_outputs(np.array([[0.0, 1.0]]), np.array([[1.0, 0.0]])).agreement == 0
     with pytest.raises(DataError, match="their shapes differ"):
         compare_outputs(a, a[:, :2])
+    with pytest.raises(DataError, match="nothing in them"):
+        compare_outputs(a[:0], a[:0])
 
 
 def test_zeros_of_kernels_alone(tiny_model):

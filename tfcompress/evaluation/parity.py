@@ -17,6 +17,13 @@ class Parity:
     Attributes:
         max_abs: Largest absolute difference.
         mean_abs: Mean absolute difference.
+        min_abs: Smallest absolute difference.
+        max_rel: Largest difference relative to the reference, where that is not 0; NaN where it is
+            0 everywhere.
+        mean_rel: The mean of the same.
+        min_rel: The smallest of the same.
+        beyond: Share of positions where the difference exceeds `atol + rtol * |reference|`, or
+            where either is not a number.
         cosine: Cosine similarity of the flattened arrays.
         snr_db: Signal-to-noise ratio in decibels, the reference being the signal; infinite when
             the two are equal.
@@ -25,9 +32,19 @@ class Parity:
 
     max_abs: float
     mean_abs: float
+    min_abs: float
+    max_rel: float
+    mean_rel: float
+    min_rel: float
+    beyond: float
     cosine: float
     snr_db: float
     agreement: float
+
+    @property
+    def passed(self) -> bool:
+        """Whether every position is within the tolerance."""
+        return self.beyond == 0
 
     def to_dict(self) -> dict[str, Any]:
         """The numbers for JSON."""
@@ -40,24 +57,43 @@ class Parity:
         )
 
 
-def compare_outputs(reference: np.ndarray, other: np.ndarray) -> Parity:
+def compare_outputs(
+    reference: np.ndarray, other: np.ndarray, atol: float = 1e-5, rtol: float = 1e-4
+) -> Parity:
     """Parity of `other` with `reference`, both `(..., C)`.
 
+    Args:
+        reference: What is taken as right.
+        other: What is compared with it.
+        atol: Absolute part of the tolerance that `beyond` counts against.
+        rtol: The part relative to the reference.
+
     Raises:
-        DataError: Their shapes differ.
+        DataError: Their shapes differ, or there is nothing in them.
     """
-    if reference.shape != other.shape:
+    if reference.shape != other.shape or not reference.size:
         raise DataError(
             "outputs",
-            f"their shapes differ: {reference.shape} and {other.shape}",
+            f"their shapes differ: {reference.shape} and {other.shape}"
+            if reference.shape != other.shape
+            else f"they have the shape {reference.shape}, and nothing in them",
             "run both models on the same inputs",
         )
     a, b = reference.astype(np.float64), other.astype(np.float64)
+    difference, size = np.abs(a - b), np.abs(a)
     noise, signal = np.square(a - b).sum(), np.square(a).sum()
     norms = np.linalg.norm(a) * np.linalg.norm(b)
+    relative = difference[size > 0] / size[size > 0]
+    if not relative.size:
+        relative = np.array([np.nan])
     return Parity(
-        max_abs=float(np.abs(a - b).max()),
-        mean_abs=float(np.abs(a - b).mean()),
+        max_abs=float(difference.max()),
+        mean_abs=float(difference.mean()),
+        min_abs=float(difference.min()),
+        max_rel=float(relative.max()),
+        mean_rel=float(relative.mean()),
+        min_rel=float(relative.min()),
+        beyond=float(1 - (difference <= atol + rtol * size).mean()),
         cosine=float((a * b).sum() / norms) if norms else float("nan"),
         snr_db=float(10 * np.log10(signal / noise)) if noise and signal else float("inf"),
         agreement=float((a.argmax(axis=-1) == b.argmax(axis=-1)).mean()),
