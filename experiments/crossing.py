@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
+from bridges.handover import HEADS
 from bridges.handover.detectors import LiteDetector, OnnxDetector, onnx_runner
-from bridges.handover.heads import KEY
 from bridges.handover.onnx_model import OnnxModel
 from bridges.yolov5.augment import letterbox
 from bridges.yolov5.dataset import LabelledImage, read_detection_data
@@ -86,7 +86,7 @@ def measure_onnx_file(
         ConfigError: A data set is given, and the file is no detector's.
     """
     model = OnnxModel.load(path)
-    if KEY in model.metadata:
+    if HEADS in model.metadata:
         return measure_detector_file(path, data, threads, console)
     if data:
         raise ConfigError(

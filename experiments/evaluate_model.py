@@ -2,7 +2,7 @@
 
 MODEL is a `.keras`, `.tflite` or `.onnx` file, or a detector's `.pt`. With DATA it is scored on the
 test images of that data set; the card that the experiments write beside their models says how to
-scale and cut them, and beside a detector's `.tflite`, how to decode it.
+scale and cut them, and a detector's `.tflite` says by itself how it is decoded.
 """
 
 from tfcompress import startup  # noqa: F401  (first: TensorFlow without its messages)
@@ -16,6 +16,7 @@ from typing import Any
 
 from rich.console import Console
 
+from bridges.handover import HEADS
 from experiments.segmentation import CARD_NAME, ModelCard
 from experiments.smoke_model import SMOKE_MODEL, make_smoke_model
 from tfcompress.atomic import write_text
@@ -99,7 +100,7 @@ def _outside_keras(path: str) -> Callable[..., dict[str, Any]] | None:
         from experiments.crossing import measure_onnx_file
 
         return measure_onnx_file
-    if kind == ".tflite" and Path(path).with_suffix(".heads.json").is_file():
+    if kind == ".tflite" and Path(path).is_file() and HEADS in LiteModel.load(path).card:
         from experiments.crossing import measure_detector_file
 
         return measure_detector_file

@@ -16,11 +16,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from bridges.handover.heads import KEY, HeadSpec
+from bridges.handover import HEADS
+from bridges.handover.heads import HeadSpec
 from bridges.handover.onnx_model import OnnxModel
 from bridges.handover.parity import TO_NCHW
 from tfcompress import LiteModel
-from tfcompress.atomic import write_text
 from tfcompress.errors import DataError
 from tfcompress.evaluation.latency import Runner
 
@@ -76,13 +76,13 @@ class OnnxDetector(FileDetector):
         Raises:
             DataError: It does not say how to decode.
         """
-        if KEY not in model.metadata:
+        if HEADS not in model.metadata:
             raise DataError(
                 model.source,
                 "it does not say how its maps become boxes",
                 "write it with bridges.handover.export.export_detector",
             )
-        return cls(model, HeadSpec.from_json(model.metadata[KEY], model.source))
+        return cls(model, HeadSpec.from_json(model.metadata[HEADS], model.source))
 
     def maps(self, images: np.ndarray) -> Mapping[str, np.ndarray]:
         """Images to maps, channels last."""
@@ -110,25 +110,23 @@ class LiteDetector(FileDetector):
 
     @classmethod
     def load(cls, path: str | Path, threads: int = 2) -> LiteDetector:
-        """Read a file of `save`, and what lies beside it.
+        """Read a file of `save`.
 
         Raises:
-            DataError: No such file, or nothing beside it that says how to decode.
+            DataError: No such file, or one that does not say how to decode.
         """
         model = LiteModel.load(path)
-        card = card_of(path)
-        if not card.is_file():
+        if HEADS not in model.card:
             raise DataError(
-                str(card),
-                "it is missing, and says how the maps of the file beside it become boxes",
-                "keep it with the .tflite file, as LiteDetector.save writes them",
+                str(path),
+                "it does not say how its maps become boxes",
+                "write it with LiteDetector.save",
             )
-        return cls(model, HeadSpec.from_json(card.read_text(encoding="utf-8"), str(card)), threads)
+        return cls(model, HeadSpec.from_json(model.card[HEADS], str(path)), threads)
 
     def save(self, path: str | Path) -> None:
-        """Write the file and, beside it, how to decode it."""
-        write_text(card_of(path), self.spec.to_json())
-        self.model.save(path)
+        """Write the file; its card says how to decode it."""
+        self.model.with_card({**self.model.card, HEADS: self.spec.to_json()}).save(path)
 
     def maps(self, images: np.ndarray) -> Mapping[str, np.ndarray]:
         """Images to maps."""
@@ -136,11 +134,6 @@ class LiteDetector(FileDetector):
         said = self.model.predict(batch, threads=self.threads)
         listed = said if isinstance(said, list) else [said]
         return dict(zip(self.spec.outputs, listed, strict=True))
-
-
-def card_of(path: str | Path) -> Path:
-    """Where the description of a LiteRT file's heads lies: "x.tflite" has "x.heads.json"."""
-    return Path(path).with_suffix(".heads.json")
 
 
 def onnx_runner(model: OnnxModel, threads: int) -> Runner:

@@ -19,7 +19,8 @@ import onnx
 import torch
 from torch import nn
 
-from bridges.handover.heads import INPUT, KEY, HeadSpec, with_plain_head
+from bridges.handover import HEADS
+from bridges.handover.heads import INPUT, HeadSpec, with_plain_head
 from bridges.handover.onnx_model import OnnxModel
 from models.yolov5.build import Detector
 from tfcompress.errors import ConfigError, DataError, LayerError
@@ -139,7 +140,7 @@ def export_detector(
         output_names=spec.outputs,
         dynamic_batch=dynamic_batch,
         opset=opset,
-        metadata={KEY: spec.to_json()},
+        metadata={HEADS: spec.to_json()},
     )
 
 

@@ -25,8 +25,6 @@ from models.yolov5.detect import BOX, Detect
 from models.yolov5.fuse import fused
 from tfcompress.errors import DataError
 
-KEY = "tfcompress_heads"
-"""Under this key the specification is written into ONNX files, and beside LiteRT files."""
 INPUT = "images"
 
 

@@ -9,7 +9,8 @@ import pytest
 import torch
 
 import tfcompress as tfc
-from bridges.handover.detectors import LiteDetector, OnnxDetector, card_of
+from bridges.handover import HEADS
+from bridges.handover.detectors import LiteDetector, OnnxDetector
 from bridges.handover.export import export_detector, export_torch
 from bridges.handover.onnx_model import OnnxModel
 from bridges.handover.parity import compare_tensors, litert_tensors, onnx_tensors
@@ -128,8 +129,8 @@ def test_files_without_their_description(file, tmp_path):
         OnnxDetector.load(file)
     lite = tfc.to_litert(to_keras(file).model)
     lite.save(tmp_path / "d.tflite")
-    with pytest.raises(DataError, match="d.heads.json: it is missing"):
+    with pytest.raises(DataError, match="d.tflite: it does not say how its maps become boxes"):
         LiteDetector.load(tmp_path / "d.tflite")
-    card_of(tmp_path / "d.tflite").write_text("{}")
+    lite.with_card({HEADS: "{}"}).save(tmp_path / "d.tflite")
     with pytest.raises(DataError, match="description of the heads cannot be read"):
         LiteDetector.load(tmp_path / "d.tflite")
