@@ -7,8 +7,9 @@ import pytest
 import torch
 from torch import nn
 
+from bridges.handover import HEADS
 from bridges.handover.export import OPSET, export_detector, export_keras, export_torch
-from bridges.handover.heads import KEY, HeadSpec
+from bridges.handover.heads import HeadSpec
 from bridges.handover.onnx_model import OnnxModel
 from models.yolov5.detect import decode
 from tests.bridges.handover.sample_models import scenes, small_net
@@ -46,7 +47,7 @@ def test_a_detectors_heads_cross_and_decode_to_the_same_boxes(tmp_path, yolov5n,
     before = {name: tensor.clone() for name, tensor in original.state_dict().items()}
     model = export_detector(original, 64, tmp_path / "d.onnx", parts=parts, dynamic_batch=True)
     assert all(torch.equal(before[k], v) for k, v in original.state_dict().items())
-    spec = HeadSpec.from_json(OnnxModel.load(tmp_path / "d.onnx").metadata[KEY], "d.onnx")
+    spec = HeadSpec.from_json(OnnxModel.load(tmp_path / "d.onnx").metadata[HEADS], "d.onnx")
     assert spec == HeadSpec.of(original, 64, parts)
     assert [port.name for port in model.outputs] == list(spec.outputs) == sorted(spec.outputs)
     square = scenes(2, 64)
