@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from experiments.run_report import end_run
+from tfcompress.errors import ConfigError
 from tfcompress.pipeline.outcome import COSTS, CompressResult
-from tfcompress.pipeline.recipe import Recipe
+from tfcompress.pipeline.recipe import Recipe, read_recipe
+from tfcompress.pipeline.steps import STEPS
 from tfcompress.reporting.page import Section, write_page
 from tfcompress.reporting.plots import Dot, plot_front, plot_history, save_figure
 from tfcompress.reporting.run import Run, environment
@@ -17,6 +20,29 @@ from tfcompress.reporting.run import Run, environment
 STEPS_FOLDER = "steps"
 """Folder of the recipe below the run's."""
 RECIPE_FILES = "experiments/recipes"
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecipeConfig:
+    """Fields of the experiments that run a recipe, beside those of their data."""
+
+    recipe: str = ""
+    """YAML file of the steps and the budget."""
+    model: str = ""
+    """A trained .keras model of the same classes and input; empty: one is trained."""
+    smoke_steps: bool = False
+    """One epoch in each step, and nothing is rolled back."""
+
+    def check_recipe(self) -> None:
+        """Check the recipe before anything is trained."""
+        self.steps()
+        if self.model and not Path(self.model).is_file():
+            raise ConfigError("model", f"there is no {self.model}", "give a .keras file")
+
+    def steps(self) -> Recipe:
+        """The recipe."""
+        recipe = read_recipe(self.recipe, STEPS)
+        return without_training(recipe) if self.smoke_steps else recipe
 
 
 def without_training(recipe: Recipe, epochs: int = 1) -> Recipe:

@@ -9,7 +9,6 @@ from tfcompress import startup  # noqa: F401  (first: TensorFlow without its mes
 # isort: split
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import keras
@@ -29,44 +28,30 @@ from experiments.evaluate_model import check_classes
 from experiments.recipe_report import (
     RECIPE_FILES,
     STEPS_FOLDER,
+    RecipeConfig,
     finish_recipe,
-    without_training,
 )
 from experiments.run_report import already_finished
 from tfcompress.cli import compared, run_experiment
 from tfcompress.compression import compress
-from tfcompress.errors import ConfigError
 from tfcompress.graph.saving import save_plain
 from tfcompress.model_file import load_model_file
 from tfcompress.pipeline.data import CompressionData
-from tfcompress.pipeline.recipe import Recipe, read_recipe
 from tfcompress.pipeline.step import Fitting, History
-from tfcompress.pipeline.steps import STEPS
 from tfcompress.reporting.run import Run, open_run
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config(ClassificationConfig):
+class Config(RecipeConfig, ClassificationConfig):
     """Run a recipe on the classifier."""
 
     recipe: str = f"{RECIPE_FILES}/trash.yaml"
     """YAML file of the steps and the budget."""
-    model: str = ""
-    """A trained .keras classifier of the same classes and input; empty: one is trained."""
-    smoke_steps: bool = False
-    """One epoch in each step, and nothing is rolled back."""
 
     def check(self) -> None:
         """Check the recipe before the classifier is trained."""
         super().check()
-        self.steps()
-        if self.model and not Path(self.model).is_file():
-            raise ConfigError("model", f"there is no {self.model}", "give a .keras file")
-
-    def steps(self) -> Recipe:
-        """The recipe."""
-        recipe = read_recipe(self.recipe, STEPS)
-        return without_training(recipe) if self.smoke_steps else recipe
+        self.check_recipe()
 
 
 def main(config: Config) -> dict[str, Any]:

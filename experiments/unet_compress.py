@@ -10,7 +10,6 @@ from tfcompress import startup  # noqa: F401  (first: TensorFlow without its mes
 # isort: split
 from dataclasses import asdict, dataclass, replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import keras
@@ -19,8 +18,8 @@ from experiments.evaluate_model import check_classes
 from experiments.recipe_report import (
     RECIPE_FILES,
     STEPS_FOLDER,
+    RecipeConfig,
     finish_recipe,
-    without_training,
 )
 from experiments.run_report import already_finished
 from experiments.seeds import seed_file
@@ -40,42 +39,28 @@ from experiments.unet_variants import train_whole
 from tfcompress.cli import compared, run_experiment
 from tfcompress.compression import compress
 from tfcompress.data.folder import SegmentationData
-from tfcompress.errors import ConfigError
 from tfcompress.model_file import load_model_file
 from tfcompress.pipeline.data import CompressionData
-from tfcompress.pipeline.recipe import Recipe, read_recipe
 from tfcompress.pipeline.step import Fitting, History
-from tfcompress.pipeline.steps import STEPS
 from tfcompress.quantization.litert import LiteModel
 from tfcompress.reporting.run import Run, open_run
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config(SegmentationConfig):
+class Config(RecipeConfig, SegmentationConfig):
     """Run a recipe on a U-Net."""
 
     epochs: int = 40
     """Of the dense U-Net."""
     recipe: str = f"{RECIPE_FILES}/unet.yaml"
     """YAML file of the steps and the budget."""
-    model: str = ""
-    """A trained .keras U-Net of the same classes and patches; empty: one is trained."""
     tune_rate: float = 1e-3
     """Peak of the learning rate in the steps."""
     seed: int = 0
-    smoke_steps: bool = False
-    """One epoch in each step, and nothing is rolled back."""
 
     def check(self) -> None:
         """Check the recipe before the dense U-Net is trained."""
-        self.steps()
-        if self.model and not Path(self.model).is_file():
-            raise ConfigError("model", f"there is no {self.model}", "give a .keras file")
-
-    def steps(self) -> Recipe:
-        """The recipe."""
-        recipe = read_recipe(self.recipe, STEPS)
-        return without_training(recipe) if self.smoke_steps else recipe
+        self.check_recipe()
 
 
 def main(config: Config) -> dict[str, Any]:

@@ -102,6 +102,15 @@ def read_config_file(config_class: type, path: str | Path) -> dict[str, Any]:
     Raises:
         ConfigError: Naming the file, the key and what is known.
     """
+    return checked_fields(config_class, read_mapping(path), str(path))
+
+
+def read_mapping(path: str | Path) -> dict[str, Any]:
+    """What a YAML (or JSON) file holds.
+
+    Raises:
+        ConfigError: It is missing, broken, or holds no mapping.
+    """
     path = Path(path)
     if not path.is_file():
         raise ConfigError(str(path), "there is no such file", "give the path of a YAML file")
@@ -111,7 +120,7 @@ def read_config_file(config_class: type, path: str | Path) -> dict[str, Any]:
         raise ConfigError(str(path), f"it is no YAML ({error})", "correct the syntax") from None
     if not isinstance(content, dict):
         raise ConfigError(str(path), "it holds no mapping", "write lines of 'field: value'")
-    return checked_fields(config_class, content, str(path))
+    return content
 
 
 def checked_fields(config_class: type, content: Mapping[str, Any], where: str) -> dict[str, Any]:

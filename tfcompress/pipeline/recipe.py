@@ -16,9 +16,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from tfcompress.cli import checked_fields
+from tfcompress.cli import checked_fields, read_mapping
 from tfcompress.errors import ConfigError
 from tfcompress.pipeline.step import StepKind
 from tfcompress.reporting.tables import Table
@@ -132,7 +130,7 @@ def read_recipe(
     where, content = "recipe", source
     if not isinstance(source, Mapping):
         where = str(source)
-        content = _read_yaml(Path(source))
+        content = read_mapping(source)
     unknown = [key for key in content if key not in ("budget", "steps")]
     if unknown:
         raise ConfigError(where, f"unknown key {unknown[0]!r}", "use budget and steps")
@@ -146,18 +144,6 @@ def read_recipe(
     )
     _check_order(steps, kinds)
     return Recipe(steps, budget)
-
-
-def _read_yaml(path: Path) -> Mapping[str, Any]:
-    if not path.is_file():
-        raise ConfigError(str(path), "there is no such file", "give the path of a YAML file")
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
-        raise ConfigError(str(path), f"it is no YAML ({error})", "correct the syntax") from None
-    if not isinstance(content, Mapping):
-        raise ConfigError(str(path), "it holds no mapping", "write budget: and steps:")
-    return content
 
 
 def _read_step(item: Any, where: str, kinds: Mapping[str, StepKind], whole: Budget) -> Step:
