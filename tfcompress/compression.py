@@ -33,6 +33,7 @@ from tfcompress.comparison import Comparison, compare
 from tfcompress.errors import ConfigError, RunError
 from tfcompress.evaluation.latency import measure_latency
 from tfcompress.graph.layers import flavor_of
+from tfcompress.graph.rebuild import carry_compile_state
 from tfcompress.graph.saving import save_plain
 from tfcompress.pipeline.data import CompressionData
 from tfcompress.pipeline.outcome import CompressResult, Outcome, over_budget
@@ -101,7 +102,7 @@ def compress(
             path.mkdir(parents=True, exist_ok=True)
             write_text(path / SPEC, json.dumps(spec, indent=1) + "\n")
             base = place.keras_model(start)
-            base.compile_from_config(model.get_compile_config())
+            carry_compile_state(model, base)
             trainer = Trainer(base, data, fit, path, step.kind, seed, has_zeros)
             context = Context(
                 base, data, path, trainer, place.quality, seed, tell, builder, has_zeros

@@ -174,6 +174,23 @@ def test_a_budget_that_nothing_meets_is_said(model, data, tmp_path):
     assert "NOT within the budget: macs is 1.000" in str(result.table())
 
 
+def test_a_loss_of_ones_own(model, data, tmp_path):
+    """One that Keras cannot make from its config: it is shared with the step's model."""
+    mine = keras.Model.from_config(model.get_config())
+    mine.set_weights(model.get_weights())
+    seen = []
+
+    def loss(y_true, y_pred):
+        seen.append(1)
+        return keras.losses.sparse_categorical_crossentropy(y_true, y_pred)
+
+    mine.compile("adam", loss)
+    recipe = {"budget": {"quality_drop": 1.0}, "steps": [{"train": {"epochs": 1}}]}
+    result = tfc.compress(mine, data, recipe, tmp_path, tell=None)
+    assert seen
+    assert result.outcomes[1].kept
+
+
 class Killed(Exception):
     pass
 
