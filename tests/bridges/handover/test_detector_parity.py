@@ -20,19 +20,30 @@ from bridges.handover.parity import (
 )
 from bridges.handover.to_keras import to_keras
 from bridges.handover.to_litert import to_litert
+from bridges.yolov5.prune import plan_detector, prune_detector
+from bridges.yolov5.prune_config import PruneConfig
 from bridges.yolov5.transplant import transplant
 from models.yolov5.architecture_file import read_architecture
 from models.yolov5.build import assemble_backbone, build_detector, resolve
-from models.yolov5.search_space import build_detector_space, frozen_pick, list_choices
+from models.yolov5.search_space import as_space, build_detector_space, frozen_pick, list_choices
 from tests.bridges.handover.sample_models import scenes, settle
 
 SIDE, NAMES, AIM = 96, ("disc", "ring"), 1e-4
 
 
 def searched():
-    """yolov5sb_nas with the second option of every choice."""
-    choices = {label: options[1] for label, options in list_choices("yolov5sb_nas").items()}
-    return build_detector_space("yolov5sb_nas", frozen_pick(choices), NAMES)
+    """The space around yolov5n with the second option of every choice."""
+    space = as_space("yolov5n")
+    choices = {label: options[1] for label, options in list_choices(space).items()}
+    return build_detector_space(space, frozen_pick(choices), NAMES)
+
+
+def pruned():
+    """yolov5n with half its MACs."""
+    detector = build_detector("yolov5n", names=NAMES)
+    return prune_detector(
+        detector, plan_detector(detector, PruneConfig(target_macs=0.5, side=SIDE))
+    )
 
 
 def resized():
@@ -51,6 +62,7 @@ DETECTORS = {
     "yolov5m": lambda: build_detector("yolov5m", names=NAMES),
     "searched": searched,
     "resized": resized,
+    "pruned": pruned,
 }
 FAST = ("yolov5n", "resized")
 
