@@ -112,6 +112,36 @@ def test_keras_tuner_reads_back():
     )
 
 
+def test_names_that_nnis_tuner_takes_for_comments():
+    """Its messages go through a parser that drops what follows "#" or "//", quoted or not."""
+    import json_tricks
+
+    space = SearchSpace(
+        {
+            "weight_#00FF00": Uniform(0.2, 5),
+            "net//": Choice(("a#b", "c//d")),
+            "inner#": Uniform(0, 1, when=("net//", ("a#b",))),
+        }
+    )
+    written = to_nni(space)
+    assert from_nni(written).dimensions.keys() == space.dimensions.keys()
+    values = {"weight_#00FF00": 0.3, "net//": "a#b", "inner#": 0.5}
+    nested = nested_values(space, values)
+    assert flat_values(nested) == values
+
+    def through_nni(parameters):
+        """As its manager tells the tuner that a trial ended."""
+        ended = {"trial_job_id": "a", "hyper_params": json.dumps({"parameters": parameters})}
+        message = json.dumps({"type": "EN", "content": json.dumps(ended)})
+        content = json_tricks.loads(message, ignore_comments=True)["content"]
+        ended = json_tricks.loads(content, ignore_comments=True)
+        return json_tricks.loads(ended["hyper_params"], ignore_comments=True)["parameters"]
+
+    assert flat_values(through_nni(nested)) == values
+    with pytest.raises(ValueError, match="Unterminated string"):
+        through_nni(values)
+
+
 @pytest.mark.parametrize("seed", range(5))
 def test_keras_tuner_gives_values_that_decode(seed):
     oracle = keras_tuner.oracles.RandomSearchOracle(

@@ -21,6 +21,9 @@ from tfcompress.tuning.nni_setup import environment, patient_start
 from tfcompress.tuning.results import SearchError, SearchResult, TrialResult
 from tfcompress.tuning.stopping import gives_up
 
+NO_TRIAL_SECONDS = 300.0
+"""How long no trial may run or wait, where more are to come. NNI itself waits for ever."""
+
 
 class Manager:
     """NNI's manager process, watched."""
@@ -119,9 +122,18 @@ class Manager:
         self.stopped_by = gives_up([trial.objective is None for trial in ended])
         if self.stopped_by:
             return True
-        if status != "TUNER_NO_MORE_TRIAL" or trials_under_way(self.folder):
+        if trials_under_way(self.folder):
             self.idle_since = None
             return status in ("DONE", "STOPPED")
+        if status != "TUNER_NO_MORE_TRIAL":
+            self.idle_since = self.idle_since or time.monotonic()
+            if time.monotonic() - self.idle_since > NO_TRIAL_SECONDS:
+                self.stopped_by = (
+                    f"NNI gave out no trial for {NO_TRIAL_SECONDS:g} s, so its tuner does not "
+                    f"answer; see {self.folder / 'log'}"
+                )
+                self.interrupted = True
+            return status in ("DONE", "STOPPED") or bool(self.stopped_by)
         # NNI never calls this done; and a last trial may have been given out that has not started.
         self.idle_since = self.idle_since or time.monotonic()
         return bool(ended) and time.monotonic() - self.idle_since > 3.0

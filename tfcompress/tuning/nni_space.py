@@ -1,6 +1,10 @@
 """A search space as NNI's `search_space.json`, and back.
 
 A choice under which other dimensions stand becomes a nested one: `{"_name": option, dimension...}`.
+
+NNI's tuner reads its messages as JSON with comments: of a "#" or "//" in a name or an option it can
+make the beginning of one, and the experiment stands still without a word. So these are written by
+the characters of full width that look like them.
 """
 
 from __future__ import annotations
@@ -27,13 +31,14 @@ from tfcompress.tuning.space import (
     add_dimension,
 )
 
+_NO_COMMENTS = {"#": "\N{FULLWIDTH NUMBER SIGN}", "//": 2 * "\N{FULLWIDTH SOLIDUS}"}
 _KNOWN = "choice, randint, uniform, loguniform, quniform and qloguniform"
 
 
 def to_nni(space: SearchSpace) -> dict[str, Any]:
     """The content of NNI's `search_space.json`."""
     return {
-        name: _written(space, name)
+        _safe(name): _written(space, name)
         for name, dimension in space.dimensions.items()
         if dimension.when is None
     }
@@ -77,10 +82,10 @@ def flat_values(parameters: Mapping[str, Any]) -> dict[str, Any]:
     values: dict[str, Any] = {}
     for name, value in parameters.items():
         if isinstance(value, Mapping) and "_name" in value:
-            values[name] = value["_name"]
+            values[_meant(name)] = _meant(value["_name"])
             values |= flat_values({key: inner for key, inner in value.items() if key != "_name"})
         else:
-            values[name] = value
+            values[_meant(name)] = _meant(value)
     return values
 
 
@@ -92,11 +97,11 @@ def nested_values(space: SearchSpace, values: Mapping[str, Any]) -> dict[str, An
         if not isinstance(dimension, Choice):
             return value
         if not _has_children(space, name):
-            return value if _plain(dimension) else str(value)
-        inner = {child: written(child) for child in space.children(name, value)}
-        return {"_name": str(value), **inner}
+            return _safe(value if _plain(dimension) else str(value))
+        inner = {_safe(child): written(child) for child in space.children(name, value)}
+        return {"_name": _safe(str(value)), **inner}
 
-    return {name: written(name) for name in values if space.dimensions[name].when is None}
+    return {_safe(name): written(name) for name in values if space.dimensions[name].when is None}
 
 
 def _written(space: SearchSpace, name: str) -> dict[str, Any]:
@@ -105,13 +110,19 @@ def _written(space: SearchSpace, name: str) -> dict[str, Any]:
         if _has_children(space, name):
             options: list[Any] = [
                 {
-                    "_name": label,
-                    **{child: _written(space, child) for child in space.children(name, option)},
+                    "_name": _safe(label),
+                    **{
+                        _safe(child): _written(space, child)
+                        for child in space.children(name, option)
+                    },
                 }
                 for option, label in zip(dimension.options, dimension.labels, strict=True)
             ]
         else:
-            options = list(dimension.options if _plain(dimension) else dimension.labels)
+            options = [
+                _safe(option)
+                for option in (dimension.options if _plain(dimension) else dimension.labels)
+            ]
         return {"_type": "choice", "_value": options}
     if isinstance(dimension, Integer):
         if dimension.log:
@@ -119,6 +130,22 @@ def _written(space: SearchSpace, name: str) -> dict[str, Any]:
         return {"_type": "randint", "_value": [dimension.low, dimension.high + 1]}
     kind = "loguniform" if isinstance(dimension, LogUniform) else "uniform"
     return {"_type": kind, "_value": [dimension.low, dimension.high]}
+
+
+def _safe(value: Any) -> Any:
+    """A text as NNI's tuner can read it; other values as they are."""
+    if isinstance(value, str):
+        for text, written in _NO_COMMENTS.items():
+            value = value.replace(text, written)
+    return value
+
+
+def _meant(value: Any) -> Any:
+    """What `_safe` was given."""
+    if isinstance(value, str):
+        for text, written in _NO_COMMENTS.items():
+            value = value.replace(written, text)
+    return value
 
 
 def _has_children(space: SearchSpace, name: str) -> bool:
@@ -141,6 +168,7 @@ def _collect(
     for name, written in content.items():
         if name == "_name":
             continue
+        name = _meant(name)
         where = f"dimension '{name}' of the search space"
         try:
             kind, values = written["_type"], list(written["_value"])
@@ -149,10 +177,10 @@ def _collect(
                 where, "it has no _type and _value", 'write {"_type": ..., "_value": [...]}'
             ) from None
         if kind == "choice" and values and all(isinstance(v, Mapping) for v in values):
-            options = tuple(str(value.get("_name")) for value in values)
+            options = tuple(_meant(str(value.get("_name"))) for value in values)
             add_dimension(found, name, Choice(options, when=when))
             for value in values:
-                _collect(value, (name, (str(value.get("_name")),)), found)
+                _collect(value, (name, (_meant(str(value.get("_name"))),)), found)
         else:
             add_dimension(found, name, _read(kind, values, when, where))
 
@@ -160,7 +188,7 @@ def _collect(
 def _read(kind: str, values: list[Any], when: Condition | None, where: str) -> Dimension:
     try:
         if kind == "choice":
-            options = tuple(tuple(v) if isinstance(v, list) else v for v in values)
+            options = tuple(tuple(v) if isinstance(v, list) else _meant(v) for v in values)
             return Choice(options, when=when)
         if kind == "randint":
             low, high = values
