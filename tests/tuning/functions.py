@@ -15,6 +15,13 @@ def quadratic(params, trial):
     return {"val_score": value, "val_accuracy": value / 2}
 
 
+def signs(params, trial):
+    """What a dimension with a sign in its name is."""
+    value = {"val_score": params["weight_#00FF00"], "val_accuracy": 0.5}
+    trial.epoch(1, value)
+    return value
+
+
 def troubled(params, trial):
     """By its number: works, crashes, is killed, hangs, gives NaN, gives nothing."""
     kind = trial.number % 6

@@ -18,8 +18,9 @@ SPACE = SearchSpace(
     }
 )
 NUMBERS = SearchSpace({"x": Uniform(0.0, 1.0)})
+SIGNS = SearchSpace({"weight_#00FF00": Uniform(0.2, 5.0), "net//": Choice(("a#b", "c//d"))})
 OBJECTIVE = Objective("val_score", "max", ("val_accuracy",))
 
 if __name__ == "__main__":
-    space = NUMBERS if sys.argv[2:] == ["numbers"] else SPACE
+    space = {"numbers": NUMBERS, "signs": SIGNS}.get(sys.argv[-1], SPACE)
     run_nni_trial(getattr(functions, sys.argv[1]), space, OBJECTIVE)

@@ -13,10 +13,11 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.tuning.nni_trial import OBJECTIVE, SPACE
-from tests.tuning.test_with_nni import nni_processes
+from tests.tuning.nni_trial import OBJECTIVE, SIGNS, SPACE
+from tests.tuning.test_with_nni import SCRIPT, nni_processes
 from tests.tuning.test_with_nni import search as searched
-from tfcompress.tuning.nni_experiment import run_experiment
+from tfcompress.tuning import nni_manager
+from tfcompress.tuning.nni_experiment import NNISearch, run_experiment
 from tfcompress.tuning.nni_records import read_trials
 from tfcompress.tuning.nni_setup import environment, nnictl
 from tfcompress.tuning.results import SearchError
@@ -188,3 +189,41 @@ def test_nnictl_create_resume_view_stop(tmp_path):
     while nni_processes(tmp_path) and time.monotonic() < end:
         time.sleep(0.5)
     assert nni_processes(tmp_path) == []
+
+
+def test_a_tuner_that_does_not_answer(tmp_path, monkeypatch):
+    """Stopped, not dead: NNI waits for it for ever."""
+    monkeypatch.setattr(nni_manager, "NO_TRIAL_SECONDS", 10.0)
+
+    def freeze(line):
+        if line.startswith("NNI experiment"):
+            for child in psutil.Process().children(recursive=True):
+                if "--exp_params" in " ".join(child.cmdline()):
+                    child.suspend()
+
+    try:
+        told = run_experiment(searched(tmp_path, trials=3), tell=freeze).stopped_by
+    except SearchError as error:  # where it was frozen before the first trial
+        told = str(error)
+    assert "NNI gave out no trial for 10 s, so its tuner does not answer" in told
+    assert nni_processes(tmp_path) == []
+
+
+def test_names_with_signs_of_comments(tmp_path):
+    """Which NNI's tuner by itself cuts off: it then waits for ever."""
+    result = run_experiment(
+        NNISearch(
+            command=[sys.executable, SCRIPT, "signs"],
+            space=SIGNS,
+            objective=OBJECTIVE,
+            folder=tmp_path,
+            tuner="TPE",
+            trials=3,
+            seconds=300,
+        ),
+        tell=None,
+    )
+    assert [trial.status for trial in result.trials] == ["finished"] * 3
+    for trial in result.trials:
+        assert set(trial.params) == {"weight_#00FF00", "net//"}
+        assert trial.objective == trial.params["weight_#00FF00"]
