@@ -25,7 +25,8 @@ def folder(tmp_path_factory):
     x = layers.Conv2D(16, 3, padding="same", activation="relu", name="first")(inputs)
     x = layers.Conv2D(32, 3, padding="same", activation="relu", name="second")(x)
     x = layers.GlobalAveragePooling2D()(x)
-    keras.Model(inputs, layers.Dense(4, activation="softmax")(x)).save(place / "model.keras")
+    classes = layers.Dense(4, activation="softmax", name="classes")(x)
+    keras.Model(inputs, classes).save(place / "model.keras")
     rng = np.random.default_rng(0)
     samples = rng.random((40, 16, 16, 3)).astype("float32")
     np.savez(place / "test.npz", inputs=samples, labels=rng.integers(0, 4, 40))
@@ -62,7 +63,7 @@ def test_prune_channels(folder, capsys, tmp_path):
 
 def test_prune_weights(folder, capsys, tmp_path):
     out = tmp_path / "sparse.keras"
-    run(capsys, "prune", folder / "model.keras", out, "--sparsity", "0.75", "--exclude", "dense")
+    run(capsys, "prune", folder / "model.keras", out, "--sparsity", "0.75", "--exclude", "classes")
     zeros = total_zeros(keras.saving.load_model(out))
     # of 3*16*9 + 16*32*9 + 32*4 weights three quarters of the first two kernels
     assert zeros.zeros == 0.75 * (432 + 4608)
