@@ -6,7 +6,6 @@ F1 against multiply-accumulates.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -16,6 +15,7 @@ from typing import Any, Literal
 import keras
 import numpy as np
 
+from experiments.model_card import card_of_file
 from experiments.training import Training, fit_resumable
 from models.shufflenet_v2 import shufflenet_v2
 from tfcompress.data.image_augment import (
@@ -31,7 +31,6 @@ from tfcompress.errors import ConfigError
 from tfcompress.evaluation.classification import MacroF1
 from tfcompress.graph.transfer import transfer_weights
 from tfcompress.losses import F1CrossEntropyLoss
-from tfcompress.quantization.litert import LiteModel
 from tfcompress.reporting.run import Run
 
 CARD_NAME = "classifier_card.json"
@@ -186,21 +185,12 @@ def load_images(config: ClassificationConfig, run: Run, model_file: str = "") ->
 def read_images(config: ClassificationConfig, folder: Path, model_file: str = "") -> Images:
     """The data set of a config, normalized for a model file or as the config says."""
     data = _read_data(config, folder)
-    found = _card_of(model_file).get("normalization")
+    found = card_of_file(model_file, CARD_NAME).get("normalization")
     if found:
         return Images(data, Normalization(tuple(found["mean"]), tuple(found["std"])))
     if config.normalization == "imagenet":
         return Images(data, IMAGENET)
     return Images(data, Normalization.of(data.train.images))
-
-
-def _card_of(model_file: str) -> dict[str, Any]:
-    """The card inside a LiteRT file or beside a model file; empty where there is none."""
-    path = Path(model_file)
-    if path.suffix == ".tflite" and path.is_file() and (inside := LiteModel.load(path).card):
-        return inside
-    card = path.parent / CARD_NAME
-    return json.loads(card.read_text(encoding="utf-8")) if model_file and card.is_file() else {}
 
 
 def write_card(run: Run, images: Images, config: ClassificationConfig) -> None:

@@ -8,7 +8,6 @@ scale and cut them, and a detector's `.tflite` says by itself how it is decoded.
 from tfcompress import startup  # noqa: F401  (first: TensorFlow without its messages)
 
 # isort: split
-import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import Any
 from rich.console import Console
 
 from bridges.handover import HEADS
+from experiments.model_card import card_of_file
 from experiments.segmentation import CARD_NAME, ModelCard
 from experiments.smoke_model import SMOKE_MODEL, make_smoke_model
 from tfcompress.atomic import write_text
@@ -108,13 +108,9 @@ def _outside_keras(path: str) -> Callable[..., dict[str, Any]] | None:
 
 
 def read_card(path: str | Path) -> ModelCard | None:
-    """The card inside a LiteRT file or beside a model file, if there is one."""
-    path = Path(path)
-    inside = LiteModel.load(path).card if path.suffix == ".tflite" and path.is_file() else {}
-    if "classes" in inside and "patch" in inside:
-        return ModelCard(**inside)
-    card = path.parent / CARD_NAME
-    return ModelCard(**json.loads(card.read_text(encoding="utf-8"))) if card.is_file() else None
+    """The card of a U-Net's file, if there is one."""
+    card = card_of_file(path, CARD_NAME)
+    return ModelCard(**card) if "patch" in card else None
 
 
 def input_shape_of(model: Any) -> tuple[int, int, int]:

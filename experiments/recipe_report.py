@@ -10,7 +10,7 @@ from typing import Any
 
 from experiments.run_report import end_run
 from tfcompress.errors import ConfigError
-from tfcompress.pipeline.outcome import COSTS, CompressResult
+from tfcompress.pipeline.outcome import COSTS, CompressResult, front
 from tfcompress.pipeline.recipe import Recipe, read_recipe
 from tfcompress.pipeline.steps import STEPS
 from tfcompress.reporting.page import Section, write_page
@@ -73,7 +73,7 @@ def finish_recipe(
     summary = (
         f"{quality} {first.quality[name]:.4f} at the start, {chosen.quality[name]:.4f} in the end "
         f"({result.chosen.name}), {result.chosen.speed:.2f} times as fast, "
-        f"{result.chosen.size_bytes / result.outcomes[0].size_bytes:.3f} of the file; {verdict}."
+        f"{result.chosen.share('size_bytes', result.outcomes[0]):.3f} of the file; {verdict}."
     )
     write_page(
         run.path("report.html"),
@@ -99,15 +99,11 @@ def finish_recipe(
 def _fronts(run: Run, result: CompressResult, quality: str) -> list[tuple[str, Any]]:
     start, pictures = result.outcomes[0], []
     for key, what in COSTS.items():
-        dots = []
-        for outcome in result.outcomes:
-            share = (
-                1 / outcome.speed
-                if key == "latency_ms"
-                else getattr(outcome, key) / getattr(start, key)
-            )
-            state = "chosen" if outcome == result.chosen else "" if outcome.kept else "rolled back"
-            dots.append(Dot(outcome.name, share, outcome.quality, state))
+        best = front(result.kept, key)
+        dots = [
+            Dot(o.name, o.share(key, start), o.quality, result.state_of(o), o in best)
+            for o in result.outcomes
+        ]
         figure = plot_front(dots, f"{what}, share of the start", quality)
         path = save_figure(figure, run.path("plots", f"front_{key}.png"))
         pictures.append((f"{quality} on validation against {what}", path))

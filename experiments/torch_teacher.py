@@ -24,7 +24,7 @@ from experiments.classifier_files import F1_AND_LOSS, classifier_section
 from experiments.detection import BAD_INPUT
 from experiments.run_report import already_finished, finish, history_section
 from experiments.seeds import seeds_table
-from experiments.trash_distill import School, TaughtConfig, measured, students_of
+from experiments.taught_classifiers import School, TaughtConfig, measured, students_of
 from models.yolov5.build import build_classifier
 from tfcompress.cli import compared, run_experiment
 from tfcompress.data.image_augment import training_images
@@ -66,11 +66,9 @@ def main(config: Config) -> dict[str, Any]:
         [teacher.logits(part) for part in np.array_split(test_images, -(-len(test_images) // 256))]
     )
     accuracy = float((said.argmax(1) == test_labels).mean())
-    comparisons = []
-    for seed in config.seeds:
-        students = students_of(school, seed, teacher)
-        comparison, scores = measured(school, students, seed)
-        comparisons.append(comparison)
+    found = [measured(school, students_of(school, s, teacher), s) for s in config.seeds]
+    comparison, scores = found[0]
+    comparisons = [each for each, _ in found]
     histories = school.histories
     run.write_history([{"model": name, **row} for name, rows in histories.items() for row in rows])
     table = Table(("teacher", "file", "test accuracy"), title="The teacher, by onnxruntime")
@@ -85,7 +83,7 @@ def main(config: Config) -> dict[str, Any]:
         [
             Section("Teacher", tables=(table,)),
             classifier_section(run, comparison, scores),
-            *(Section("Over seeds", tables=(each,)) for each in over_seeds),
+            *(Section("Over seeds", tables=(table,)) for table in over_seeds),
             history_section(run, histories, metrics=F1_AND_LOSS),
         ],
         compared(config),

@@ -9,73 +9,32 @@ measured on the test images.
 from tfcompress import startup  # noqa: F401  (first: TensorFlow without its messages)
 
 # isort: split
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import keras
 
 from experiments.classification import (
     CLASSIFIER_SMOKE,
-    ClassificationConfig,
-    Images,
     build_classifier,
-    compile_classifier,
     load_images,
-    train_classifier,
     write_card,
 )
 from experiments.classifier_files import (
     F1_AND_LOSS,
     classifier_section,
-    compare_classifiers,
-    write_formats,
 )
 from experiments.evaluate_model import check_classes
 from experiments.run_report import already_finished, finish, history_section
 from experiments.seeds import seed_file, seeds_table
+from experiments.taught_classifiers import School, TaughtConfig, measured, students_of
 from tfcompress.cli import compared, run_experiment
-from tfcompress.comparison import Comparison
-from tfcompress.distillation.distiller import Distiller
-from tfcompress.distillation.objectives import Decoupled, SoftTargets
-from tfcompress.errors import ConfigError
 from tfcompress.factorization.factor_plan import FactorPlan
 from tfcompress.factorization.factorize import factorize, plan_factorization
-from tfcompress.graph.saving import save_plain
 from tfcompress.model_file import load_model_file
 from tfcompress.reporting.page import Section, write_page
-from tfcompress.reporting.run import Run, environment, open_run
-from tfcompress.reporting.tables import Table
-
-
-@dataclass(frozen=True, kw_only=True)
-class TaughtConfig(ClassificationConfig):
-    """Fields of experiments in which a teacher teaches a classifier."""
-
-    teacher: str = ""
-    """File of a classifier of the same classes and input; empty: one is trained."""
-    teacher_epochs: int = 30
-    temperature: float = 4.0
-    soft_weight: float = 0.9
-    """Share of the soft targets; the rest is the student's own loss."""
-    decoupled: bool = False
-    """Decoupled distillation (Zhao et al. 2022) in the place of soft targets."""
-
-    def check(self) -> None:
-        """Check what would only show after the teacher is trained."""
-        super().check()
-        if not 0 <= self.soft_weight <= 1:
-            raise ConfigError("soft_weight", f"it is {self.soft_weight}", "use a share, 0 to 1")
-        self.objective()
-        if self.teacher and not Path(self.teacher).is_file():
-            raise ConfigError("teacher", f"there is no {self.teacher}", "give a classifier's file")
-
-    def objective(self) -> Any:
-        """The distillation loss."""
-        kind = Decoupled if self.decoupled else SoftTargets
-        return kind(self.temperature, weight=self.soft_weight)
+from tfcompress.reporting.run import environment, open_run
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,42 +49,6 @@ class Config(TaughtConfig):
     """Share of the MACs that factoring leaves."""
     tune_epochs: int = 10
     """Epochs after factoring."""
-
-
-@dataclass(frozen=True)
-class School:
-    """What every training of a run shares.
-
-    Attributes:
-        config: The experiment's.
-        images: The data.
-        run: Where models and checkpoints go.
-        histories: Of each model by name, first seed; grows.
-    """
-
-    config: TaughtConfig
-    images: Images
-    run: Run
-    histories: dict[str, list[dict[str, float]]] = field(default_factory=dict)
-
-    def train(
-        self, name: str, seed: int, build: Callable[[], Any], epochs: int, teacher: Any = None
-    ) -> Any:
-        """Train a model, under a teacher if there is one; what its file then holds.
-
-        A training that is finished gives its best weights and its history back.
-        """
-        keras.utils.set_random_seed(seed)
-        model = trainer = build()
-        if teacher is not None:
-            share = self.config.soft_weight
-            trainer = Distiller(teacher, model, self.config.objective(), task_weight=1 - share)
-        compile_classifier(trainer, self.config)
-        history = train_classifier(trainer, self.config, self.images, self.run, name, seed, epochs)
-        self.histories.setdefault(name, history)
-        path = seed_file(self.run, seed, name)
-        save_plain(model, path, training_state=False)
-        return keras.saving.load_model(path)
 
 
 def main(config: Config) -> dict[str, Any]:
@@ -191,16 +114,6 @@ def _teacher(school: School) -> Any:
     return school.train("teacher", 0, build, config.teacher_epochs)
 
 
-def students_of(school: School, seed: int, teacher: Any) -> dict[str, Any]:
-    """The student trained alone and taught; both start alike."""
-    build = partial(build_classifier, school.config, len(school.images.classes))
-    epochs = school.config.epochs
-    return {
-        "plain": school.train("plain", seed, build, epochs),
-        "distilled": school.train("distilled", seed, build, epochs, teacher),
-    }
-
-
 def _factored(school: School, seed: int, teacher: Any) -> tuple[dict[str, Any], FactorPlan]:
     """A seed's students, as they are and factored; and the plan of the one that was not taught."""
     config = school.config
@@ -212,13 +125,6 @@ def _factored(school: School, seed: int, teacher: Any) -> tuple[dict[str, Any], 
         build = partial(factorize, models[source], plans[-1])
         models[name] = school.train(name, seed, build, config.tune_epochs, by)
     return models, plans[0]
-
-
-def measured(school: School, models: dict[str, Any], seed: int) -> tuple[Comparison, Table]:
-    """Write, read back and measure the files of models."""
-    files = write_formats(models, school.images, school.run, seed)
-    with school.run.console.status("measuring every file on the test images"):
-        return compare_classifiers(files, school.images, school.config)
 
 
 SMOKE = {**CLASSIFIER_SMOKE, "teacher_epochs": 1, "tune_epochs": 1, "teacher_scale": 1.0}

@@ -99,6 +99,7 @@ def test_compare(folder, capsys, tmp_path):
         (["prune", "{model}", "out.h5", "--sparsity", "0.5"], "out.h5: it does not end in .keras"),
         (["prune", "{model}", "no/out.keras", "--sparsity", "0.5"], "its folder does not exist"),
         (["prune", "{model}", "out.keras", "--sparsity", "2"], "sparsity: it is 2"),
+        (["prune", "{model}", "out.keras", "--sparsity", "0"], "sparsity: it is 0"),
         (["quantize", "{model}", "out.tflite"], "int8 measures ranges on data, and none is given"),
         (["quantize", "{model}", "out.tflite", "--recipe", "int2"], "int2"),
         (["compare", "{model}", "--data", "none.npz"], "none.npz: there is no such file"),

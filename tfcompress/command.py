@@ -101,7 +101,8 @@ class Prune:
             )
         _check_output(self.output, ".keras")
         model = _keras_model(self.model)
-        pruned = self._zeros(model, console) if self.sparsity else self._channels(model, console)
+        work = self._channels if self.sparsity is None else self._zeros
+        pruned = work(model, console)
         save_plain(pruned, self.output, training_state=False)
         before, after = _keras_model(self.model), _keras_model(self.output)
         names = [Path(self.model).name, Path(self.output).name]
@@ -124,7 +125,7 @@ class Prune:
 
     def _zeros(self, model: Any, console: Console) -> Any:
         options = LevelPruneOptions(
-            sparsity=float(self.sparsity or 0),
+            sparsity=self.sparsity,
             granularity=self.granularity,
             scope="global" if self.scope == "global" else "layer",
             epochs=0,

@@ -22,6 +22,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -221,7 +222,7 @@ class _Place:
         if not isinstance(model, LiteModel):
             save_plain(model, folder / KERAS, training_state=False)
             lite = to_litert(keras.saving.load_model(folder / KERAS, compile=False))
-        (lite.with_card(self.card) if self.card else lite).save(folder / LITE)
+        lite.with_card(self.card).save(folder / LITE)
         seconds = time.monotonic() - began
         again = LiteModel.load(folder / LITE)
         first = again if start is None else LiteModel.load(self.root / start.folder / LITE)
@@ -244,7 +245,7 @@ class _Place:
             format=lite.recipe,
         )
         missed = over_budget(budget, start or outcome, outcome)
-        return Outcome(**{**outcome.to_dict(), "kept": not missed, "missed": missed})
+        return replace(outcome, kept=not missed, missed=missed)
 
     def finish(self, outcomes: tuple[Outcome, ...], budget: Budget) -> CompressResult:
         """Choose, export, and compare what was kept on the test samples."""

@@ -43,6 +43,7 @@ def test_another_card_takes_its_place(lite):
     assert twice.card == {"classes": []}
     assert twice.content == lite.with_card({"classes": []}).content
     assert once.content == lite.with_card(CARD).content  # no date in it
+    assert once.with_card({}).content == lite.content
 
 
 def archive_of(name, text):

@@ -66,8 +66,14 @@ class Outcome:
         """The start's latency over its own."""
         return self.base_latency_ms / self.latency_ms
 
+    def share(self, cost: str, start: Outcome) -> float:
+        """A cost, a key of `COSTS`, as a share of the start's; latencies of the same minute."""
+        return (
+            1 / self.speed if cost == "latency_ms" else getattr(self, cost) / getattr(start, cost)
+        )
+
     def numbers(self) -> dict[str, float]:
-        """What budgets are about; the latency as it would be beside the start's own."""
+        """What budgets are about."""
         return {
             "quality": self.quality,
             "macs": self.macs,
@@ -97,14 +103,10 @@ def front(outcomes: Sequence[Outcome], cost: str) -> tuple[Outcome, ...]:
 
     Args:
         outcomes: To choose from.
-        cost: A key of `COSTS`; latencies are compared as shares of the start's.
+        cost: A key of `COSTS`.
     """
-
-    def price(outcome: Outcome) -> float:
-        return 1 / outcome.speed if cost == "latency_ms" else float(getattr(outcome, cost))
-
     best: list[Outcome] = []
-    for outcome in sorted(outcomes, key=lambda o: (price(o), -o.quality)):
+    for outcome in sorted(outcomes, key=lambda o: (o.share(cost, outcomes[0]), -o.quality)):
         if not best or outcome.quality > best[-1].quality:
             best.append(outcome)
     return tuple(best)
@@ -138,28 +140,31 @@ class CompressResult:
         """The start and what was not rolled back."""
         return tuple(outcome for outcome in self.outcomes if outcome.kept)
 
+    def state_of(self, outcome: Outcome) -> str:
+        """In a word: "chosen", "rolled back", or nothing."""
+        return "chosen" if outcome == self.chosen else "" if outcome.kept else "rolled back"
+
     def table(self) -> Table:
         """Step by step, on validation."""
         start = self.outcomes[0]
-        fronts = {id(o) for cost in COSTS for o in front(self.kept, cost)}
+        fronts = {o.name for cost in COSTS for o in front(self.kept, cost)}
         table = Table(
             ("step", "quality", "change", "MACs", "file", "zeros", "speed", "took", "", "front"),
             title="Step by step, on validation; LiteRT files",
         )
         before = start
         for outcome in self.outcomes:
-            state = "chosen" if outcome == self.chosen else "" if outcome.kept else "rolled back"
             table.add(
                 outcome.name,
                 f"{outcome.quality:.4f}",
                 "" if outcome is start else f"{outcome.quality - before.quality:+.4f}",
-                f"{outcome.macs / start.macs:.3f}",
-                f"{outcome.size_bytes / start.size_bytes:.3f}",
+                f"{outcome.share('macs', start):.3f}",
+                f"{outcome.share('size_bytes', start):.3f}",
                 f"{outcome.zeros / outcome.parameters:.1%}" if outcome.parameters else "",
                 f"{outcome.speed:.2f}x",
                 f"{outcome.seconds:.0f} s",
-                state,
-                "*" if id(outcome) in fronts else "",
+                self.state_of(outcome),
+                "*" if outcome.name in fronts else "",
             )
             if outcome.kept:
                 before = outcome

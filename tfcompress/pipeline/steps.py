@@ -154,8 +154,8 @@ def level_prune(model: Any, options: LevelPruneOptions, context: Context) -> Ste
         choose_from=math.ceil(options.ramp * options.epochs) if pruner.schedule else 0,
         masked=True,
     )
-    report = pruner.report()
-    return StepResult(model, (str(report.table().title),), tuple(rows))
+    note = f"{pruner.sparsity:.1%} of the weights that were chosen are zero"
+    return StepResult(model, (note,), tuple(rows))
 
 
 def check_level_prune(options: LevelPruneOptions, model: Any, builder: Builder | None) -> None:

@@ -130,7 +130,7 @@ class LiteModel:
         return litert_card.read_card(self.content)
 
     def with_card(self, card: Mapping[str, Any]) -> LiteModel:
-        """The same model whose file carries a card; runtimes do not see it.
+        """The same model whose file carries a card (an empty one: none); runtimes do not see it.
 
         Args:
             card: Plain data, such as `{"classes": [...], "scaling": "minmax"}`.

@@ -20,7 +20,7 @@ LARGEST_BYTES = 1_000_000
 
 
 def with_card(content: bytes, card: Mapping[str, Any]) -> bytes:
-    """The bytes of a file with this card; another one that it has goes.
+    """The bytes of a file with this card, or with none where it is empty; one that it has goes.
 
     Raises:
         DataError: The card is too large, or no plain data.
@@ -31,7 +31,10 @@ def with_card(content: bytes, card: Mapping[str, Any]) -> bytes:
         raise DataError("card", str(error), "use text, numbers, lists and mappings") from None
     if len(text) > LARGEST_BYTES:
         raise DataError("card", f"it has {len(text):,} characters", f"use {LARGEST_BYTES:,}")
-    buffer = io.BytesIO(content[: _end_of_model(content)])
+    bare = content[: _end_of_model(content)]
+    if not card:
+        return bare
+    buffer = io.BytesIO(bare)
     with zipfile.ZipFile(buffer, "a", zipfile.ZIP_DEFLATED) as archive:
         # A fixed date: the same model gives the same bytes.
         entry = zipfile.ZipInfo(NAME, (1980, 1, 1, 0, 0, 0))

@@ -250,28 +250,26 @@ class Dot:
         cost: As a share of the first one's.
         quality: The more the better.
         state: "chosen", "rolled back" or "".
+        on_front: Whether no other is better and cheaper.
     """
 
     name: str
     cost: float
     quality: float
     state: str = ""
+    on_front: bool = False
 
 
 def plot_front(dots: Sequence[Dot], x_title: str, y_title: str) -> Figure:
-    """Models by cost and quality; a line joins those that none beats in both.
+    """Models by cost and quality; a line joins those on the front.
 
     Args:
-        dots: The models; what was rolled back is hollow and on no front.
+        dots: The models; what was rolled back is hollow.
         x_title: Name of the cost, on a logarithmic axis.
         y_title: Name of the quality.
     """
     figure, axes = _figure(6.4, 3.8)
-    best: list[Dot] = []
-    usable = [dot for dot in dots if dot.state != "rolled back"]
-    for dot in sorted(usable, key=lambda d: (d.cost, -d.quality)):
-        if not best or dot.quality > best[-1].quality:
-            best.append(dot)
+    best = sorted((dot for dot in dots if dot.on_front), key=lambda d: d.cost)
     axes.step(
         [d.cost for d in best], [d.quality for d in best], where="post", color="#bbbbbb", lw=1.2
     )

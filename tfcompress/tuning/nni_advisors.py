@@ -34,25 +34,8 @@ class MendedHyperband(Hyperband):
         return False
 
 
-class MendedRandom(RandomTuner):
-    """Random search that draws new parameters after a resume; NNI's draws the first ones again.
-
-    Args:
-        seed: Of the parameters.
-        **kwargs: Of NNI's tuner.
-    """
-
-    def __init__(self, seed: int = 0, **kwargs: Any) -> None:
-        super().__init__(seed=seed, **kwargs)
-        self._seed = seed
-
-    def import_data(self, data: list[Any]) -> None:
-        """On a resume, the trials that had finished."""
-        self.rng = np.random.default_rng([self._seed, len(data)])
-
-
-class MendedTPE(TpeTuner):
-    """TPE (Bergstra et al. 2011) whose random draws are new after a resume.
+class _NewDraws:
+    """A tuner of NNI's whose random draws are new after a resume; NNI's begin anew.
 
     Args:
         seed: Of the parameters.
@@ -67,3 +50,11 @@ class MendedTPE(TpeTuner):
         """On a resume, the trials that had finished."""
         super().import_data(data)
         self.rng = np.random.default_rng([self._seed, len(data)])
+
+
+class MendedRandom(_NewDraws, RandomTuner):
+    """Random search."""
+
+
+class MendedTPE(_NewDraws, TpeTuner):
+    """TPE (Bergstra et al. 2011)."""
