@@ -31,7 +31,7 @@ class RecipeConfig:
     model: str = ""
     """A trained .keras model of the same classes and input; empty: one is trained."""
     smoke_steps: bool = False
-    """One epoch in each step, and nothing is rolled back."""
+    """As little training in each step as it allows, and nothing is rolled back."""
 
     def check_recipe(self) -> None:
         """Check the recipe before anything is trained."""
@@ -45,15 +45,23 @@ class RecipeConfig:
         return without_training(recipe) if self.smoke_steps else recipe
 
 
-def without_training(recipe: Recipe, epochs: int = 1) -> Recipe:
-    """The same steps with few epochs and trials, and nothing rolled back, for --smoke."""
+def without_training(recipe: Recipe) -> Recipe:
+    """The same steps with as little training as they allow, and nothing rolled back."""
     steps = []
     for step in recipe.steps:
-        fields = asdict(step.options)
-        less = {name: epochs for name in ("epochs", "trials") if fields.get(name, 0) > epochs}
         loose = replace(step.budget, quality_drop=1.0)
-        steps.append(replace(step, options=replace(step.options, **less), budget=loose))
+        steps.append(replace(step, options=_shortest(step.options), budget=loose))
     return Recipe(tuple(steps), replace(recipe.budget, quality_drop=1.0))
+
+
+def _shortest(options: Any) -> Any:
+    """A step's options with no epochs and trials, or one where it needs one."""
+    for name in {"epochs", "trials"} & asdict(options).keys():
+        try:
+            options = replace(options, **{name: 0})
+        except ConfigError:
+            options = replace(options, **{name: 1})
+    return options
 
 
 def finish_recipe(
