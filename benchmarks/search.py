@@ -81,7 +81,7 @@ def _keras_tuner(trials: int, isolate: bool = False) -> float:
             folder=Path(folder),
             tuner="random",
             trials=trials,
-            median_stop=None,
+            stop_rule=None,
             isolate=isolate,
         )
         began = time.monotonic()

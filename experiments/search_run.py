@@ -23,10 +23,11 @@ from tfcompress.tuning.search_plots import (
     plot_parallel_coordinates,
     plot_progress,
 )
-from tfcompress.tuning.stopping import MedianStop, replay
+from tfcompress.tuning.stopping import HalvingStop, MedianStop, StopRule, replay
 
 Tool = Literal["keras-tuner", "nni"]
 PARAMS = "best_params.json"
+STOP_RULES = ("halving", "median")
 TRIAL_CONFIG = "trial_config.json"
 
 
@@ -95,7 +96,7 @@ def effort(config: SearchFields, task: Task, found: SearchResult) -> str:
     start = f"{found.tool}: {len(found.trials)} trials trained {found.epochs} epochs"
     if found.tool.lower().endswith("hyperband"):
         return f"{start}, as Hyperband grants them; all to the end would be {whole}."
-    if config.early_stop:
+    if config.early_stop != "no":
         spent = sum(trial.epochs for trial in worked)
         failed = len(found.trials) - len(worked)
         without = f" (without the {failed} that failed)" if failed else ""
@@ -103,12 +104,13 @@ def effort(config: SearchFields, task: Task, found: SearchResult) -> str:
     curves = [[row[task.objective.metric] for row in t.history] for t in worked if t.history]
     if not curves:
         return f"{start}."
-    would = replay(median_stop(task), curves, task.objective.direction)
-    return (
-        f"{start}. Stopped by the median rule the same trials would have trained "
-        f"{would.epochs / would.whole:.0%} of them, for a best of {would.best:.4f} instead of "
-        f"{would.whole_best:.4f}."
-    )
+    told = [
+        f"by {rule} {would.epochs / would.whole:.0%} of them, for a best of {would.best:.4f}"
+        for rule in STOP_RULES
+        for would in [replay(stop_rule(task, rule), curves, task.objective.direction)]
+    ]
+    best = found.best.objective
+    return f"{start}, best {best:.4f}. Stopped early they would have trained {'; '.join(told)}."
 
 
 def difference_table(metric: str, values: Sequence[tuple[str, float, float]]) -> Table:
@@ -178,7 +180,7 @@ def _by_keras_tuner(run: Run, config: SearchFields, task: Task) -> SearchResult:
         trials=config.trials,
         epochs=task.epochs,
         seed=config.seed,
-        median_stop=median_stop(task) if config.early_stop else None,
+        stop_rule=None if config.early_stop == "no" else stop_rule(task, config.early_stop),
         trial_seconds=60 * config.trial_minutes,
         seconds=3600 * config.hours,
     )
@@ -202,8 +204,7 @@ def _by_nni(run: Run, config: SearchFields, task: Task, kind: str) -> SearchResu
         folder=run.path("search"),
         code_directory=Path(__file__).resolve().parents[1],
         tuner=check_tuner(config, "nni"),
-        assessor="Medianstop" if config.early_stop else None,
-        assessor_args={"start_step": median_stop(task).start_epoch},
+        **_assessor(config, task),
         trials=config.trials,
         epochs=task.epochs,
         concurrency=config.concurrency,
@@ -214,6 +215,18 @@ def _by_nni(run: Run, config: SearchFields, task: Task, kind: str) -> SearchResu
     return run_experiment(search, port=config.port, resume=True, tell=run.print)
 
 
-def median_stop(task: Task) -> MedianStop:
+def _assessor(config: SearchFields, task: Task) -> dict[str, Any]:
+    """The stop rule as NNI takes it."""
+    rule = None if config.early_stop == "no" else stop_rule(task, config.early_stop)
+    if isinstance(rule, HalvingStop):
+        return {"assessor": "Halving", "assessor_args": asdict(rule)}
+    if isinstance(rule, MedianStop):
+        return {"assessor": "Medianstop", "assessor_args": {"start_step": rule.start_epoch}}
+    return {"assessor": None}
+
+
+def stop_rule(task: Task, rule: str) -> StopRule:
     """Early enough to save epochs, late enough for a curve to say something."""
+    if rule == "halving":
+        return HalvingStop(first_epoch=max(1, task.epochs // 8))
     return MedianStop(start_epoch=max(2, task.epochs // 4), least_trials=3)

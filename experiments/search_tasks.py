@@ -69,8 +69,9 @@ class SearchFields:
     """Trials at a time."""
     port: int = 0
     """Of NNI's web page, or of keras-tuner's chief; on loopback. 0: a free one."""
-    early_stop: bool = True
-    """Stop trials that are worse than the median of the others."""
+    early_stop: Literal["halving", "median", "no"] = "halving"
+    """Stop trials at 1/8, 1/4 and 1/2 of their epochs unless they are in the better half there
+    (halving), or from 1/4 on where they are worse than the median of the others."""
     trial_minutes: float = 60.0
     """After which a trial is killed and counts as failed."""
     hours: float = 24.0

@@ -27,7 +27,7 @@ if __name__ == "__main__":
     else:
         from tfcompress.tuning.with_keras_tuner import Search, search_with_keras_tuner
 
-        search = Search(function=functions.slow, tuner="random", median_stop=None, **common)
+        search = Search(function=functions.slow, tuner="random", stop_rule=None, **common)
         workers = 2 if tool == "workers" else 1
         result = search_with_keras_tuner(search, workers=workers, resume=resume)
     print(result.table())

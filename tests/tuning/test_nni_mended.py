@@ -106,11 +106,17 @@ def test_troubled_trials(tmp_path):
     assert "None came back" in reasons[5]
 
 
-def test_stopped_trials_are_in_the_result(tmp_path):
-    """Trials whose curve is under the others' median end early, and are not lost."""
-    how = searched(
-        tmp_path, "slow", trials=6, concurrency=1, seed=1, assessor_args={"start_step": 1}
-    )
+@pytest.mark.parametrize(
+    "rule",
+    [
+        {"assessor_args": {"start_step": 1}},
+        {"assessor": "Halving", "assessor_args": {"first_epoch": 1, "eta": 2}},
+    ],
+    ids=["Medianstop", "Halving"],
+)
+def test_stopped_trials_are_in_the_result(tmp_path, rule):
+    """Trials whose curve is under the others' end early, and are not lost."""
+    how = searched(tmp_path, "slow", trials=6, concurrency=1, seed=1, **rule)
     result = run_experiment(how, tell=None)
     assert len(result.trials) == 6
     stopped = [trial for trial in result.trials if trial.status == "stopped"]

@@ -30,7 +30,7 @@ def search(folder, function=functions.quadratic, **more):
 
 @pytest.mark.parametrize("tuner", ["random", "bayesian", "grid"])
 def test_tuners(tmp_path, tuner):
-    result = search_with_keras_tuner(search(tmp_path, tuner=tuner, median_stop=None), tell=None)
+    result = search_with_keras_tuner(search(tmp_path, tuner=tuner, stop_rule=None), tell=None)
     assert [trial.number for trial in result.trials] == list(range(6))
     for trial in result.trials:
         # quadratic: 1 - (x - 0.3)^2 times 1 - 0.5^4 after four epochs
@@ -50,7 +50,7 @@ def test_tuners(tmp_path, tuner):
 def test_bayesian_comes_nearer_than_random(tmp_path):
     best = {}
     for tuner in ("random", "bayesian"):
-        how = search(tmp_path / tuner, tuner=tuner, trials=12, seed=3, median_stop=None)
+        how = search(tmp_path / tuner, tuner=tuner, trials=12, seed=3, stop_rule=None)
         best[tuner] = abs(search_with_keras_tuner(how, tell=None).best.params["x"] - 0.3)
     assert best["bayesian"] < min(best["random"], 0.02)
 
@@ -87,7 +87,7 @@ def test_hyperband_grants_epochs_and_names_what_to_continue(tmp_path):
 
 
 def test_median_stop_ends_bad_trials(tmp_path):
-    how = search(tmp_path, trials=14, median_stop=MedianStop(start_epoch=2, least_trials=3))
+    how = search(tmp_path, trials=14, stop_rule=MedianStop(start_epoch=2, least_trials=3))
     result = search_with_keras_tuner(how, tell=None)
     stopped = [trial for trial in result.trials if trial.status == "stopped"]
     assert stopped
@@ -157,7 +157,7 @@ def test_a_grid_goes_on_where_it_was_cut_off(tmp_path, where):
 
     def how(trials):
         return search(
-            tmp_path / "s", interrupted, tuner="grid", space=space, trials=trials, median_stop=None
+            tmp_path / "s", interrupted, tuner="grid", space=space, trials=trials, stop_rule=None
         )
 
     with pytest.raises(KeyboardInterrupt):

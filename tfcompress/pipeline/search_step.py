@@ -107,7 +107,7 @@ def search(model: Any, options: HpoOptions, context: Context) -> StepResult:
         tuner=options.tuner,
         trials=options.trials,
         seed=context.seed,
-        median_stop=None,
+        stop_rule=None,
         isolate=False,
     )
     result = search_with_keras_tuner(study, resume=True, tell=context.tell)

@@ -15,7 +15,7 @@ from keras_tuner.src.engine.oracle import LOCKS, THREADS
 
 from tfcompress.atomic import write_text
 from tfcompress.reporting.run import to_json
-from tfcompress.tuning.stopping import MedianStop, gives_up
+from tfcompress.tuning.stopping import StopRule, gives_up
 from tfcompress.tuning.trial import Objective
 
 NEVER = 10**9
@@ -44,12 +44,12 @@ class _LongSearch:
     """Mixed into each oracle. Workers of other processes reach it through keras-tuner's server.
 
     Attributes:
-        median_stop: When a trial is stopped early; None: never.
+        stop_rule: When a trial is stopped early; None: never.
         closing: Why there are no further trials; empty while there are.
         ends_at: `time.monotonic()` after which no trial starts; None: never.
     """
 
-    median_stop: MedianStop | None = None
+    stop_rule: StopRule | None = None
     closing: str = ""
     ends_at: float | None = None
 
@@ -67,11 +67,11 @@ class _LongSearch:
     def update_trial(self, trial_id: str, metrics: dict[str, float], step: int = 0) -> Any:
         """Note an epoch; a copy of the trial with status "STOPPED" where it should end early."""
         trial = super().update_trial(trial_id, metrics, step=step)
-        if self.median_stop is None:
+        if self.stop_rule is None:
             return trial
         others = [self._curve(other) for other in self.trials.values() if other is not trial]
         curve = self._curve(trial)
-        if not self.median_stop.should_stop(curve, others, self.objective.direction):
+        if not self.stop_rule.should_stop(curve, others, self.objective.direction):
             return trial
         return KerasTunerTrial(trial.hyperparameters, trial_id, TrialStatus.STOPPED)
 
@@ -178,7 +178,7 @@ def make_oracle(
     trials: int,
     epochs: int | None,
     seed: int,
-    median_stop: MedianStop | None,
+    stop_rule: StopRule | None,
 ) -> Any:
     """An oracle of `TUNERS` over keras-tuner's hyper-parameters of a space."""
     oracle = TUNERS[tuner](
@@ -191,6 +191,6 @@ def make_oracle(
         seed=seed + 1,  # keras-tuner takes 0 for no seed
         max_consecutive_failed_trials=NEVER,
     )
-    oracle.median_stop = median_stop if tuner != "hyperband" else None
+    oracle.stop_rule = stop_rule if tuner != "hyperband" else None
     oracle.verbose = 0
     return oracle

@@ -1,13 +1,21 @@
-"""NNI's tuners, mended: Hyperband can be seeded, Random and TPE do not begin anew on a resume."""
+"""What NNI's dispatcher runs of ours: its tuners, mended, and an assessor.
+
+Hyperband can be seeded, Random and TPE do not begin anew on a resume, and successive halving stops
+trials early.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from nni.algorithms.hpo.hyperband_advisor import Hyperband
 from nni.algorithms.hpo.random_tuner import RandomTuner
 from nni.algorithms.hpo.tpe_tuner import TpeTuner
+from nni.assessor import Assessor, AssessResult
+from nni.utils import extract_scalar_history
+
+from tfcompress.tuning.stopping import HalvingStop
 
 
 class MendedHyperband(Hyperband):
@@ -58,3 +66,27 @@ class MendedRandom(_NewDraws, RandomTuner):
 
 class MendedTPE(_NewDraws, TpeTuner):
     """TPE (Bergstra et al. 2011)."""
+
+
+class HalvingAssessor(Assessor):
+    """`HalvingStop` for NNI. After a resume it knows the trials from then on only, as NNI's do.
+
+    Args:
+        optimize_mode: Of the objective.
+        **kwargs: Of `HalvingStop`.
+    """
+
+    def __init__(
+        self, optimize_mode: Literal["maximize", "minimize"] = "maximize", **kwargs: int
+    ) -> None:
+        self._direction: Literal["max", "min"] = "max" if optimize_mode == "maximize" else "min"
+        self._rule = HalvingStop(**kwargs)
+        self._curves: dict[str, list[float]] = {}
+
+    def assess_trial(self, trial_job_id: str, trial_history: list[Any]) -> AssessResult:
+        """Good: the trial goes on; bad: NNI stops it."""
+        curve = extract_scalar_history(trial_history)
+        self._curves[trial_job_id] = curve
+        others = [other for name, other in self._curves.items() if name != trial_job_id]
+        stops = self._rule.should_stop(curve, others, self._direction)
+        return AssessResult.Bad if stops else AssessResult.Good

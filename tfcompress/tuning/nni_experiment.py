@@ -37,7 +37,11 @@ _TUNERS: dict[str, dict[str, Any]] = {
 }
 TUNER_NAMES = tuple(_TUNERS)
 _OF_NUMBERS = ("GP", "Metis")
-_ASSESSORS = ("Medianstop", "Curvefitting")
+_ASSESSORS = {
+    "Medianstop": {"start_step": 3},
+    "Curvefitting": {"start_step": 3},
+    "Halving": {},
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,7 +76,8 @@ class NNISearch:
         code_directory: Working directory of the trials.
         tuner: TPE, Random, GridSearch, Evolution, GP, Metis or Hyperband.
         tuner_args: Further arguments of the tuner.
-        assessor: "Medianstop", "Curvefitting" or None; Hyperband has its own rule.
+        assessor: "Medianstop", "Curvefitting", "Halving" (`HalvingStop`) or None; Hyperband has its
+            own rule.
         assessor_args: Further arguments of the assessor.
         trials: How many at most.
         epochs: Of Hyperband, for its longest trials.
@@ -188,25 +193,23 @@ def _configured(search: NNISearch, experiment_id: str | None) -> Any:
         arguments.update(R=search.epochs, eta=3)
     arguments.update(search.tuner_args or {})
     if mended := known.get("mended"):
-        from nni.experiment.config import CustomAlgorithmConfig
-
-        config.tuner = CustomAlgorithmConfig(
-            class_name=f"tfcompress.tuning.nni_advisors.{mended}",
-            code_directory=str(Path(__file__).parents[2]),
-            class_args=arguments,
-        )
+        config.tuner = _ours(mended, arguments)
     else:
         config.tuner.name = search.tuner
         config.tuner.class_args = arguments
     if search.tuner == "Hyperband":
         config.assessor = None
     elif search.assessor is not None:
-        config.assessor.name = search.assessor
-        config.assessor.class_args = {
+        judged = {
             "optimize_mode": mode,
-            "start_step": 3,
+            **_ASSESSORS[search.assessor],
             **(search.assessor_args or {}),
         }
+        if search.assessor == "Halving":
+            config.assessor = _ours("HalvingAssessor", judged)
+        else:
+            config.assessor.name = search.assessor
+            config.assessor.class_args = judged
     if search.machines:
         config.nni_manager_ip = search.manager_ip
         config.training_service.machine_list = [
@@ -220,6 +223,17 @@ def _configured(search: NNISearch, experiment_id: str | None) -> Any:
             for machine in search.machines
         ]
     return experiment
+
+
+def _ours(name: str, arguments: dict[str, Any]) -> Any:
+    """One of `nni_advisors`, for NNI's configuration."""
+    from nni.experiment.config import CustomAlgorithmConfig
+
+    return CustomAlgorithmConfig(
+        class_name=f"tfcompress.tuning.nni_advisors.{name}",
+        code_directory=str(Path(__file__).parents[2]),
+        class_args=arguments,
+    )
 
 
 def _to_go_on(search: NNISearch, experiment: str) -> str | None:

@@ -39,7 +39,7 @@ from tfcompress.tuning.search_checks import (
 )
 from tfcompress.tuning.search_folder import claimed, state_search
 from tfcompress.tuning.space import SearchSpace
-from tfcompress.tuning.stopping import MedianStop
+from tfcompress.tuning.stopping import MedianStop, StopRule
 from tfcompress.tuning.trial import Objective, TrainingFunction, Trial
 
 Tuner = Literal["random", "bayesian", "hyperband", "grid"]
@@ -62,7 +62,7 @@ class Search:
         trials: How many at most.
         epochs: Of Hyperband, for its longest trials; others leave it to the function.
         seed: Of the tuner; trial n trains with seed + n.
-        median_stop: When a trial is stopped early; None: never. Hyperband has its own rule.
+        stop_rule: When a trial is stopped early; None: never. Hyperband has its own rule.
         trial_seconds: After which a trial is killed and marked as failed (not where `isolate` is
             off); None: never. Six hours.
         seconds: After which no further trial starts; None: never.
@@ -78,7 +78,7 @@ class Search:
     trials: int = 20
     epochs: int | None = None
     seed: int = 0
-    median_stop: MedianStop | None = field(default_factory=MedianStop)
+    stop_rule: StopRule | None = field(default_factory=MedianStop)
     trial_seconds: float | None = 6 * 3600.0
     seconds: float | None = None
     isolate: bool = True
@@ -321,7 +321,7 @@ def make_tuner(search: Search) -> Any:
         search.trials,
         search.epochs,
         search.seed,
-        search.median_stop,
+        search.stop_rule,
     )
     if search.seconds is not None:
         oracle.ends_at = time.monotonic() + search.seconds
