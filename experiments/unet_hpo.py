@@ -1,7 +1,7 @@
 """make unet-hpo: search how the U-Net is best trained (or pruned), by keras-tuner.
 
 TRIALS trials, CONCURRENCY at a time, by TUNER. Each is a process with a deadline; those that fall
-behind the median stop early. Then the default parameters and the best are trained anew and
+behind stop early. Then the default parameters and the best are trained anew and
 measured on test images that no trial saw. `best_params.json` is for PARAMS of other targets.
 """
 

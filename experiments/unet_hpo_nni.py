@@ -1,7 +1,7 @@
 """make unet-hpo-nni: search how the U-Net is best trained (or pruned), by an NNI experiment.
 
 TRIALS trials, CONCURRENCY at a time, by TUNER; the web page is on loopback, at PORT. Trials that
-fall behind the median stop early. Then the default parameters and the best are trained anew and
+fall behind stop early. Then the default parameters and the best are trained anew and
 measured on test images that no trial saw. `best_params.json` is for PARAMS of other targets.
 """
 

@@ -27,6 +27,7 @@ _PUBLIC = {
     "DiceLoss": "tfcompress.losses",
     "Distiller": "tfcompress.distillation.distiller",
     "F1CrossEntropyLoss": "tfcompress.losses",
+    "HalvingStop": "tfcompress.tuning.stopping",
     "Hint": "tfcompress.distillation.objectives",
     "Integer": "tfcompress.tuning.space",
     "KLDistillation": "tfcompress.distillation.criterion",
