@@ -74,12 +74,13 @@ class DetectionConfig:
     """Side of the square that images are fitted into, a multiple of 32."""
 
     epochs: int = 80
-    batch: int = 16
-    optimizer: Literal["sgd", "adamw"] = "sgd"
-    learning_rate: float = 0.01
-    """At its highest; it ends at `final_rate` of that."""
+    batch: int = 8
+    optimizer: Literal["sgd", "adamw"] = "adamw"
+    learning_rate: float = 0.002
+    """At its highest; it ends at `final_rate` of that. SGD wants about 0.01."""
     final_rate: float = 0.05
-    weight_decay: float = 5e-4
+    weight_decay: float = 0.01
+    """SGD wants about 0.0005."""
     warmup_epochs: float = 3.0
     plain_epochs: int = 5
     """Last epochs, without mosaics."""

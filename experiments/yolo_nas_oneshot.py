@@ -32,9 +32,9 @@ class Config(NasConfig):
     """Search in one supernet."""
 
     strategy: Literal["darts", "gumbel", "proxyless", "enas", "random"] = "darts"
-    search_epochs: int = 12
-    search_rate: float = 0.02
-    """Learning rate of the supernet's weights."""
+    search_epochs: int = 30
+    search_rate: float = 0.002
+    """Learning rate of the supernet's weights, by `optimizer`."""
     choice_rate: float = 0.0
     """Learning rate of the choices; 0: the strategy's own."""
     warmup_search: int = 2
@@ -61,6 +61,7 @@ class Config(NasConfig):
         return OneShotSettings(
             strategy=self.strategy,
             epochs=self.search_epochs,
+            optimizer=self.optimizer,
             learning_rate=self.search_rate,
             choice_rate=self.choice_rate,
             macs_weight=self.macs_weight,

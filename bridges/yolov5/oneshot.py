@@ -52,7 +52,8 @@ class OneShotSettings:
     Attributes:
         strategy: "darts", "gumbel", "proxyless", "enas" or "random".
         epochs: Passes over the training batches.
-        learning_rate: Of the weights, SGD with momentum and a cosine.
+        optimizer: Of the weights: "adamw" or "sgd" (with momentum), with a cosine.
+        learning_rate: Of the weights.
         choice_rate: Of the architecture parameters or the controller; 0: the strategy's own.
         macs_weight: Penalty for twice the plain network's MACs; 0 for none.
         warmup_epochs: Epochs in which the weights alone are trained.
@@ -61,7 +62,8 @@ class OneShotSettings:
 
     strategy: str = "darts"
     epochs: int = 10
-    learning_rate: float = 0.02
+    optimizer: str = "adamw"
+    learning_rate: float = 0.002
     choice_rate: float = 0.0
     macs_weight: float = 0.1
     warmup_epochs: int = 1
@@ -78,6 +80,8 @@ class OneShotSettings:
                 f"{self.epochs} with {self.warmup_epochs} of warm-up leave none for the choices",
                 "give more epochs, or a shorter warm-up",
             )
+        if self.optimizer not in ("sgd", "adamw"):
+            raise ConfigError("optimizer", f"{self.optimizer!r} is unknown", "use sgd or adamw")
         if self.macs_weight < 0:
             raise ConfigError("macs_weight", f"it is {self.macs_weight}", "give 0 or more")
 
@@ -217,10 +221,13 @@ class ProxyModule(LightningModule):
             return self.proxy.reward(self.model, batch)
 
     def configure_optimizers(self) -> Any:
-        """SGD with momentum, and a cosine over the epochs."""
-        optimizer = torch.optim.SGD(
-            self.parameters(), self.settings.learning_rate, momentum=0.9, weight_decay=3e-4
-        )
+        """Of the weights (NNI takes its architecture parameters out), and a cosine."""
+        weights, rate = self.parameters(), self.settings.learning_rate
+        optimizer: torch.optim.Optimizer
+        if self.settings.optimizer == "adamw":
+            optimizer = torch.optim.AdamW(weights, rate, weight_decay=0.01)
+        else:
+            optimizer = torch.optim.SGD(weights, rate, momentum=0.9, weight_decay=3e-4)
         cosine = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, self.settings.epochs)
         return [optimizer], [cosine]
 

@@ -40,7 +40,7 @@ def test_the_loss_falls_and_the_start_is_left_alone(data, detector):
     before = {key: value.clone() for key, value in detector.state_dict().items()}
     same = Augmentation(mosaic=0, scale=0, translate=0)
     settings = TrainSettings(
-        epochs=12, side=64, batch=4, warmup_epochs=1, optimizer="adamw", augmentation=same
+        epochs=12, side=64, batch=4, warmup_epochs=1, learning_rate=0.01, augmentation=same
     )
     rows = []
     result = train_detector(detector, data, settings, on_epoch=lambda row, best: rows.append(row))
@@ -108,7 +108,7 @@ class Push:
 
 
 def test_an_added_loss_is_trained_on_with_its_own_parameters(data, detector):
-    settings = TrainSettings(epochs=6, side=64, batch=4, learning_rate=0.02)
+    settings = TrainSettings(epochs=6, side=64, batch=4, optimizer="sgd", learning_rate=0.02)
     push = Push()
     rows = train_detector(detector, data, settings, extra_losses=[push]).history
     assert rows[-1]["push"] < 0.8 * rows[0]["push"]
@@ -172,7 +172,7 @@ def test_the_learning_rate_by_hand():
 
 def test_biases_and_normalisation_are_not_decayed(detector):
     decayed, free = make_optimizer(detector, SETTINGS).param_groups
-    assert (decayed["weight_decay"], free["weight_decay"]) == (5e-4, 0)
+    assert (decayed["weight_decay"], free["weight_decay"]) == (0.01, 0)
     assert all(p.ndim == 4 for p in decayed["params"])
     assert all(p.ndim == 1 for p in free["params"])
     count = len(decayed["params"]) + len(free["params"])
