@@ -195,6 +195,14 @@ def test_messages_are_not_matched_by_anything():
         assert not any(pattern.fullmatch(text) for pattern in SOURCE_PATTERNS)
 
 
+@pytest.mark.parametrize("page", [page for page in PAGES if page.startswith("docs/guides/")])
+def test_a_guide_says_when_and_when_not(page):
+    text = (ROOT / page).read_text(encoding="utf-8")
+    parts = ("**When.**", "**When not.**", "**What it costs.**", "**Source.**", "## Traps")
+    assert [part for part in parts if part not in text] == []
+    assert re.search("^## (A worked example|Train, save, find)$", text, re.MULTILINE)
+
+
 def test_every_public_name_has_a_place_in_the_reference():
     folder = ROOT / "docs/reference"
     pages = "\n".join(path.read_text(encoding="utf-8") for path in folder.glob("*.md"))
