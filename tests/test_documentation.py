@@ -200,7 +200,7 @@ def test_a_guide_says_when_and_when_not(page):
     text = (ROOT / page).read_text(encoding="utf-8")
     parts = ("**When.**", "**When not.**", "**What it costs.**", "**Source.**", "## Traps")
     assert [part for part in parts if part not in text] == []
-    assert re.search("^## (A worked example|Train, save, find)$", text, re.MULTILINE)
+    assert "## A worked example" in text
 
 
 def test_every_public_name_has_a_place_in_the_reference():
