@@ -48,7 +48,7 @@ RECIPE_FLAGS = $(if $(RECIPE),--recipe "$(RECIPE)") $(if $(MODEL),--model "$(MOD
 FILE_FLAGS = $(if $(CONFIG),--config "$(CONFIG)") $(if $(SMOKE),--smoke) \
 	$(if $(MODEL),--model "$(MODEL)")
 
-.PHONY: help setup demo test test-slow lint bench clean \
+.PHONY: help setup demo test test-slow lint docs bench clean \
 	unet-train unet-level-prune unet-channel-prune unet-tfmot-prune unet-qat unet-distill unet-int8 \
 	unet-compress unet-predict unet-hpo unet-hpo-nni trash-hpo nni-create trash-train \
 	trash-distill trash-tucker trash-score trash-compress yolo-train yolo-detect yolo-prune \
@@ -197,6 +197,10 @@ lint: $(STAMP) ## ruff (rules and format) and the import rules
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(RUN_PYTHON) -m pytest -q tests/test_imports.py
+
+docs: $(STAMP) ## the manual, from docs/ and the docstrings, into site/
+	NO_MKDOCS_2_WARNING=true $(VENV)/bin/mkdocs build --quiet --strict $(ARGS)
+	@echo "open site/index.html"
 
 bench: $(STAMP) ## ratios against peers, alternated in one run
 	$(RUN_PYTHON) -m benchmarks.level_pruner $(ARGS)
