@@ -46,6 +46,8 @@ from tfcompress.quantization.litert import LiteModel, to_litert
 
 KERAS, LITE, OUTCOME, SPEC = "model.keras", "model.tflite", "outcome.json", "recipe.json"
 CHOSEN = "chosen"
+PRUNED_FROM = 0.1
+"""Share of zeros from which a model came pruned; a layer that starts from zeros has fewer."""
 
 
 def compress(
@@ -65,8 +67,10 @@ def compress(
     """Run a recipe; called again with the same folder, finished steps are taken from it.
 
     A step is kept if it is within its budget on validation, else the next one goes on from the
-    model before it. In the end the fastest of the kept models that meets the recipe's budget is
-    exported. Every number is of the file that was read back.
+    model before it. Zeros hold from a `level_prune` step on, and those of a model that came pruned
+    (more than a tenth of its kernels' weights) from the start. In the end the fastest of the kept
+    models that meets the recipe's budget is exported. Every number is of the file that was read
+    back.
 
     Args:
         model: A trained and compiled Keras 3 model, functional or Sequential; not changed. Its
@@ -92,7 +96,10 @@ def compress(
     _check(model, plan, builder, kinds)
     place = _Place(Path(folder), data, threads, card or {})
     start = place.start(model)
-    outcomes, current, has_zeros = [start], start, False
+    outcomes, current = [start], start
+    has_zeros = start.zeros > PRUNED_FROM * start.parameters
+    if has_zeros:
+        tell(f"the model came with {start.zeros / start.parameters:.1%} zeros: they hold")
     for number, step in enumerate(plan.steps, start=1):
         path = place.root / f"{number:02d}-{step.kind}"
         # What the step's result depends on: all steps up to it.

@@ -109,6 +109,20 @@ def test_zeros_hold_through_the_steps_after(done):
     assert lite.zeros >= total_zeros(again).zeros
 
 
+def test_zeros_of_a_model_that_came_pruned_hold(model, data, tmp_path):
+    path = tmp_path / "pruned.keras"
+    model.save(path)
+    came = keras.saving.load_model(path)
+    tfc.LevelPruner(came, [{"sparsity": 0.7, "op_types": ["Conv2D"]}]).compress()
+    zeros = total_zeros(came).zeros
+    lines = []
+    result = tfc.compress(
+        came, data, {"steps": [{"train": {"epochs": 1}}]}, tmp_path / "made", tell=lines.append
+    )
+    assert [outcome.zeros for outcome in result.outcomes] == [zeros, zeros]
+    assert lines[0].startswith("the model came with")
+
+
 def test_the_chosen_model_is_exported(done, data):
     result, _ = done
     assert result.missed == ()

@@ -191,6 +191,6 @@ def _check_order(steps: tuple[Step, ...], kinds: Mapping[str, StepKind]) -> None
                               "make it the last step")  # fmt: skip
         if kind.fills and zeros:
             raise ConfigError(where, f"it would fill the zeros of step {zeros}",
-                              f"put it before {zeros}")  # fmt: skip
+                              f"put it before step {zeros}")  # fmt: skip
         if kind.makes_zeros:
             zeros = f"{index + 1} ({step.kind})"

@@ -196,7 +196,8 @@ def _check_supported(model: Any, rules: Mapping[str, Rule], unsupported: str) ->
     if lacking and unsupported == "error":
         raise LayerError(
             f"model {model.name!r}",
-            f"{len(lacking)} layers cannot be quantized in training ({'; '.join(lacking[:8])})",
+            f"layers that cannot be quantized in training: {len(lacking)} "
+            f"({'; '.join(lacking[:8])})",
             "pass unsupported='float' to leave these in float and go on with the rest",
         )
 

@@ -73,16 +73,15 @@ class Objective:
         """
         if not isinstance(metrics, Mapping):
             raise TrialError(
-                f"{where}: {metrics!r} came back. Fix: return the metrics, as "
-                f"{{'{self.metric}': 0.5}}"
+                f"{where}: {metrics!r} came back instead of metrics, as {{'{self.metric}': 0.5}}"
             )
         found = {str(key): _scalar(value) for key, value in metrics.items()}
         missing = [name for name in (self.metric, *self.also) if found.get(name) is None]
         if missing:
             known = ", ".join(name for name, value in found.items() if value is not None)
             raise TrialError(
-                f"{where}: no {' and no '.join(map(repr, missing))}. Fix: name one of: "
-                f"{known or 'nothing was reported'}"
+                f"{where}: no {' and no '.join(map(repr, missing))} among what was reported "
+                f"({known or 'nothing'})"
             )
         if not math.isfinite(found[self.metric]):
             raise TrialError(f"{where}: {self.metric} is {found[self.metric]}")

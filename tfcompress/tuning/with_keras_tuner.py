@@ -187,7 +187,7 @@ def role_of_process() -> Literal["chief", "worker"] | None:
     if missing:
         raise ConfigError(
             "environment",
-            f"{', '.join(missing)} is not set beside keras-tuner's others",
+            f"not set beside keras-tuner's other variables: {', '.join(missing)}",
             f"set all of {', '.join(ENVIRONMENT)}, or none",
         )
     return "chief" if "chief" in os.environ[ENVIRONMENT[0]] else "worker"
