@@ -54,7 +54,7 @@ FILE_FLAGS = $(if $(CONFIG),--config "$(CONFIG)") $(if $(SMOKE),--smoke) \
 	trash-distill trash-tucker trash-score trash-compress yolo-train yolo-detect yolo-prune \
 	yolo-distill yolo-nas-darts yolo-nas-enas yolo-nas-multitrial yolo-int8 \
 	convert-compare evaluate-model torch-teacher \
-	bench-channels bench-distiller bench-search bench-nni bench-applications
+	bench-forms bench-growth bench-channels bench-distiller bench-search bench-nni bench-applications
 
 help: ## print this list
 	@echo "make demo and make test need nothing else: they set everything up first."
@@ -202,10 +202,18 @@ docs: $(STAMP) ## the manual, from docs/ and the docstrings, into site/
 	NO_MKDOCS_2_WARNING=true $(VENV)/bin/mkdocs build --quiet --strict $(ARGS)
 	@echo "open site/index.html"
 
-bench: $(STAMP) ## ratios against peers, alternated in one run
+bench: $(STAMP) ## ratios against peers, alternated in one run (ARGS=--record: into RESULTS.md)
 	$(RUN_PYTHON) -m benchmarks.level_pruner $(ARGS)
-	$(RUN_PYTHON) -m benchmarks.distiller
-	$(RUN_PYTHON) -m benchmarks.search
+	$(RUN_PYTHON) -m benchmarks.distiller $(ARGS)
+	$(RUN_PYTHON) -m benchmarks.search $(ARGS)
+	$(RUN_PYTHON) -m benchmarks.forms $(ARGS)
+	$(RUN_PYTHON) -m benchmarks.growth $(ARGS)
+
+bench-forms: $(STAMP) ## what makes a U-Net faster on LiteRT, and what only smaller
+	$(RUN_PYTHON) -m benchmarks.forms $(ARGS)
+
+bench-growth: $(STAMP) ## how costs grow from 0.1 to 100 million parameters
+	$(RUN_PYTHON) -m benchmarks.growth $(ARGS)
 
 bench-distiller: $(STAMP) ## what a step of distillation costs, and beside Keras' own distiller
 	$(RUN_PYTHON) -m benchmarks.distiller $(ARGS)

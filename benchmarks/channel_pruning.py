@@ -21,8 +21,8 @@ from typing import Any
 
 import keras
 import numpy as np
-from rich.console import Console
 
+from benchmarks.record import show
 from models.unet import multi_unet_model
 from tfcompress.cli import run_experiment
 from tfcompress.evaluation.latency import measure_latency
@@ -41,6 +41,8 @@ class Config:
     shares: tuple[float, ...] = (0.7, 0.4)
     """Latency targets, as shares of the whole U-Net's."""
     repeats: int = 40
+    record: bool = False
+    """Write the table into benchmarks/RESULTS.md."""
 
 
 def main(config: Config) -> Table:
@@ -59,8 +61,7 @@ def main(config: Config) -> Table:
                 _met(abs(reached / wanted - 1) <= 0.1),
             )
     table.note("latency: measured again after planning, in turn with the whole model; medians")
-    Console().print(str(table), highlight=False, soft_wrap=True)
-    return table
+    return show(table, "make bench-channels", config.record)
 
 
 def resnet152() -> tuple[float, float]:

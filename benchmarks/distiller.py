@@ -18,9 +18,9 @@ from typing import Any
 import keras
 import numpy as np
 import tensorflow as tf
-from rich.console import Console
 
 from benchmarks.alternate import Ratio, ratio, time_in_turn
+from benchmarks.record import show
 from benchmarks.step_macs import step_macs
 from models.unet import multi_unet_model
 from tfcompress.cli import run_experiment
@@ -42,11 +42,12 @@ class Config:
     batches: int = 4
     batch: int = 8
     rounds: int = 60
+    record: bool = False
+    """Write the table into benchmarks/RESULTS.md."""
 
 
 def main(config: Config) -> Table:
     """Run both parts and print one table."""
-    console = Console()
     table = Table(("measured", "ratio (quartiles)", "aim", "met"), title="Distiller, as ratios")
 
     def row(what: str, value: Ratio, aim: float) -> None:
@@ -61,8 +62,7 @@ def main(config: Config) -> Table:
             row(f"{what}, teacher {name}: ours / Keras'", seconds, aim)
             table.add("  multiply-accumulates of the same", f"{macs:.3f}", "", "")
     table.note(f"{config.rounds} rounds of {config.batches} steps in turn; medians of the rounds")
-    console.print(str(table), highlight=False, soft_wrap=True)
-    return table
+    return show(table, "make bench-distiller", config.record)
 
 
 def against_parts(filters: tuple[int, ...], config: Config) -> Ratio:

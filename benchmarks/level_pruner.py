@@ -18,9 +18,9 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 import tf_keras
-from rich.console import Console
 
 from benchmarks.alternate import Ratio, ratio, time_in_turn
+from benchmarks.record import show
 from models.unet import multi_unet_model
 from tfcompress.cli import run_experiment
 from tfcompress.graph.legacy import load_tfmot
@@ -41,11 +41,12 @@ class Config:
     rounds: int = 40
     compress_rounds: int = 5
     networks: tuple[str, ...] = ("ResNet50", "VGG16")
+    record: bool = False
+    """Write the table into benchmarks/RESULTS.md."""
 
 
 def main(config: Config) -> Table:
     """Run all three parts and print one table."""
-    console = Console()
     table = Table(("measured", "ratio (quartiles)", "aim", "met"), title="LevelPruner, as ratios")
 
     def row(what: str, value: Ratio, aim: float) -> None:
@@ -60,8 +61,7 @@ def main(config: Config) -> Table:
     for name in config.networks:
         row(f"compress(), {name}: ours / TFMOT", compress(name, config.compress_rounds), 0.5)
     table.note(f"{config.rounds} rounds in turn; medians of the rounds' ratios")
-    console.print(str(table), highlight=False, soft_wrap=True)
-    return table
+    return show(table, "make bench", config.record)
 
 
 def keras_fit(config: Config) -> Ratio:

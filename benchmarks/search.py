@@ -18,6 +18,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from benchmarks.record import show
 from benchmarks.search_trial import OBJECTIVE, SPACE, train
 from tfcompress.cli import run_experiment
 from tfcompress.reporting.tables import Table
@@ -34,6 +35,8 @@ class Config:
     trials: int = 4
     rounds: int = 3
     """Each way once per round, in turn."""
+    record: bool = False
+    """Write the table into benchmarks/RESULTS.md."""
 
 
 def main(config: Config) -> Table:
@@ -58,10 +61,7 @@ def main(config: Config) -> Table:
         over = median - bare
         table.add(name, f"{median:.2f} s", f"{over:+.2f} s", f"{over / 600:+.2%}")
     table.note(f"medians over {config.rounds} rounds of {config.trials} trials, in turn")
-    console.print(table.to_rich())
-    for note in table.notes:
-        console.print(f"  {note}", style="dim")
-    return table
+    return show(table, "make bench-search", config.record)
 
 
 def _bare(trials: int) -> float:

@@ -1,0 +1,85 @@
+"""make bench-forms: what makes a U-Net faster on LiteRT's CPU kernels, and what only smaller.
+
+One architecture, dense, with unstructured and 2:4 zeros (dense and sparsely encoded files), with
+half the channels' MACs, in float32 and int8, timed in turn. Latency does not depend on what the
+weights are, so they are random; what each form costs in quality is in README's tables.
+"""
+
+from tfcompress import startup  # noqa: F401  (first: TensorFlow without its messages)
+
+# isort: split
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+
+from benchmarks.record import show
+from models.unet import multi_unet_model
+from tfcompress.cli import run_experiment
+from tfcompress.evaluation.latency import measure_latency
+from tfcompress.pruning.channel_config import ChannelConfig
+from tfcompress.pruning.channels import plan_channels, shrink
+from tfcompress.pruning.level import LevelPruner
+from tfcompress.quantization.litert import to_litert
+from tfcompress.reporting.tables import Table
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """Sizes of the benchmark."""
+
+    patch: int = 128
+    repeats: int = 60
+    record: bool = False
+    """Write the table into benchmarks/RESULTS.md."""
+
+
+def main(config: Config) -> Table:
+    """Convert every form, time them in turn, one table."""
+    keras.utils.set_random_seed(0)
+    dense = multi_unet_model(4, config.patch, config.patch, 1)
+    models = {
+        "dense": dense,
+        "80 % zeros": _pruned(dense, 0.8, "unstructured"),
+        "2:4 zeros": _pruned(dense, 0.5, "2:4"),
+        "half the MACs": shrink(dense, plan_channels(dense, ChannelConfig(target_macs=0.5))),
+        "a quarter": shrink(dense, plan_channels(dense, ChannelConfig(target_macs=0.25))),
+    }
+    images = np.random.default_rng(0).random((32, *dense.input_shape[1:]), dtype=np.float32)
+    files: dict[tuple[str, str], Any] = {}
+    for recipe in ("float32", "int8"):
+        for name, model in models.items():
+            calibration = images if recipe == "int8" else None
+            files[name, recipe] = to_litert(model, recipe, calibration, sparse_encoding=False)
+            if "zeros" in name:
+                encoded = to_litert(model, recipe, calibration, sparse_encoding=True)
+                files[f"{name}, sparsely encoded", recipe] = encoded
+    times = measure_latency(list(files.values()), repeats=config.repeats)
+    table = Table(
+        ("form", "number format", "file", "median", "p90", "speed"), title="Forms of a U-Net"
+    )
+    first = times[0].median_ms
+    for ((name, recipe), lite), time in zip(files.items(), times, strict=True):
+        table.add(
+            name,
+            recipe,
+            f"{len(lite.content) / 1e6:.2f} MB",
+            f"{time.median_ms:.2f} ms",
+            f"{time.p90_ms:.2f} ms",
+            f"{first / time.median_ms:.2f}x",
+        )
+    table.note(f"one thread, batch 1, {config.patch} pixels, {config.repeats} rounds in turn")
+    return show(table, "make bench-forms", config.record)
+
+
+def _pruned(dense: Any, sparsity: float, granularity: str) -> Any:
+    model = keras.models.clone_model(dense)
+    model.set_weights(dense.get_weights())
+    entry = {"sparsity": sparsity, "op_types": ["default"]}
+    LevelPruner(model, [entry], granularity=granularity).compress()
+    return model
+
+
+if __name__ == "__main__":
+    run_experiment(Config, main)

@@ -1,0 +1,99 @@
+"""make bench-growth: how the cost of planning, masks, shrinking and conversion grows with a model.
+
+U-Nets of the same layers and growing width, 0.1 to 100 million parameters. Aim: a straight line,
+which is a slope of 1 between logarithms, or less, from the second size on.
+"""
+
+from tfcompress import startup  # noqa: F401  (first: TensorFlow without its messages)
+
+# isort: split
+import gc
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+from rich.progress import track
+
+from benchmarks.record import show
+from models.unet import multi_unet_model
+from tfcompress.cli import run_experiment
+from tfcompress.pruning.channel_config import ChannelConfig
+from tfcompress.pruning.channel_groups import find_groups
+from tfcompress.pruning.channels import plan_channels, shrink
+from tfcompress.pruning.level import LevelPruner
+from tfcompress.quantization.litert import to_litert
+from tfcompress.reporting.tables import Table
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """Sizes of the benchmark."""
+
+    widths: tuple[int, ...] = (4, 12, 36, 64, 116)
+    """Channels of the first level; the others have 2, 4, 8 and 16 times as many."""
+    patch: int = 32
+    repeats: int = 3
+    record: bool = False
+    """Write the table into benchmarks/RESULTS.md."""
+
+
+def main(config: Config) -> Table:
+    """Measure every width; one table."""
+    sizes: list[int] = []
+    seconds: dict[str, list[float]] = {}
+    for width in track(config.widths, "growing", transient=True):
+        parameters, found = measured(width, config)
+        sizes.append(parameters)
+        for name, value in found.items():
+            seconds.setdefault(name, []).append(value)
+    columns = [f"{size / 1e6:.1f} M" for size in sizes]
+    table = Table(("seconds of", *columns, "slope"), title="Cost against parameters")
+    for name, values in seconds.items():
+        cells = [f"{value:.3f}" for value in values]
+        table.add(name, *cells, f"{slope(sizes[1:], values[1:]):.2f}")
+    table.note(f"the least of {config.repeats}; U-Nets of {config.patch} pixels, equally deep")
+    table.note("slope: of the logarithms, least squares from the second size on; 1 is a line")
+    return show(table, "make bench-growth", config.record)
+
+
+def slope(sizes: list[int], seconds: list[float]) -> float:
+    """The exponent with which seconds grow."""
+    return float(np.polyfit(np.log(sizes), np.log(seconds), 1)[0])
+
+
+def measured(width: int, config: Config) -> tuple[int, dict[str, float]]:
+    """Parameters of a U-Net, and the least seconds of each work on it."""
+    filters = tuple(width * 2**level for level in range(5))
+    model = multi_unet_model(6, config.patch, config.patch, 3, filters)
+    generator = np.random.default_rng(0)
+    images = generator.random((16, config.patch, config.patch, 3), dtype=np.float32)
+    plan = plan_channels(model, ChannelConfig(target_macs=0.5))
+
+    def masks() -> None:
+        LevelPruner(keras.models.clone_model(model), [{"sparsity": 0.8}]).compress()
+
+    works: dict[str, Callable[[], Any]] = {
+        "groups (analysis)": lambda: find_groups(model),
+        "plan to half the MACs": lambda: plan_channels(model, ChannelConfig(target_macs=0.5)),
+        "shrink": lambda: shrink(model, plan),
+        "clone and masks, 80 %": masks,
+        "LiteRT float32": lambda: to_litert(model, "float32"),
+        "LiteRT int8, 16 images": lambda: to_litert(model, "int8", images),
+    }
+    found = {name: min(_timed(work) for _ in range(config.repeats)) for name, work in works.items()}
+    keras.backend.clear_session()
+    gc.collect()
+    return model.count_params(), found
+
+
+def _timed(work: Callable[[], Any]) -> float:
+    started = time.perf_counter()
+    work()
+    return time.perf_counter() - started
+
+
+if __name__ == "__main__":
+    run_experiment(Config, main)
