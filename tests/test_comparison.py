@@ -35,6 +35,10 @@ def test_segmentation_models_side_by_side(library, tmp_path):
     model.save(tmp_path / "m.keras")
     assert dense.size_bytes == pytest.approx((tmp_path / "m.keras").stat().st_size, rel=0.01)
 
+    assert dense.memory_bytes is None
+    assert int8.memory_bytes > int8.size_bytes
+    assert "memory: what loading the LiteRT file" in str(result)
+
     counted = y.reshape(-1) < 3
     predicted = model.predict(x, verbose=0).argmax(axis=-1).reshape(-1)[counted]
     truth = y.reshape(-1)[counted]

@@ -25,6 +25,7 @@ from tfcompress.evaluation.bootstrap import Difference, paired_difference
 from tfcompress.evaluation.cost import count_cost
 from tfcompress.evaluation.latency import Latency, measure_latency
 from tfcompress.evaluation.litert_cost import count_litert_macs
+from tfcompress.evaluation.memory import measure_memory
 from tfcompress.evaluation.segmentation import (
     accuracy,
     confusion_matrices,
@@ -63,6 +64,7 @@ class ModelRow:
         quality: Metric values, empty without data.
         differences: Metric of this model minus that of the first, with its interval.
         iou: IoU of each class (segmentation only).
+        memory_bytes: What a LiteRT file takes at its peak, if measured.
     """
 
     name: str
@@ -76,6 +78,7 @@ class ModelRow:
     quality: dict[str, float]
     differences: dict[str, Difference]
     iou: tuple[float, ...]
+    memory_bytes: int | None = None
 
     @property
     def sparsity(self) -> float:
@@ -111,6 +114,8 @@ class Comparison:
         base = self.rows[0]
         columns = ["model", "format", "zeros", "MACs", "file", "gzip"]
         columns += ["latency", "speed"] if base.latency else []
+        with_memory = any(row.memory_bytes is not None for row in self.rows)
+        columns += ["memory"] if with_memory else []
         columns += [_TITLES.get(metric, metric) for metric in metrics]
         columns += [f"{_TITLES.get(metrics[0], metrics[0])} vs first"] if metrics else []
         table = Table(columns, title="Comparison, measured on the finished artefacts")
@@ -120,6 +125,8 @@ class Comparison:
             if base.latency and row.latency:
                 ratio = base.latency.median_ms / row.latency.median_ms
                 cells += [f"{row.latency.median_ms:.2f} ms", f"{ratio:.2f}x"]
+            if with_memory:
+                cells.append("–" if row.memory_bytes is None else _bytes(row.memory_bytes))
             cells += [f"{row.quality[metric]:.4f}" for metric in metrics]
             if metrics:
                 cells.append(_signed(row.differences.get(metrics[0])))
@@ -131,6 +138,8 @@ class Comparison:
                 if row.latency
             )
             table.note(f"latency: median of batch 1; {'; '.join(runtimes)}")
+        if with_memory:
+            table.note("memory: what loading the LiteRT file and one inference take at their peak")
         if metrics:
             table.note(
                 f"quality on {self.samples} samples; brackets: 95 % paired bootstrap over samples"
@@ -155,6 +164,7 @@ def compare(
     names: Sequence[str] | None = None,
     classes: Sequence[str] | None = None,
     latency: bool = True,
+    memory: bool = True,
     threads: int = 1,
     repeats: int = 30,
     predictions: Sequence[np.ndarray] | None = None,
@@ -168,6 +178,8 @@ def compare(
         names: One per model.
         classes: Class names.
         latency: Whether to time them.
+        memory: Whether to measure the peak memory of LiteRT files, each in a process of its own
+            (half a second).
         threads: LiteRT threads.
         repeats: Timed runs of each.
         predictions: Outputs of each model on the data if they are at hand already.
@@ -214,6 +226,9 @@ def compare(
                 iou=tuple(float(v) for v in iou_per_class(counts.sum(axis=0)))
                 if counts is not None and "mean_iou" in metrics
                 else (),
+                memory_bytes=measure_memory(model, threads)
+                if memory and isinstance(model, LiteModel)
+                else None,
             )
         )
     n_classes = confusions[0].shape[-1] if confusions else 0

@@ -210,7 +210,7 @@ class _Place:
 
     def quality(self, model: Any) -> float:
         """The objective of a model on validation."""
-        row = compare(model, data=self.data.val, latency=False).rows[0]
+        row = compare(model, data=self.data.val, latency=False, memory=False).rows[0]
         return next(iter(row.quality.values()))
 
     def measure(
@@ -233,7 +233,7 @@ class _Place:
         seconds = time.monotonic() - began
         again = LiteModel.load(folder / LITE)
         first = again if start is None else LiteModel.load(self.root / start.folder / LITE)
-        row = compare(again, data=self.data.val, latency=False).rows[0]
+        row = compare(again, data=self.data.val, latency=False, memory=False).rows[0]
         before, now = measure_latency([first, again], threads=self.threads)
         outcome = Outcome(
             number=number,
