@@ -43,8 +43,11 @@ NAS_SMOKE = {**DETECTION_SMOKE, "side": 64, "shape_side": 64, "shapes": 16, "epo
 class NasConfig(DetectionConfig):
     """Fields of every architecture search; `epochs` are those of the final trainings."""
 
-    macs_weight: float = 0.1
+    macs_weight: float = 1.0
     """Penalty for twice the plain detector's MACs."""
+    macs_budget: float = 1.0
+    """Share of the plain detector's MACs (or latency) below which there is nothing more to win; 0:
+    every one counts, and the weight is what quality is traded for."""
     proxy: Literal["detection", "digits", "tiny-imagenet"] = "detection"
     """What is searched on: detection itself, or the accuracy of a classifier on the backbone."""
     proxy_data: str = ""
@@ -59,6 +62,8 @@ class NasConfig(DetectionConfig):
         super().check()
         if self.proxy == "tiny-imagenet" and not self.proxy_data:
             raise ConfigError("proxy_data", "it is empty", "give the folder of tiny-imagenet-200")
+        if self.macs_budget < 0:
+            raise ConfigError("macs_budget", f"it is {self.macs_budget}", "give 0 or more")
 
 
 def space_of(config: NasConfig) -> Architecture:

@@ -35,8 +35,8 @@ class Config(NasConfig):
     trial_epochs: int = 6
     """Epochs of each trial."""
     objective: Literal["map", "macs", "latency"] = "macs"
-    """mAP50-95 alone, or less `macs_weight` for twice the plain detector's MACs or latency; on a
-    proxy always the accuracy less that for MACs."""
+    """mAP50-95 alone, or less what MACs or latency beyond `macs_budget` cost; on a proxy always
+    the accuracy less that for MACs."""
     population: int = 5
     mutation: float = 0.1
     prune: bool = True
@@ -83,6 +83,7 @@ def main(config: Config) -> dict[str, Any]:
             settings=config.settings(config.trial_epochs),
             objective=config.objective,
             weight=config.macs_weight,
+            budget=config.macs_budget,
             threads=threads,
         )
     else:
@@ -91,6 +92,7 @@ def main(config: Config) -> dict[str, Any]:
             proxy=proxy_of(config, data),
             epochs=config.trial_epochs,
             weight=config.macs_weight,
+            budget=config.macs_budget,
             seed=config.seed,
             threads=threads,
         )

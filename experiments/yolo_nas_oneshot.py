@@ -65,6 +65,7 @@ class Config(NasConfig):
             learning_rate=self.search_rate,
             choice_rate=self.choice_rate,
             macs_weight=self.macs_weight,
+            macs_budget=self.macs_budget,
             warmup_epochs=self.warmup_search,
             seed=self.seed,
         )

@@ -30,6 +30,7 @@ class DetectionTrial:
         objective: "map" alone, or less what the architecture costs beyond the plain one, in "macs"
             or in measured "latency".
         weight: Taken from the score for twice the plain network's cost.
+        budget: Share of the plain network's cost below which nothing more is won.
         threads: PyTorch's threads; 0: its own choice.
     """
 
@@ -38,6 +39,7 @@ class DetectionTrial:
     settings: TrainSettings
     objective: str = "macs"
     weight: float = 0.05
+    budget: float = 0.0
     threads: int = 0
 
     def __post_init__(self) -> None:
@@ -70,7 +72,7 @@ class DetectionTrial:
         pairs = {"map": (1.0, 1.0), "macs": costs, "latency": latencies}
         own, reference = pairs[self.objective]
         return {
-            "score": cost_objective(result.best_map, own, reference, self.weight),
+            "score": cost_objective(result.best_map, own, reference, self.weight, self.budget),
             "map": result.best_map,
             "map50": max(row.get("val_map50", 0.0) for row in result.history),
             "macs": float(costs[0]),

@@ -56,6 +56,8 @@ class OneShotSettings:
         learning_rate: Of the weights.
         choice_rate: Of the architecture parameters or the controller; 0: the strategy's own.
         macs_weight: Penalty for twice the plain network's MACs; 0 for none.
+        macs_budget: Share of the plain network's MACs below which there is nothing more to win;
+            0: every MAC counts.
         warmup_epochs: Epochs in which the weights alone are trained.
         seed: Of the weights and everything drawn.
     """
@@ -65,7 +67,8 @@ class OneShotSettings:
     optimizer: str = "adamw"
     learning_rate: float = 0.002
     choice_rate: float = 0.0
-    macs_weight: float = 0.1
+    macs_weight: float = 1.0
+    macs_budget: float = 1.0
     warmup_epochs: int = 1
     seed: int = 0
 
@@ -82,8 +85,9 @@ class OneShotSettings:
             )
         if self.optimizer not in ("sgd", "adamw"):
             raise ConfigError("optimizer", f"{self.optimizer!r} is unknown", "use sgd or adamw")
-        if self.macs_weight < 0:
-            raise ConfigError("macs_weight", f"it is {self.macs_weight}", "give 0 or more")
+        for name in ("macs_weight", "macs_budget"):
+            if getattr(self, name) < 0:
+                raise ConfigError(name, f"it is {getattr(self, name)}", "give 0 or more")
 
 
 @dataclass(frozen=True)
@@ -156,7 +160,9 @@ def search_oneshot(
     build = proxy.builder(architecture)
     cost = measure_space(build, proxy.shape)
     plain_macs = cost.of(plain_choices(architecture))
-    penalty = MacsPenalty(cost, plain_macs, settings.macs_weight) if settings.macs_weight else None
+    penalty = None
+    if settings.macs_weight:
+        penalty = MacsPenalty(cost, plain_macs, settings.macs_weight, settings.macs_budget)
     supernet = Space(build)
     module = ProxyModule(proxy, settings)
     train, val = proxy.batches(settings.seed)

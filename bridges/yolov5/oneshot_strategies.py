@@ -41,18 +41,22 @@ class MacsPenalty:
         cost: MACs of the space.
         baseline: MACs that cost nothing: the plain network's.
         weight: Added for twice the baseline.
+        budget: Share of the baseline below which nothing more is won.
     """
 
-    def __init__(self, cost: SpaceCost, baseline: float, weight: float) -> None:
-        self.cost, self.baseline, self.weight = cost, baseline, weight
+    def __init__(
+        self, cost: SpaceCost, baseline: float, weight: float, budget: float = 0.0
+    ) -> None:
+        self.cost, self.baseline, self.weight, self.budget = cost, baseline, weight, budget
 
     def expected(self, probabilities: Mapping[str, torch.Tensor]) -> torch.Tensor:
-        """Of a distribution over architectures; differentiable, negative below the baseline."""
-        return self.weight * (self.cost.expected(probabilities) / self.baseline - 1)
+        """Of a distribution over architectures; differentiable above the budget."""
+        share = self.cost.expected(probabilities) / self.baseline
+        return self.weight * (share.clamp(min=self.budget) - 1)
 
     def of(self, choices: Mapping[str, str]) -> float:
         """Of one architecture."""
-        return self.weight * (self.cost.of(choices) / self.baseline - 1)
+        return self.weight * (max(self.cost.of(choices) / self.baseline, self.budget) - 1)
 
 
 def alphas(module: nn.Module) -> dict[str, nn.Parameter]:

@@ -25,6 +25,7 @@ class ProxyTrial:
         epochs: Passes over the training batches.
         learning_rate: Of AdamW, with a cosine over the epochs.
         weight: Taken from the score for twice the plain network's MACs.
+        budget: Share of the plain network's MACs below which nothing more is won.
         seed: Of the weights and the batches.
         threads: PyTorch's threads; 0: its own choice.
     """
@@ -34,6 +35,7 @@ class ProxyTrial:
     epochs: int = 5
     learning_rate: float = 2e-3
     weight: float = 0.05
+    budget: float = 0.0
     seed: int = 0
     threads: int = 0
 
@@ -68,7 +70,7 @@ class ProxyTrial:
             best = max(best, sum(rewards) / len(rewards))
             report(best)
         return {
-            "score": cost_objective(best, macs, plain_macs, self.weight),
+            "score": cost_objective(best, macs, plain_macs, self.weight, self.budget),
             "reward": best,
             "macs": float(macs),
         }

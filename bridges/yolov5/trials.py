@@ -262,7 +262,9 @@ def run_trial(
     )
 
 
-def cost_objective(quality: float, cost: float, plain_cost: float, weight: float) -> float:
+def cost_objective(
+    quality: float, cost: float, plain_cost: float, weight: float, budget: float = 0.0
+) -> float:
     """Quality less what it costs beyond the plain network; dearer is never better.
 
     Args:
@@ -270,5 +272,6 @@ def cost_objective(quality: float, cost: float, plain_cost: float, weight: float
         cost: MACs, or a measured latency.
         plain_cost: The plain network's.
         weight: Taken for twice the plain cost.
+        budget: Share of the plain cost below which nothing more is won.
     """
-    return quality - weight * (cost / plain_cost - 1)
+    return quality - weight * (max(cost / plain_cost, budget) - 1)

@@ -207,6 +207,8 @@ def test_dearer_is_never_better():
     assert cost_objective(0.5, 20, 10, 0.1) == pytest.approx(0.4)
     assert cost_objective(0.5, 10, 10, 0.1) == 0.5
     assert cost_objective(0.5, 5, 10, 0.1) == pytest.approx(0.55)
+    assert cost_objective(0.5, 5, 10, 0.1, budget=0.8) == pytest.approx(0.52)
+    assert cost_objective(0.5, 9, 10, 0.1, budget=0.8) == pytest.approx(0.51)
 
 
 def test_bad_settings():

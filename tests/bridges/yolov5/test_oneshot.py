@@ -119,6 +119,20 @@ def test_the_macs_penalty_has_a_gradient_in_every_choice():
         assert gradient["identity"] < 0 or gradient["maxpool_k3"] < 0
 
 
+def test_below_the_budget_macs_cost_nothing_more():
+    cost = measure_space(classifier(TINY), (3, 16, 16))
+    supernet = supernet_of(Darts())
+    shares = option_probabilities(supernet)
+    expected = float(cost.expected(shares))
+    penalty = MacsPenalty(cost, 2 * expected, weight=0.5, budget=0.8)
+    value = penalty.expected(shares)
+    assert float(value) == pytest.approx(0.5 * (0.8 - 1))  # half the baseline is below the budget
+    value.backward()
+    assert all(float(alpha.grad.abs().sum()) == 0 for alpha in alphas(supernet).values())
+    cheapest = dict.fromkeys(cost.options, "identity")
+    assert penalty.of(cheapest) == pytest.approx(-0.1)
+
+
 def test_nnis_own_penalty_is_made_of_plain_numbers():
     """What its DARTS hands to a penalty: floats, so that no gradient comes back from it."""
     supernet = supernet_of(strategies.nni_strategy.DARTS())
@@ -135,7 +149,8 @@ def test_nnis_own_penalty_is_made_of_plain_numbers():
 
 def test_a_heavy_penalty_alone_finds_the_cheapest_network(proxy, tmp_path):
     """With its weight at 100 the architecture parameters go downhill in MACs."""
-    settings = OneShotSettings("darts", epochs=4, warmup_epochs=0, macs_weight=100, choice_rate=0.5)
+    heavy = {"macs_weight": 100, "macs_budget": 0}
+    settings = OneShotSettings("darts", epochs=4, warmup_epochs=0, choice_rate=0.5, **heavy)
     result = search_oneshot(TINY, proxy, settings, tmp_path)
     cost = measure_space(classifier(TINY), proxy.shape)
     everything = itertools.product(*cost.options.values())
@@ -223,7 +238,7 @@ def test_a_killed_search_goes_on(strategy, proxy, tmp_path):
 def test_detection_itself_can_be_searched_on(tmp_path):
     data = read_detection_data(write_shapes(tmp_path / "shapes", counts=(16, 4, 4), size=64))
     proxy = DetectionProxy(data, side=64, batch=4)
-    settings = OneShotSettings("enas", epochs=2, warmup_epochs=0)
+    settings = OneShotSettings("enas", epochs=2, warmup_epochs=0, macs_weight=0)
     result = search_oneshot("yolov5n", proxy, settings, tmp_path / "search")
     assert 0 < result.history[0]["reward"] < 1.1
     plain = FoundArchitecture(as_space("yolov5n"), plain_choices("yolov5n")).detector(data.names)
