@@ -43,7 +43,7 @@ SEARCH_FLAGS = $(if $(TRIALS),--trials $(TRIALS)) $(if $(CONCURRENCY),--concurre
 YOLO_FLAGS = $(if $(MODEL),--model "$(MODEL)") $(if $(DEVICE),--device $(DEVICE))
 # A detector's file that is started from, and one that teaches.
 TAUGHT_FLAGS = $(if $(WEIGHTS),--weights "$(WEIGHTS)") $(if $(TEACHER),--teacher "$(TEACHER)")
-NAS_FLAGS = $(if $(STRATEGY),--strategy $(STRATEGY))
+NAS_FLAGS = $(if $(STRATEGY),--strategy $(STRATEGY)) $(if $(PORT),--port $(PORT))
 RECIPE_FLAGS = $(if $(RECIPE),--recipe "$(RECIPE)") $(if $(MODEL),--model "$(MODEL)")
 FILE_FLAGS = $(if $(CONFIG),--config "$(CONFIG)") $(if $(SMOKE),--smoke) \
 	$(if $(MODEL),--model "$(MODEL)")
@@ -167,7 +167,8 @@ yolo-nas-darts: $(STAMP) ## search around MODEL in one supernet (STRATEGY=gumbel
 	$(RUN_PYTHON) -m experiments.yolo_nas_oneshot $(FLAGS) $(YOLO_FLAGS) $(NAS_FLAGS) $(ARGS)
 
 yolo-nas-enas: $(STAMP) ## the same with a controller that learns to sample
-	$(RUN_PYTHON) -m experiments.yolo_nas_oneshot --strategy enas $(FLAGS) $(YOLO_FLAGS) $(ARGS)
+	$(RUN_PYTHON) -m experiments.yolo_nas_oneshot $(FLAGS) $(YOLO_FLAGS) --strategy enas \
+	$(if $(PORT),--port $(PORT)) $(ARGS)
 
 yolo-nas-multitrial: $(STAMP) ## architectures trained one by one: STRATEGY TRIALS CONCURRENCY
 	$(RUN_PYTHON) -m experiments.yolo_nas_multitrial $(FLAGS) $(YOLO_FLAGS) $(NAS_FLAGS) \

@@ -52,6 +52,8 @@ class NasConfig(DetectionConfig):
     """What is searched on: detection itself, or the accuracy of a classifier on the backbone."""
     proxy_data: str = ""
     """Folder of TinyImageNet, for that proxy."""
+    port: int = 0
+    """Of the page that shows the search under way, on loopback; 0: a free one."""
     search_side: int = 160
     """Side of the images in a search on detection in one supernet."""
     search_batch: int = 8
@@ -62,6 +64,8 @@ class NasConfig(DetectionConfig):
         super().check()
         if self.proxy == "tiny-imagenet" and not self.proxy_data:
             raise ConfigError("proxy_data", "it is empty", "give the folder of tiny-imagenet-200")
+        if not 0 <= self.port < 65536:
+            raise ConfigError("port", f"it is {self.port}", "use 1 to 65535, or 0 for a free one")
         if self.macs_budget < 0:
             raise ConfigError("macs_budget", f"it is {self.macs_budget}", "give 0 or more")
 

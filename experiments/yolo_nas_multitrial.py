@@ -13,6 +13,7 @@ from bridges.yolov5.multitrial import MultiTrialResult, as_rows, describe, searc
 from bridges.yolov5.proxy_trial import ProxyTrial
 from bridges.yolov5.trials import MultiTrialSettings, TrialRecord
 from experiments.detection import BAD_INPUT, load_detection
+from experiments.live_page import live_page, rows_table
 from experiments.run_report import already_finished
 from experiments.yolo_nas import NAS_SMOKE, NasConfig, finish_search, proxy_of, space_of
 from models.yolov5.search_space import list_choices
@@ -97,12 +98,17 @@ def main(config: Config) -> dict[str, Any]:
             threads=threads,
         )
 
+    rows: list[dict[str, float | str]] = []
+
     def show(record: TrialRecord) -> None:
+        rows.append({"trial": record.number, "state": record.state, **record.scores})
+        renew(rows_table(rows))
         run.print(describe(record, config.trials))
 
-    result = search_multitrial(
-        list_choices(space), evaluate, config.search_settings(), run.path("trials"), show
-    )
+    with live_page(run, f"Multi-trial search with {config.strategy}", config.port) as renew:
+        result = search_multitrial(
+            list_choices(space), evaluate, config.search_settings(), run.path("trials"), show
+        )
     run.write_history(as_rows(result), "trials.csv")
     run.print(result.table())
     best = result.best

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from bridges.yolov5.oneshot import OneShotSettings, search_oneshot
 from experiments.detection import BAD_INPUT, load_detection
+from experiments.live_page import live_page, rows_table
 from experiments.run_report import already_finished
 from experiments.yolo_nas import (
     NAS_SMOKE,
@@ -80,14 +81,19 @@ def main(config: Config) -> dict[str, Any]:
     proxy = proxy_of(config, data)
     settings = config.search_settings()
 
+    rows: list[dict[str, float]] = []
+
     def show(row: dict[str, float]) -> None:
+        rows.append(row)
+        renew(rows_table(rows))
         reward = f"  reward {row['reward']:.4f}" if "reward" in row else ""
         run.print(
             f"supernet {int(row['epoch']):3d}/{settings.epochs}  loss {row['loss']:.4f}{reward}  "
             f"expected MACs {row['expected_macs'] / 1e6:,.1f} M  certainty {row['certainty']:.3f}"
         )
 
-    result = search_oneshot(space_of(config), proxy, settings, run.path("checkpoints"), show)
+    with live_page(run, f"One-shot search with {config.strategy}", config.port) as renew:
+        result = search_oneshot(space_of(config), proxy, settings, run.path("checkpoints"), show)
     run.print(
         f"found: {result.macs:,} MACs on the proxy's images, plain {result.plain_macs:,} "
         f"({result.macs / result.plain_macs:.2f} of it)"
