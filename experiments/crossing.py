@@ -68,7 +68,7 @@ def measure_detector_file(
     found = _measured(path, timed, detector.spec.side, threads, console)
     if data:
         images = read_detection_data(data)
-        check_classes(images, detector.spec.names, str(path))
+        check_classes(images.names, detector.spec.names, str(path))
         split = images.test_split
         score = evaluate_detector(detector, images.splits[split], images.names, detector.spec.side)
         console.print(score.table(f"{score.images} {split} images").to_rich())

@@ -64,7 +64,8 @@ class DetectionConfig:
     """Side of the generated images."""
 
     model: str = "yolov5n"
-    """yolov5n, s, m, l or x, the .yaml file of an architecture, or the .json of a found one."""
+    """yolov5n, s, m, l or x, an architecture's .yaml, a found one's .json, or the .pt of a detector
+    (pruned or not), which is trained on."""
     weights: str = ""
     """Plain tensor file to start from; what does not fit is left as it is."""
     backbone: str = ""
@@ -153,9 +154,13 @@ def start_detector(config: DetectionConfig, names: Sequence[str], run: Run) -> D
     Raises:
         ArchitectureError: The architecture is unknown or wrong.
         WeightsError: The file is no plain tensor file, or nothing in it fits.
+        ConfigError: The detector's file has other classes.
     """
     torch.manual_seed(config.seed)
-    if Path(config.model).suffix == ".json":
+    if Path(config.model).suffix == ".pt":
+        detector = load_detector(config.model).detector
+        check_classes(names, detector.names, config.model)
+    elif Path(config.model).suffix == ".json":
         detector = read_found(config.model).detector(tuple(names))
     else:
         detector = build_detector(config.model, names=tuple(names))
@@ -273,7 +278,7 @@ def measure_file(path: str | Path, data: str, threads: int, console: Console) ->
     found: dict[str, Any] = {"cost": numbers}
     if data:
         images = read_detection_data(data)
-        check_classes(images, loaded.detector.names, str(path))
+        check_classes(images.names, loaded.detector.names, str(path))
         split = images.test_split
         score = score_detector(loaded, images, split)
         console.print(score.table(f"{score.images} {split} images").to_rich())
@@ -282,16 +287,21 @@ def measure_file(path: str | Path, data: str, threads: int, console: Console) ->
     return found
 
 
-def check_classes(data: DetectionData, names: Sequence[str], where: str) -> None:
+def check_classes(wanted: Sequence[str], names: Sequence[str], where: str) -> None:
     """Refuse a model file of other classes than the data's.
+
+    Args:
+        wanted: The data's.
+        names: The file's.
+        where: The file.
 
     Raises:
         ConfigError: It has others.
     """
-    if data.names != tuple(names):
+    if tuple(wanted) != tuple(names):
         raise ConfigError(
             where,
-            f"its classes are {', '.join(names)}, the data's {', '.join(data.names)}",
+            f"its classes are {', '.join(names)}, the data's {', '.join(wanted)}",
             "give the data that it was trained for",
         )
 

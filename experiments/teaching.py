@@ -26,11 +26,11 @@ class TaughtConfig(DetectionConfig):
     """A detector's .pt file: its logits and features are imitated; empty for none."""
     logits: Literal["l2", "kl", "bce", "none"] = "l2"
     """How class logits are compared; none leaves logits out."""
-    logit_ratio: float = 0.5
+    logit_ratio: float = 0.1
     """Weight of the teacher's logits."""
     temperature: float = 5.0
     """Of the logits' "kl"."""
-    features: float = 0.01
+    features: float = 0.002
     """Weight of the teacher's features near objects; 0 leaves them out."""
     feature_levels: tuple[int, ...] = (0,)
     """Maps that the head reads and whose features are imitated; 0 is the finest."""

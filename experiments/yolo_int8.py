@@ -201,7 +201,7 @@ def _given_or_trained(config: Config, data: DetectionData, run: Run) -> LoadedDe
         train_and_save(detector, data, config, run, "detector")
         return load_detector(run.path("model.pt"))
     loaded = load_detector(config.model)
-    check_classes(data, loaded.detector.names, config.model)
+    check_classes(data.names, loaded.detector.names, config.model)
     return loaded
 
 

@@ -6,7 +6,9 @@ import pytest
 import torch
 
 from bridges.yolov5.architecture import FoundArchitecture, read_found, write_architecture
-from bridges.yolov5.detector_file import load_detector
+from bridges.yolov5.detector_file import load_detector, save_detector
+from bridges.yolov5.prune import plan_detector, prune_detector
+from bridges.yolov5.prune_config import PruneConfig
 from experiments import (
     evaluate_model,
     yolo_detect,
@@ -54,6 +56,20 @@ def test_a_finished_training_is_not_repeated(trained, capsys):
     assert again["best_epoch"] == metrics["best_epoch"]
     assert (folder / "model.pt").stat().st_mtime_ns == before
     assert "nothing to do" in capsys.readouterr().out.replace("\n", " ")
+
+
+def test_a_pruned_file_is_trained_on_with_its_widths(trained, tmp_path):
+    folder, _ = trained
+    whole = load_detector(folder / "model.pt").detector
+    small = prune_detector(whole, plan_detector(whole, PruneConfig(target_macs=0.5, side=64)))
+    save_detector(tmp_path / "small.pt", small, 64)
+    config = yolo_train.Config(**TINY, root=str(tmp_path), model=str(tmp_path / "small.pt"))
+    yolo_train.main(config)
+    again = load_detector(tmp_path / "yolo-train" / "default" / "model.pt").detector
+    assert {k: v.shape for k, v in again.state_dict().items()} == {
+        k: v.shape for k, v in small.state_dict().items()
+    }
+    assert not torch.equal(again.head.m[0].weight, small.head.m[0].weight)
 
 
 def test_detections_are_drawn_and_listed(trained, tmp_path):
