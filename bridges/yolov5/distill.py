@@ -32,7 +32,7 @@ class DistillSettings:
     Attributes:
         logits: How class logits are compared: "l2", "kl", "bce"; "none" leaves logits out.
         ratio: Weight of the logits, beside the gains of the detection loss. The published 0.5 (and
-            0.01 of the features) give a teacher three times the gradient of the task on a small set.
+            0.01 of the features) give a teacher thrice the gradient of the task on a small set.
         temperature: Of "kl".
         features: Weight of the features; 0 leaves them out.
         levels: Maps that the head reads and whose features are imitated, the finest is 0.
