@@ -16,7 +16,7 @@ from experiments.detection import BAD_INPUT, load_detection
 from experiments.live_page import live_page, rows_table
 from experiments.run_report import already_finished
 from experiments.yolo_nas import NAS_SMOKE, NasConfig, finish_search, proxy_of, space_of
-from models.yolov5.search_space import list_choices
+from models.yolov5.search_space import list_choices, plain_choices
 from tfcompress import MedianStop
 from tfcompress.cli import compared, run_experiment
 from tfcompress.errors import ConfigError
@@ -40,6 +40,9 @@ class Config(NasConfig):
     the accuracy less that for MACs."""
     population: int = 5
     mutation: float = 0.1
+    around_plain: bool = True
+    """Evolution, TPE and NSGA-II try the plain architecture first, and evolution's first population
+    are mutations of it; else all are drawn evenly from the space."""
     prune: bool = True
     """Stop trials that are below the median of the others, from the fifth trial on."""
 
@@ -65,6 +68,7 @@ class Config(NasConfig):
             population=self.population,
             mutation=self.mutation,
             second="latency_ms" if self.objective == "latency" else "macs",
+            start=plain_choices(space_of(self)) if self.around_plain else None,
             seed=self.seed,
         )
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import warnings
+from collections import deque
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -22,6 +23,7 @@ with warnings.catch_warnings():
     from nni.nas.execution.event import FinalMetricEvent, TrainingEndEvent
     from nni.nas.nn.pytorch import LayerChoice, ModelSpace
     from nni.nas.space import ExecutableModelSpace, ModelStatus, RawFormatModelSpace
+    from nni.nas.strategy.evolution import Individual
 
 from bridges.yolov5.trials import FINISHED, MultiTrialSettings, TrialRecord, TrialRunner
 
@@ -36,7 +38,8 @@ def run_nni(options: Options, runner: TrialRunner, settings: MultiTrialSettings)
     elif settings.sampler == "grid":
         strategy = nni_strategy.GridSearch(shuffle=False, seed=settings.seed)
     else:
-        strategy = nni_strategy.RegularizedEvolution(
+        strategy = Evolution(
+            settings.start,
             population_size=settings.population,
             sample_size=max(settings.population // 2, 1),
             mutation_prob=settings.mutation,
@@ -48,6 +51,34 @@ def run_nni(options: Options, runner: TrialRunner, settings: MultiTrialSettings)
         space = RawFormatModelSpace(LabelSpace(options), FunctionalEvaluator(_never))
         strategy(space, engine)
     engine.wait_models()
+
+
+class Evolution(nni_strategy.RegularizedEvolution):
+    """NNI's, whose first population may be an architecture and mutations of it.
+
+    Args:
+        start: The architecture; None: a population drawn evenly, as NNI's.
+        **more: NNI's own.
+    """
+
+    def __init__(self, start: Mapping[str, str] | None, **more: Any) -> None:
+        super().__init__(**more)
+        self.start = start
+
+    def random(self) -> ExecutableModelSpace:
+        """One of the first population."""
+        if self.start is None:
+            return super().random()
+        first = dict(self.start)
+        if self._individual_counter == 0:
+            self._dedup_helper.dedup(first)
+            self._individual_counter += 1
+            return self.model_space.freeze(first)
+        population, self._population = self._population, deque([Individual(first, 0.0)])
+        try:
+            return self.new_individual()  # a mutation of the only one there is
+        finally:
+            self._population = population
 
 
 class LabelSpace(ModelSpace):
@@ -119,6 +150,8 @@ def run_optuna(options: Options, runner: TrialRunner, settings: MultiTrialSettin
         )
     directions = ["maximize", "minimize"] if two else ["maximize"]
     study = optuna.create_study(sampler=sampler, directions=directions)
+    if settings.start is not None:
+        study.enqueue_trial(dict(settings.start))
     while runner.left:
         if not runner.room:
             runner.wait()

@@ -76,6 +76,8 @@ class MultiTrialSettings:
         population: Of evolution and NSGA-II.
         mutation: Probability with which evolution changes a choice.
         second: The second objective of NSGA-II, lower is better: a key of the scores.
+        start: Architecture that evolution, TPE and NSGA-II try first; the others of evolution's
+            first population are mutations of it. None: drawn evenly.
         seed: Of the sampler.
     """
 
@@ -86,6 +88,7 @@ class MultiTrialSettings:
     population: int = 5
     mutation: float = 0.1
     second: str = "macs"
+    start: Mapping[str, str] | None = None
     seed: int = 0
 
     def __post_init__(self) -> None:

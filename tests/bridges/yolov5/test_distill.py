@@ -263,9 +263,10 @@ def test_the_teacher_never_moves_and_the_adapters_learn(pair, data):
 def test_a_student_comes_nearer_to_its_teacher(pair, data):
     teacher, student = pair
     settings = TrainSettings(
-        epochs=8, side=64, batch=4, warmup_epochs=0, fit_anchors=False, optimizer="adamw"
+        epochs=8, side=64, batch=4, warmup_epochs=0, fit_anchors=False, learning_rate=0.01
     )
-    teaching = Distillation(teacher, student, DistillSettings(features=0.01), side=64)
+    wanted = DistillSettings(ratio=0.5, features=0.01)
+    teaching = Distillation(teacher, student, wanted, side=64)
     rows = train_detector(student, data, settings, extra_losses=[teaching]).history
     for part in ("teacher_objectness", "teacher_features"):
         assert rows[-1][part] < 0.8 * rows[0][part]

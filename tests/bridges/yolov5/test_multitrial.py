@@ -100,6 +100,21 @@ def test_a_search_is_reproduced_from_its_seed(tmp_path):
         assert first == again
 
 
+@pytest.mark.parametrize("sampler", ["evolution", "tpe", "nsga2"])
+def test_a_search_may_begin_with_an_architecture(sampler, tmp_path):
+    start = {"a": "2", "b": "0", "c": "1", "d": "1"}
+    settings = MultiTrialSettings(
+        sampler, trials=12, stop=None, start=start, mutation=0.3, population=8
+    )
+    trials = search_multitrial(OPTIONS, Digits(), settings, tmp_path).trials
+    assert trials[0].choices == start
+    assert len(trials) == 12
+    if sampler == "evolution":  # eight draws that keep a choice with 0.7 and more each
+        first = [trial.choices for trial in trials[1:8]]
+        kept = sum(choices[label] == start[label] for choices in first for label in start)
+        assert kept / 28 > 0.6, "drawn evenly it would be 0.375"
+
+
 class Killed(BaseException):
     pass
 
