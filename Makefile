@@ -194,9 +194,10 @@ test: $(STAMP) ## the fast tests
 test-slow: $(STAMP) ## real experiments, kills and sweeps
 	$(RUN_PYTHON) -m pytest -m slow $(ARGS)
 
-lint: $(STAMP) ## ruff (rules and format) and the import rules
+lint: $(STAMP) ## ruff (rules and format), mypy (types of tfcompress) and the import rules
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
 	$(RUN_PYTHON) -m pytest -q tests/test_imports.py
 
 docs: $(STAMP) ## the manual, from docs/ and the docstrings, into site/
@@ -232,5 +233,5 @@ bench-applications: $(STAMP) ## channel pruning of every keras.applications mode
 	$(RUN_PYTHON) -m benchmarks.applications $(ARGS)
 
 clean: ## remove caches and build leftovers (runs and .venv stay)
-	rm -rf .pytest_cache .ruff_cache *.egg-info build
+	rm -rf .mypy_cache .pytest_cache .ruff_cache *.egg-info build
 	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +

@@ -52,9 +52,10 @@ def run_experiment(
 def told_errors(user_errors: tuple[type[Exception], ...] = ()) -> Iterator[None]:
     """End the program with one line and exit code 2 where the user's input is wrong."""
     console = Console(stderr=True, soft_wrap=True)
+    told: tuple[type[Exception], ...] = (CompressionError, *user_errors)
     try:
         yield
-    except (CompressionError, *user_errors) as error:
+    except told as error:
         console.print(f"[bold red]error:[/] {_escaped(error)}", highlight=False)
         raise SystemExit(2) from None
     except OSError as error:

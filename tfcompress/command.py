@@ -15,7 +15,7 @@ from tfcompress import startup  # noqa: F401  (first: TensorFlow without its mes
 
 # isort: split
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -101,8 +101,10 @@ class Prune:
             )
         _check_output(self.output, ".keras")
         model = _keras_model(self.model)
-        work = self._channels if self.sparsity is None else self._zeros
-        pruned = work(model, console)
+        if self.sparsity is None:
+            pruned = self._channels(model, console)
+        else:
+            pruned = self._zeros(model, console, self.sparsity)
         save_plain(pruned, self.output, training_state=False)
         before, after = _keras_model(self.model), _keras_model(self.output)
         names = [Path(self.model).name, Path(self.output).name]
@@ -123,9 +125,9 @@ class Prune:
         _show(console, plan.table())
         return shrink(model, plan)
 
-    def _zeros(self, model: Any, console: Console) -> Any:
+    def _zeros(self, model: Any, console: Console, sparsity: float) -> Any:
         options = LevelPruneOptions(
-            sparsity=self.sparsity,
+            sparsity=sparsity,
             granularity=self.granularity,
             scope="global" if self.scope == "global" else "layer",
             epochs=0,
@@ -209,7 +211,12 @@ class Compare:
         _show(console, compare(*loaded, data=samples, names=names, threads=self.threads).table())
 
 
-COMMANDS = {"inspect": Inspect, "prune": Prune, "quantize": Quantize, "compare": Compare}
+COMMANDS: dict[str, Callable[..., Any]] = {
+    "inspect": Inspect,
+    "prune": Prune,
+    "quantize": Quantize,
+    "compare": Compare,
+}
 
 
 def main(argv: Sequence[str] | None = None) -> None:

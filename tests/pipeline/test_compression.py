@@ -274,13 +274,17 @@ def test_the_front_by_hand():
     assert b.speed == 2.5
 
 
-def test_what_would_fail_late_fails_first(model, data, tmp_path):
+def test_what_would_fail_late_fails_first(model, data, tmp_path, monkeypatch):
     def refused(content, match, given=model, kind=ConfigError, **more):
         with pytest.raises(kind, match=match):
             tfc.compress(given, data, {"steps": content}, tmp_path / "x", tell=None, **more)
         assert not (tmp_path / "x").exists()
 
     refused(["hpo"], "nothing says what. Fix: pass builder=")
+    builder = tfc.Builder(lambda p: network(), tfc.SearchSpace({"rate": tfc.Uniform(1e-3, 1e-2)}))
+    for key, value in (("TUNER_ID", "tuner0"), ("ORACLE_IP", "127.0.0.1"), ("ORACLE_PORT", "1")):
+        monkeypatch.setenv(f"KERASTUNER_{key}", value)
+    refused(["hpo"], "a recipe's is not shared. Fix: unset KERASTUNER_TUNER_ID", builder=builder)
     refused([{"level_prune": {"exclude": ["thrid"]}}], "thrid")
     refused(["train", {"channel_prune": {"target_macs": 0.001}}], "target|reach")
     uncompiled = keras.Model.from_config(model.get_config())

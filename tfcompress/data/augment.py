@@ -61,7 +61,7 @@ def training_batches(
     pairs = tf.data.Dataset.from_tensor_slices((images, labels)).cache()
     pairs = pairs.shuffle(len(images), seed=seed, reshuffle_each_iteration=True)
     changed = tf.data.Dataset.zip(pairs, seeds).map(
-        lambda pair, seed_pair: _augment(*pair, seed_pair, augmentation),
+        lambda pair, seed_pair: _augment(pair[0], pair[1], seed_pair, augmentation),
         num_parallel_calls=tf.data.AUTOTUNE,
         deterministic=True,
     )

@@ -127,8 +127,8 @@ def check_shapes(
         raise DataError(where, "it holds no sample", "give a non-empty data set")
     lengths = [len(array) for array in arrays]
     if len(set(lengths)) > 1:
-        given = ", ".join(f"{n} of {name!r}" for n, name in zip(lengths, names, strict=True))
-        raise DataError(where, f"it has {given}", "give as many samples of each input")
+        counts = ", ".join(f"{n} of {name!r}" for n, name in zip(lengths, names, strict=True))
+        raise DataError(where, f"it has {counts}", "give as many samples of each input")
 
 
 def _check_targets(arrays: Sequence[np.ndarray], targets: Any) -> None:

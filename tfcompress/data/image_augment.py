@@ -29,7 +29,8 @@ class Normalization:
     def __call__(self, images: np.ndarray) -> np.ndarray:
         """Uint8 images `(..., channels)` as float32."""
         scaled = np.asarray(images, np.float32) / 255
-        return (scaled - np.float32(self.mean)) / np.float32(self.std)
+        mean, std = (np.asarray(numbers, np.float32) for numbers in (self.mean, self.std))
+        return (scaled - mean) / std
 
     @classmethod
     def of(cls, images: np.ndarray) -> Normalization:
@@ -127,7 +128,7 @@ def training_images(
     if augmentation.cutmix:
         more = tf.data.Dataset.random(seed=seed + 1, rerandomize_each_iteration=True).batch(2)
         made = tf.data.Dataset.zip(made, more).map(
-            lambda pair, seed_pair: _cut_mix(*pair, seed_pair, augmentation.cutmix)
+            lambda pair, seed_pair: _cut_mix(pair[0], pair[1], seed_pair, augmentation.cutmix)
         )
     return made.prefetch(tf.data.AUTOTUNE)
 

@@ -20,6 +20,8 @@ FASHION_CLASSES = (
 FASHION_FOLDER = "/usr/share/datasets/fashion-mnist"
 """Where Debian's package dataset-fashion-mnist puts it."""
 
+_Pair = tuple[np.ndarray, np.ndarray]
+
 
 def load_fashion_mnist(
     folder: str | Path = FASHION_FOLDER,
@@ -45,14 +47,12 @@ def load_fashion_mnist(
         DataError: A missing or broken file.
     """
     folder = Path(folder)
-    images, labels = (
-        _idx(folder / f"train-{kind}-ubyte.gz") for kind in ("images-idx3", "labels-idx1")
-    )
+    images, labels = _idx_pair(folder, "train")
     if at_most is not None and at_most < len(images):
         images, _, labels, _ = train_test_split(
             images, labels, train_size=at_most, stratify=labels, random_state=seed
         )
-    tests = [_idx(folder / f"t10k-{kind}-ubyte.gz") for kind in ("images-idx3", "labels-idx1")]
+    tests = _idx_pair(folder, "t10k")
     train, val = _stratified(images, labels, val_share, seed)
     sets = [_image_set(*part, side, channels) for part in (train, val, tests)]
     return ClassificationData(FASHION_CLASSES, *sets)
@@ -82,7 +82,9 @@ def load_digits_set(
     return ClassificationData(tuple(map(str, range(10))), *sets)
 
 
-def _stratified(images: np.ndarray, labels: np.ndarray, share: float, seed: int) -> tuple:
+def _stratified(
+    images: np.ndarray, labels: np.ndarray, share: float, seed: int
+) -> tuple[_Pair, _Pair]:
     first, second, labels_first, labels_second = train_test_split(
         images, labels, test_size=share, stratify=labels, random_state=seed
     )
@@ -93,6 +95,14 @@ def _image_set(images: np.ndarray, labels: np.ndarray, side: int, channels: int)
     resized = np.stack([square(Image.fromarray(image), side, channels) for image in images])
     names = tuple(f"{i}" for i in range(len(labels)))
     return ImageSet(resized, labels.astype(np.int64), names)
+
+
+def _idx_pair(folder: Path, part: str) -> _Pair:
+    """Images and labels of "train" or "t10k"."""
+    images, labels = (
+        _idx(folder / f"{part}-{kind}-ubyte.gz") for kind in ("images-idx3", "labels-idx1")
+    )
+    return images, labels
 
 
 def _idx(path: Path) -> np.ndarray:

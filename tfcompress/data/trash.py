@@ -65,10 +65,10 @@ def draw_trash(label: int, generator: np.random.Generator) -> Image.Image:
     size = max(8, int(_CANVAS * scale))
     layer = layer.resize((size, max(8, int(size * generator.uniform(0.85, 1.18)))))
     layer = layer.rotate(angle, Image.Resampling.BILINEAR, expand=True)
-    place = tuple(
+    x, y = (
         int(generator.uniform(0, 1) * (a - b)) for a, b in zip(ground.size, layer.size, strict=True)
     )
-    ground.paste(layer, place, layer)
+    ground.paste(layer, (x, y), layer)
     pixels = np.asarray(ground, np.float32)
     pixels = (pixels - 128) * generator.uniform(0.7, 1.2) + 128 + generator.uniform(-30, 30)
     pixels *= 1 + generator.uniform(-0.12, 0.12, 3)

@@ -25,6 +25,7 @@ from tfcompress.graph.layers import flavor_of
 from tfcompress.graph.saving import save_plain
 from tfcompress.graph.strategy import check_strategy
 from tfcompress.graph.taps import TappedModel
+from tfcompress.graph.wiring import Shape
 
 TEACHER = "teacher"
 INPUTS = "inputs"
@@ -106,7 +107,7 @@ class Distiller(keras.Model):
         """The student with its taps."""
         return self._forward()
 
-    def _build_objectives(self, logits: Sequence[tuple], features: dict[str, tuple]) -> None:
+    def _build_objectives(self, logits: Sequence[Shape], features: dict[str, Shape]) -> None:
         """Check shapes and make adapters, once."""
         own = self.forward.logit_shapes
         if len(logits) != len(own):
@@ -118,11 +119,11 @@ class Distiller(keras.Model):
         for objective in self.objectives:
             if objective.built:
                 continue
-            if objective.teacher_layer_name is None:
+            theirs, ours = objective.teacher_layer_name, objective.student_layer_name
+            if theirs is None or ours is None:  # an objective has both or neither
                 pairs = list(zip(own, logits, strict=True))
             else:
-                mine = self.forward.feature_shapes[objective.student_layer_name]
-                pairs = [(mine, features[objective.teacher_layer_name])]
+                pairs = [(self.forward.feature_shapes[ours], features[theirs])]
             for student, teacher in pairs:
                 objective.build_for(tuple(student), tuple(teacher))
 
@@ -249,7 +250,7 @@ def _check_heads(student: TappedModel, losses: Sequence[Objective]) -> None:
 
 
 def _checked_losses(losses: Sequence[Objective] | Objective) -> list[Objective]:
-    listed = list(losses) if isinstance(losses, (list, tuple)) else [losses]
+    listed: list[Any] = list(losses) if isinstance(losses, (list, tuple)) else [losses]
     wrong = [loss for loss in listed if not isinstance(loss, Objective)]
     if wrong or not listed:
         what = f"{wrong[0]!r} is no distillation loss" if wrong else "there is none"

@@ -7,14 +7,15 @@ the student (adapters) is tracked there as well.
 from __future__ import annotations
 
 import re
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 import keras
 
 from tfcompress.distillation import losses
 from tfcompress.errors import ConfigError, DataError
+from tfcompress.graph.wiring import Shape
 
-Scheduled = float | keras.optimizers.schedules.LearningRateSchedule
+Scheduled: TypeAlias = float | keras.optimizers.schedules.LearningRateSchedule
 """A number, or one that follows the training step: any of Keras' schedules."""
 
 
@@ -60,7 +61,7 @@ class Objective(keras.layers.Layer, keras.distillation.DistillationLoss):
         """The loss, one number, without its weight."""
         raise NotImplementedError
 
-    def build_for(self, student: tuple, teacher: tuple) -> None:
+    def build_for(self, student: Shape, teacher: Shape) -> None:
         """Make what is trained with the student, for shapes with the batch axis.
 
         Raises:
@@ -69,7 +70,7 @@ class Objective(keras.layers.Layer, keras.distillation.DistillationLoss):
         self.check(student, teacher)
         self.built = True
 
-    def check(self, student: tuple, teacher: tuple) -> None:
+    def check(self, student: Shape, teacher: Shape) -> None:
         """Refuse shapes that cannot be compared.
 
         Raises:
@@ -214,7 +215,7 @@ class _Adapted(Objective):
         self.adapter = adapter
         self._adapter: Any = None
 
-    def build_for(self, student: tuple, teacher: tuple) -> None:
+    def build_for(self, student: Shape, teacher: Shape) -> None:
         """Make the adapter."""
         self.check(student, teacher)
         if self.adapter == "always" or student[-1] != teacher[-1]:
@@ -346,7 +347,7 @@ class Contrastive(Objective):
         self._student = keras.layers.Dense(dimensions, name="student_projection")
         self._teacher = keras.layers.Dense(dimensions, name="teacher_projection")
 
-    def build_for(self, student: tuple, teacher: tuple) -> None:
+    def build_for(self, student: Shape, teacher: Shape) -> None:
         """Make the projections."""
         self.check(student, teacher)
         self._student.build((None, student[-1]))
@@ -374,7 +375,7 @@ def _snake_case(name: str) -> str:
     return re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower()
 
 
-def alike(one: tuple, other: tuple) -> bool:
+def alike(one: Shape, other: Shape) -> bool:
     """Whether two shapes may be equal; None fits anything."""
     return len(one) == len(other) and all(
         a is None or b is None or a == b for a, b in zip(one, other, strict=True)

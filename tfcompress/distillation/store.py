@@ -184,7 +184,8 @@ def _write(
         for name, tensor in named.items():
             values = tensor.numpy()
             if name not in files:
-                files[name] = np.lib.format.open_memmap(
+                # NumPy 1.26 has no types for it.
+                files[name] = np.lib.format.open_memmap(  # type: ignore[no-untyped-call]
                     folder / name, "w+", values.dtype, (count, *values.shape[1:])
                 )
             files[name][start : start + len(values)] = values

@@ -15,7 +15,7 @@ from keras import ops
 from tfcompress.errors import ConfigError, DataError, LayerError
 from tfcompress.graph.layers import flavor_of
 from tfcompress.graph.taps import TappedModel
-from tfcompress.graph.wiring import functional_core
+from tfcompress.graph.wiring import Shape, functional_core
 from tfcompress.losses import one_hot_labels
 
 Select = Literal["mean", "best"] | Callable[[Any, Sequence[Any]], Any]
@@ -68,7 +68,7 @@ class Teachers:
         self.weights = _normalized(weights, len(self.models))
 
     @property
-    def shapes(self) -> tuple[list[tuple], dict[str, tuple]] | None:
+    def shapes(self) -> tuple[list[Shape], dict[str, Shape]] | None:
         """Shapes of the logits and features; None where a callable tells only when it is called."""
         known = [model for model in self.models if isinstance(model, TappedModel)]
         if not known:
@@ -112,9 +112,8 @@ class Teachers:
                     f"what it returns lacks {', '.join(missing)}",
                     "return a dict with 'logits' and every layer that a loss names",
                 )
-            logits = (
-                said["logits"] if isinstance(said["logits"], (list, tuple)) else [said["logits"]]
-            )
+            heads = said["logits"]
+            logits = list(heads) if isinstance(heads, (list, tuple)) else [heads]
             features = {name: said[name] for name in self.layers}
         stop = ops.stop_gradient
         return Knowledge(

@@ -214,7 +214,8 @@ def count_cost(model: Any, input_shapes: Sequence[Shape] | None = None) -> Model
         LayerError: The input shapes are neither given nor known.
     """
     noted = _trace(model, _shapes_of(model, input_shapes))
-    layers, uncounted = [], []
+    layers: list[LayerCost] = []
+    uncounted: list[tuple[str, str]] = []
     places = [(placed.path, placed.kind, placed.layer) for placed in walk_layers(model)]
     if not any(layer is model for *_, layer in places):
         places.insert(0, (".", type(model).__name__, model))

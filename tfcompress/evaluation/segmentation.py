@@ -92,7 +92,7 @@ def precision_recall(
     flat = labels.reshape(-1)
     counted = flat < n_classes
     flat, scores = flat[counted], probabilities.reshape(-1, n_classes)[counted]
-    curves = []
+    curves: list[dict[str, Any]] = []
     for label in range(n_classes):
         truth = flat == label
         if not truth.any():

@@ -179,7 +179,7 @@ def factorize(model: Any, plan: FactorPlan) -> Any:
     edits, weights = {}, {}
     for row in plan.rows:
         layer = placed.get(row.path)
-        if type(layer).__name__ != row.kind:
+        if layer is None or type(layer).__name__ != row.kind:
             raise LayerError(
                 f"layer {row.path!r}", f"the model has no {row.kind} there", "plan for this model"
             )

@@ -9,6 +9,7 @@ a non-trainable variable: a schedule changes it without a new trace.
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -103,7 +104,7 @@ def _native(variable: Any) -> Any:
     return getattr(variable, "_variable", variable)
 
 
-def set_constraint(variable: Any, constraint: MaskConstraint) -> None:
+def set_constraint(variable: Any, constraint: Callable[[Any], tf.Tensor]) -> None:
     """tf_keras variables have no public setter; mirrored ones hold one variable per device."""
     if type(variable).__module__.startswith("keras."):
         variable.constraint = constraint
@@ -134,7 +135,7 @@ def _hook_moving_averages(variable: Any) -> None:
             _hook_class(Optimizer, _mask_averages_tf_keras)
 
 
-def _hook_class(optimizer_class: type, mask_averages: Any) -> None:
+def _hook_class(optimizer_class: Any, mask_averages: Any) -> None:
     update = optimizer_class._update_model_variables_moving_average
 
     @functools.wraps(update)

@@ -153,13 +153,13 @@ class GraphBuilder:
             made = list(edit.replacement)
             parent = path.rpartition("/")[0]
             self.replaced += [(f"{parent}/{new.name}" if parent else new.name, new) for new in made]
-        elif functional_core(op, self.flavor) is not None:
+        elif (inner_core := functional_core(op, self.flavor)) is not None:
             symbolic = [leaf for leaf in leaves if hasattr(leaf, "_keras_history")]
             shapes = [
                 tuple(
                     None if old is None else new for old, new in zip(a.shape, b.shape, strict=True)
                 )
-                for a, b in zip(functional_core(op, self.flavor).inputs, symbolic, strict=True)
+                for a, b in zip(inner_core.inputs, symbolic, strict=True)
             ]
             made = [self.model(op, f"{path}/", shapes)]
         elif type(op).__name__ == "TimeDistributed":  # what it wraps may be used outside as well

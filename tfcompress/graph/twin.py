@@ -202,7 +202,7 @@ class _Crossing(GraphBuilder):
             ) from error
         return layer
 
-    def _counterpart(self, op: Any, kind: str) -> type | None:
+    def _counterpart(self, op: Any, kind: str) -> type[Any] | None:
         """The class of the same name, among the layers or in the same module over there."""
         found = getattr(self.library.layers, kind, None)
         if found is None and is_of_keras(op):  # such as LayerScale of keras.applications
@@ -277,7 +277,7 @@ class _Crossing(GraphBuilder):
         return registered(function)
 
 
-def _accepted(layer_class: type) -> set[str]:
+def _accepted(layer_class: type[Any]) -> set[str]:
     """Names of the constructor's arguments, those of its base classes included."""
     own = inspect.signature(layer_class.__init__).parameters
     if all(parameter.kind != parameter.VAR_KEYWORD for parameter in own.values()):
@@ -285,7 +285,7 @@ def _accepted(layer_class: type) -> set[str]:
     names = {"name", "trainable", "dtype"}
     for base in layer_class.__mro__:
         if "__init__" in vars(base):
-            names |= set(inspect.signature(base.__init__).parameters)
+            names |= set(inspect.signature(vars(base)["__init__"]).parameters)
     return names
 
 

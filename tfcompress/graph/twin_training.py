@@ -185,9 +185,9 @@ def _check_droppable(config: Mapping[str, Any], name: str, what: str) -> None:
             raise ConfigError(f"{what} {name!r}", f"tf_keras has no {key}", _PASS_TRAIN)
 
 
-def _arguments(made_of: type) -> set[str]:
+def _arguments(made_of: type[Any]) -> set[str]:
     names: set[str] = set()
     for base in made_of.__mro__:
         if "__init__" in vars(base):
-            names |= set(inspect.signature(base.__init__).parameters)
+            names |= set(inspect.signature(vars(base)["__init__"]).parameters)
     return names - {"self", "args", "kwargs"}

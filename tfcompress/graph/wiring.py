@@ -89,8 +89,7 @@ class Wiring:
     @property
     def input_names(self) -> list[str]:
         """Of the model's inputs."""
-        core = functional_core(self.model, self.flavor)
-        return [input_layer(tensor).name for tensor in core.inputs]
+        return [input_layer(tensor).name for tensor in _graph_of(self.model, self.flavor).inputs]
 
     def as_tensors(self, arrays: Sequence[Any]) -> list[Any]:
         """One array per input as tensors of the inputs' types."""
@@ -111,6 +110,16 @@ def read_wiring(model: Any, flat: bool = False) -> Wiring:
         LayerError: The model is subclassed or unbuilt, so it has no graph.
     """
     flavor = flavor_of(model)
+    graph = _graph_of(model, flavor)
+    reader = _Reader(model, flavor, flat)
+    inputs = tuple(reader.tensor(t) for t in graph.inputs)
+    known = {id(t): mine for t, mine in zip(graph.inputs, inputs, strict=True)}
+    reader.splice(graph, "", known)
+    outputs = tuple(known[id(t)] for t in graph.outputs)
+    return Wiring(model, flavor, tuple(reader.calls), inputs, outputs, tuple(reader.nested))
+
+
+def _graph_of(model: Any, flavor: Flavor) -> Any:
     graph = functional_core(model, flavor)
     if graph is None:
         raise LayerError(
@@ -119,12 +128,7 @@ def read_wiring(model: Any, flat: bool = False) -> Wiring:
             "build it functionally; a subclassed model often becomes functional by "
             "x = keras.Input(shape); keras.Model(x, model.call(x))",
         )
-    reader = _Reader(model, flavor, flat)
-    inputs = tuple(reader.tensor(t) for t in graph.inputs)
-    known = {id(t): mine for t, mine in zip(graph.inputs, inputs, strict=True)}
-    reader.splice(graph, "", known)
-    outputs = tuple(known[id(t)] for t in graph.outputs)
-    return Wiring(model, flavor, tuple(reader.calls), inputs, outputs, tuple(reader.nested))
+    return graph
 
 
 def pack_inputs(model: Any, flat: Sequence[Any]) -> Any:

@@ -85,7 +85,8 @@ class Outcome:
     def from_dict(cls, content: Mapping[str, Any]) -> Outcome:
         """What `to_dict` gave."""
         lists = ("missed", "notes")
-        return cls(**{k: tuple(v) if k in lists else v for k, v in content.items()})
+        fields: dict[str, Any] = {k: tuple(v) if k in lists else v for k, v in content.items()}
+        return cls(**fields)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""

@@ -127,10 +127,10 @@ def read_recipe(
     if isinstance(source, Recipe):
         _check_order(source.steps, kinds)
         return source
-    where, content = "recipe", source
-    if not isinstance(source, Mapping):
-        where = str(source)
-        content = read_mapping(source)
+    if isinstance(source, Mapping):
+        where, content = "recipe", source
+    else:
+        where, content = str(source), read_mapping(source)
     unknown = [key for key in content if key not in ("budget", "steps")]
     if unknown:
         raise ConfigError(where, f"unknown key {unknown[0]!r}", "use budget and steps")

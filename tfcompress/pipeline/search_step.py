@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import keras
 
@@ -12,12 +12,15 @@ from tfcompress.errors import ConfigError
 from tfcompress.evaluation.cost import count_cost
 from tfcompress.graph.saving import save_plain
 from tfcompress.pipeline.step import Builder, Context, Fitting, StepResult
+from tfcompress.tuning.results import SearchResult
 from tfcompress.tuning.trial import Objective, Trial
 from tfcompress.tuning.with_keras_tuner import (
+    ENVIRONMENT,
     TUNER_NAMES,
     Search,
     Tuner,
     import_keras_tuner,
+    role_of_process,
     search_with_keras_tuner,
 )
 
@@ -62,7 +65,7 @@ class ArchitectureOptions(HpoOptions):
 
 
 def check_search(options: HpoOptions, model: Any, builder: Builder | None) -> None:
-    """There must be something to search, and a tool.
+    """There must be something to search, a tool, and no search of several machines.
 
     Raises:
         ConfigError: There is not.
@@ -74,6 +77,12 @@ def check_search(options: HpoOptions, model: Any, builder: Builder | None) -> No
             "pass builder=Builder(build, space) to compress",
         )
     import_keras_tuner()
+    if role_of_process() is not None:
+        raise ConfigError(
+            "environment",
+            "keras-tuner's variables share a search among machines, and a recipe's is not shared",
+            f"unset {', '.join(ENVIRONMENT)}",
+        )
 
 
 def search(model: Any, options: HpoOptions, context: Context) -> StepResult:
@@ -110,7 +119,8 @@ def search(model: Any, options: HpoOptions, context: Context) -> StepResult:
         stop_rule=None,
         isolate=False,
     )
-    result = search_with_keras_tuner(study, resume=True, tell=context.tell)
+    # None in a worker of several machines alone, which `check_search` refuses.
+    result = cast(SearchResult, search_with_keras_tuner(study, resume=True, tell=context.tell))
     best = result.best
     found = keras.saving.load_model(study.trial_folder(best.number) / MODEL, compile=False)
     chosen = ", ".join(f"{name}={value}" for name, value in best.params.items())

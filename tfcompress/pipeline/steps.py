@@ -127,15 +127,13 @@ class LevelPruneOptions:
     def pruner(self, model: Any, steps_per_epoch: int) -> LevelPruner:
         """The pruner of a model."""
         pattern = parse_granularity(self.granularity)
-        fixed = isinstance(pattern, NOfM)
-        entries: list[dict[str, Any]] = [
-            {"sparsity": pattern.sparsity if fixed else self.sparsity, "op_types": ["default"]}
-        ]
+        sparsity = pattern.sparsity if isinstance(pattern, NOfM) else self.sparsity
+        entries: list[dict[str, Any]] = [{"sparsity": sparsity, "op_types": ["default"]}]
         if self.exclude:
             entries.append({"exclude": True, "op_names": list(self.exclude)})
         steps = math.ceil(self.ramp * self.epochs * steps_per_epoch)
         schedule = None
-        if steps and not fixed:
+        if steps and not isinstance(pattern, NOfM):
             schedule = Polynomial(0, steps, frequency=max(1, steps // 20))
         return LevelPruner(
             model, entries, granularity=self.granularity, scope=self.scope, schedule=schedule

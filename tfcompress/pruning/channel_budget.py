@@ -232,13 +232,12 @@ def meet_measured(
     """
     low, high = 0.0, 1.0
     share = wanted / before
-    best: tuple[float, Counts, float] | None = None
+    tried: list[tuple[float, Counts, float]] = []
     for _ in range(8):
         counts = counts_for(share)
         taken = measure(counts)
         gap = abs(taken / wanted - 1)
-        if best is None or gap < best[0]:
-            best = (gap, counts, taken)
+        tried.append((gap, counts, taken))
         if gap <= 0.05:
             break
         if taken > wanted:
@@ -248,4 +247,4 @@ def meet_measured(
         share = min(
             max(share * wanted / taken, low + 0.1 * (high - low)), high - 0.1 * (high - low)
         )
-    return best[1:]
+    return min(tried, key=lambda one: one[0])[1:]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -101,7 +101,7 @@ _TARGET_WORDS = {
     "target_parameters": "{:.1%} of the parameters kept",
     "target_latency_ms": "{:.2f} ms",
 }
-_CHOICES: dict[str, tuple[str, ...]] = {
+_CHOICES: dict[str, Collection[str]] = {
     "score": SCORES,
     "scope": ("global", "group"),
     "aggregate": AGGREGATES,

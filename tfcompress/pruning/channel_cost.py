@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 
@@ -75,7 +75,7 @@ class ChannelCost:
         return self._index[key]
 
 
-def _owner(path: str, charged: dict[str, int | None]) -> str:
+def _owner(path: str, charged: Collection[str]) -> str:
     """The layer that a weight's MACs are charged to: itself, or what it stands in (RNNs)."""
     while path not in charged and "/" in path:
         path = path.rsplit("/", 1)[0]

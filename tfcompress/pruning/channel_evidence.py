@@ -79,7 +79,8 @@ def data_scores(
     taps = [index for index in taps if len(graph.flow.lanes[index].axes) == 1]
     totals: dict[int, np.ndarray] = {}
     samples = 0
-    for activations, gradients, count in _observed(graph, taps, data, loss, score):
+    given = loss if slopes else None
+    for activations, gradients, count in _observed(graph, taps, data, given, score):
         samples += count
         for index in taps:
             axis = graph.flow.lanes[index].axes[0] + 1
@@ -106,10 +107,12 @@ def data_scores(
 def _observed(
     graph: ChannelGraph, taps: list[int], data: Iterable[Batch], loss: Loss | None, score: str
 ) -> Iterable[tuple[dict[int, np.ndarray], dict[int, np.ndarray], int]]:
-    """(activations, gradients, samples) of the tapped tensors, batch by batch."""
+    """(activations, gradients, samples) of the tapped tensors, batch by batch.
+
+    Without a loss there are no gradients.
+    """
     import tensorflow as tf
 
-    slopes = score in GRADIENT_SCORES
     wiring = graph.flow.wiring
     outputs = [tensor.index for tensor in wiring.outputs]
 
@@ -119,7 +122,7 @@ def _observed(
             tape.watch(inputs)
             values = run(wiring, inputs, {*taps, *outputs})
             tapped = {index: values[index] for index in taps}
-            if not slopes:
+            if loss is None:
                 return tapped, {}
             made = [values[index] for index in outputs]
             value = loss(targets, made[0] if len(made) == 1 else made)
@@ -128,7 +131,7 @@ def _observed(
         )
 
     for inputs, targets in data:
-        if slopes and targets is None:
+        if loss is not None and targets is None:
             raise ConfigError(
                 "data",
                 f"score {score!r} needs targets, and it has none",

@@ -183,10 +183,9 @@ def trace(wiring: Wiring, rules: Mapping[Any, Rule], other: Rule) -> Flow:
         earlier.setdefault(id(call.op), inputs)
     entries: dict[str, list[Lanes]] = {}
     for path, tensors in wiring.nested:
-        lanes = [flow.lanes[tensor.index] for tensor in tensors]
-        flow.join_calls(
-            entries.setdefault(path, lanes), lanes, f"{path!r} is called on something else as well"
-        )
+        entering = [flow.lanes[tensor.index] for tensor in tensors]
+        first = entries.setdefault(path, entering)
+        flow.join_calls(first, entering, f"{path!r} is called on something else as well")
     for tensor in wiring.outputs:
         flow.units.freeze(flow.lanes[tensor.index].units, "model output")
     flow.close()

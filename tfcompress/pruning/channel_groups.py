@@ -21,6 +21,9 @@ from tfcompress.pruning.channel_ops import unknown
 from tfcompress.pruning.channel_rules import LAYER_RULES
 from tfcompress.pruning.channel_units import FIXED
 
+Kept = Mapping[str, Sequence[int] | np.ndarray]
+"""Positions of the units that stay, by group name."""
+
 
 @dataclass(frozen=True)
 class ChannelGroup:
@@ -72,7 +75,7 @@ class ChannelGraph:
         free = sum(g.size * sum(not x for x in g.locked) for g in self.groups)
         return free / max(1, sum(g.width for g in self.groups))
 
-    def removed(self, kept: Mapping[str, Sequence[int]]) -> dict[Key, tuple[int, ...]]:
+    def removed(self, kept: Kept) -> dict[Key, tuple[int, ...]]:
         """Channel positions that each maker's kernel loses, by (layer path, role).
 
         The axis they are positions of is the maker's output axis (heads for attention).
@@ -87,7 +90,7 @@ class ChannelGraph:
             if cut.part == "maker" and not stays[cut.units].all()
         }
 
-    def keep(self, kept: Mapping[str, Sequence[int]]) -> Keep:
+    def keep(self, kept: Kept) -> Keep:
         """The keep array for some groups' kept unit positions; the others stay whole.
 
         Args:

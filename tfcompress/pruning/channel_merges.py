@@ -54,9 +54,9 @@ def merge(flow: Flow, call: Call, inputs: list[Lanes], function: Callable[..., A
             if ours is None:
                 ours = full.units
             else:
-                pair = np.broadcast_arrays(ours, full.units)
-                flow.units.join(*pair, f"{call.path!r} combines it with what is fixed")
-                ours = pair[0] if (pair[0] != FIXED).any() else pair[1]
+                one, other = np.broadcast_arrays(ours, full.units)
+                flow.units.join(one, other, f"{call.path!r} combines it with what is fixed")
+                ours = one if (one != FIXED).any() else other
             rests.append(full.rest)
         else:
             partial = partial or bool(covers)

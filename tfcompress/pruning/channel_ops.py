@@ -84,10 +84,8 @@ def concatenate(flow: Flow, call: Call, inputs: list[Lanes]) -> list[Lanes]:
         for lanes in inputs[1:]:
             if set(lanes.axes) | set(inputs[0].axes) != set(inputs[0].axes):
                 return flow.give_up(call, inputs, f"{call.path!r} joins along two axes")
-            flow.units.join(
-                *np.broadcast_arrays(units, lanes.units),
-                f"joined with what is fixed in {call.path!r}",
-            )
+            one, other = np.broadcast_arrays(units, lanes.units)
+            flow.units.join(one, other, f"joined with what is fixed in {call.path!r}")
             rest = np.where(rest == lanes.rest, rest, np.nan)
         return [Lanes(shape, units, rest)]
     if not any(lanes.carries for lanes in inputs):
@@ -282,17 +280,24 @@ def _reshaped(
     form = (1,) * lead
     if all(size == 1 for size in middle):
         return values.reshape(form + (1,) * len(inner_new) + kept_axes)
-    if None in inner_old or None in inner_new:
+    known_old, known_new = _known(inner_old), _known(inner_new)
+    if known_old is None or known_new is None:
         return None
-    full = np.broadcast_to(values, form + inner_old + kept_axes)
-    if math.prod(inner_old) != math.prod(inner_new):
+    full = np.broadcast_to(values, form + known_old + kept_axes)
+    if math.prod(known_old) != math.prod(known_new):
         return None
-    moved = full.reshape(form + inner_new + kept_axes)
+    moved = full.reshape(form + known_new + kept_axes)
     for axis in range(lead, lead + len(inner_new)):  # axes along which nothing changes
         first = np.take(moved, [0], axis=axis)
         if np.array_equal(np.broadcast_to(first, moved.shape), moved, equal_nan=True):
             moved = first
     return moved
+
+
+def _known(shape: tuple[int | None, ...]) -> tuple[int, ...] | None:
+    """A shape of which every size is known; None for another."""
+    sizes = tuple(size for size in shape if size is not None)
+    return sizes if len(sizes) == len(shape) else None
 
 
 def _single_axis(flow: Flow, call: Call, lanes: Lanes) -> Lanes:
@@ -304,8 +309,8 @@ def _single_axis(flow: Flow, call: Call, lanes: Lanes) -> Lanes:
     for axis in lanes.axes:
         if axis != longest:
             first = np.take(units, [0], axis=axis)
-            pair = np.broadcast_arrays(units, first)
-            flow.units.join(*pair, f"tied in {call.path!r}")
+            one, other = np.broadcast_arrays(units, first)
+            flow.units.join(one, other, f"tied in {call.path!r}")
             same_rest = (rest == np.take(rest, [0], axis=axis)).all(axis=axis, keepdims=True)
             rest = np.where(same_rest, np.take(rest, [0], axis=axis), np.nan)
             units = first

@@ -95,12 +95,8 @@ class ChannelPlan:
             content = json.loads(Path(path).read_text(encoding="utf-8"))
             if content.pop("format") != FORMAT:
                 raise KeyError("format")
-            groups = tuple(
-                GroupPlan(**{k: tuple(v) if isinstance(v, list) else v for k, v in group.items()})
-                for group in content.pop("groups")
-            )
-            fields = {k: tuple(v) if isinstance(v, list) else v for k, v in content.items()}
-            return cls(groups=groups, **fields)
+            groups = tuple(GroupPlan(**_frozen(group)) for group in content.pop("groups"))
+            return cls(groups=groups, **_frozen(content))
         except OSError as error:
             raise ConfigError(str(path), f"it cannot be read ({error})", "check the path") from None
         except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -147,14 +143,19 @@ class ChannelPlan:
         before, after = self.macs
         table.note(f"MACs {before:,} -> {after:,} ({after / max(1, before):.1%})")
         if self.latency_ms is not None:
-            before, after = self.latency_ms
-            table.note(f"latency {before:.2f} -> {after:.2f} ms ({after / before:.1%})")
+            slow, fast = self.latency_ms
+            table.note(f"latency {slow:.2f} -> {fast:.2f} ms ({fast / slow:.1%})")
         for note in self.notes:
             table.note(note)
         return table
 
     def __str__(self) -> str:
         return str(self.table())
+
+
+def _frozen(content: Mapping[str, Any]) -> dict[str, Any]:
+    """JSON's lists as the tuples that they were."""
+    return {k: tuple(v) if isinstance(v, list) else v for k, v in content.items()}
 
 
 def _some(paths: tuple[str, ...]) -> str:

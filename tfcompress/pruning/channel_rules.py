@@ -159,14 +159,15 @@ def attention(flow: Flow, call: Call, inputs: list[Lanes]) -> list[Lanes]:
     parts = {name: given.get(name) for name in ("query", "value", "key")}
     parts["key"] = parts["value"] if parts["key"] is None else parts["key"]
     plain = all(len(getattr(layer, f"_{n}_dense").kernel.shape) == 3 for n in (*parts, "output"))
-    if len(call.outputs) > 1 or not plain or not all(isinstance(t, Tensor) for t in parts.values()):
+    tensors = {name: part for name, part in parts.items() if isinstance(part, Tensor)}
+    if len(call.outputs) > 1 or not plain or len(tensors) < len(parts):
         return flow.give_up(call, inputs, f"{call.path!r} is no plain self- or cross-attention")
-    taken = {tensor.index for tensor in parts.values()}
+    taken = {tensor.index for tensor in tensors.values()}
     for tensor in call.inputs:
         if tensor.index not in taken:
             flow.units.freeze(flow.lanes[tensor.index].units, f"it masks {call.path!r}")
     heads = flow.fresh(f"{call.path}/heads", layer._query_dense.kernel.shape[1])
-    for name, tensor in parts.items():
+    for name, tensor in tensors.items():
         inner = getattr(layer, f"_{name}_dense")
         units = flow.read(call, flow.lanes[tensor.index])
         flow.cut(inner.kernel, 0, units, "reader", tensor.index)

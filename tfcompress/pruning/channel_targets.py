@@ -34,8 +34,6 @@ def meet_cost(
     graph: ChannelGraph, config: ChannelConfig, candidates: Sequence[Candidate], cost: ChannelCost
 ) -> tuple[Counts, list[str]]:
     """Counts for a target in channels, MACs or parameters, or for the entries' own sparsities."""
-    if config.only_entries:
-        return counts_at(candidates, 0.0, config.scope), []
     sizes = {group.name: group.size for group in graph.groups}
     total = sum(group.width for group in graph.groups)
     held = total - sum(c.size * len(c.scores) for c in candidates)
@@ -53,8 +51,10 @@ def meet_cost(
         what, measured, share = "MACs", macs, config.target_macs
     elif config.target_parameters is not None:
         what, measured, share = "parameters", parameters, config.target_parameters
-    else:
+    elif config.sparsity is not None:
         what, measured, share = "channels", channels, 1 - config.sparsity
+    else:
+        return counts_at(candidates, 0.0, config.scope), []
     frozen = [(group.name, group.frozen) for group in graph.groups if group.frozen]
     return meet_share(candidates, measured, share, what, config.target, config.scope, frozen)
 

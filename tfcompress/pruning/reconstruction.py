@@ -8,7 +8,7 @@ for so that on the *pruned* model's inputs it gives the *original* layer's outpu
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -18,7 +18,7 @@ from tfcompress.data.batches import Batch
 from tfcompress.graph.layers import walk_layers
 from tfcompress.graph.wiring import last_uses, read_wiring, run, step
 from tfcompress.pruning.channel_flow import Keep
-from tfcompress.pruning.channel_groups import ChannelGraph
+from tfcompress.pruning.channel_groups import ChannelGraph, Kept
 
 ROWS = 20_000
 """Output positions that a least-squares problem is built from."""
@@ -32,9 +32,7 @@ LINEAR = (
 """Layers that are linear in their inputs but for the activation."""
 
 
-def reader_errors(
-    graph: ChannelGraph, kept: Mapping[str, np.ndarray], data: Iterable[Batch]
-) -> dict[str, float]:
+def reader_errors(graph: ChannelGraph, kept: Kept, data: Iterable[Batch]) -> dict[str, float]:
     """How much the linear outputs of each group's readers change when the group is cut alone.
 
     Args:
@@ -50,23 +48,23 @@ def reader_errors(
     layers = {placed.path: placed.layer for placed in walk_layers(graph.model)}
     keeps = {name: graph.keep({name: kept[name]}) for name in kept}
     readers = [
-        (group.name, cut)
+        (group.name, cut, cut.tensor)
         for group in graph.groups
         if group.name in kept and len(kept[group.name]) < len(group.units)
         for cut in graph.flow.cuts
         if cut.tensor is not None and np.isin(cut.units, group.units).any()
     ]
-    taps = {cut.tensor for _, cut in readers}
+    taps = {tensor for *_, tensor in readers}
     changed: dict[str, float] = {}
     total: dict[str, float] = {}
     for inputs, _ in data:
         values = run(wiring, wiring.as_tensors(inputs), taps)
-        for name, cut in readers:
+        for name, cut, tensor in readers:
             layer = layers[cut.key[0]]
             if type(layer).__name__ not in LINEAR:
                 continue  # a recurrent cell is not linear in its inputs alone
-            x = values[cut.tensor]
-            mask = keeps[name][graph.flow.lanes[cut.tensor].units][None]
+            x = values[tensor]
+            mask = keeps[name][graph.flow.lanes[tensor].units][None]
             with _linear(layer):
                 whole, part = layer(x), layer(x * mask.astype(str(x.dtype.name)))
                 bias = layer(x[:1] * 0)

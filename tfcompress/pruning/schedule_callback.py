@@ -15,21 +15,21 @@ def make_callback(pruner: LevelPruner) -> Any:
     Put it before `BackupAndRestore` and `ModelCheckpoint` in the list, so that what they write at
     the end of a batch includes that batch's masks.
     """
-    keras = importlib.import_module(pruner.flavor)
+    base: Any = importlib.import_module(pruner.flavor).callbacks.Callback
 
-    class PruningSchedule(keras.callbacks.Callback):
+    class PruningSchedule(base):
         """Masks follow the schedule; the sparsity reached is logged as `sparsity`."""
 
-        def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
+        def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
             self._last_batch = -1
             pruner.start_epoch(epoch)
 
-        def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
+        def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
             # With steps_per_execution above 1 this is called once per execution.
             pruner.advance(batch - self._last_batch)
             self._last_batch = batch
 
-        def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+        def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
             if logs is not None:
                 logs["sparsity"] = pruner.sparsity
 

@@ -176,11 +176,12 @@ def _parse_entry(where: str, entry: Any) -> Entry:
 def _sparsity(where: str, value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, numbers.Real) or math.isnan(value):
         raise ConfigError(where, f"sparsity is {value!r}, not a number", "write 0.8 for 80 %")
-    if not 0 <= value < 1:
+    share = float(value)
+    if not 0 <= share < 1:
         raise ConfigError(
             where, f"sparsity is {value}, but must be in [0, 1)", "write 0.8 for 80 %"
         )
-    return float(value)
+    return share
 
 
 def _names(where: str, entry: Mapping[str, Any], key: str) -> tuple[str, ...] | None:

@@ -59,9 +59,9 @@ def slim(model: Any, strength: float = 1e-4) -> Any:
         raise ConfigError("strength", f"it is {strength}", "use a number above 0, such as 1e-4")
     gammas = [(layer, dict(own_weights(layer))["gamma"]) for _, layer in slimmable(model)]
     keras3 = flavor_of(model) == "keras"
-    library = importlib.import_module(flavor_of(model))
+    base: Any = importlib.import_module(flavor_of(model)).callbacks.Callback
 
-    class Slimming(library.callbacks.Callback):
+    class Slimming(base):
         """Installs the penalty before the training step is traced, and takes it off."""
 
         def set_model(self, trained: Any) -> None:

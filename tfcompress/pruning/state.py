@@ -143,7 +143,7 @@ def _tf_keras_carrier(state: PruningState) -> Any:
     return PruningCarrier()
 
 
-def _differing(saved: list, present: list) -> str:
+def _differing(saved: list[list[Any]], present: list[list[Any]]) -> str:
     """The first weight in which two lists of `[path, role, shape]` part."""
     for ours, theirs in zip(present, saved, strict=False):
         if ours[2] != theirs[2]:

@@ -184,9 +184,10 @@ def _outputs(
     """Real values of the tensors of both files, sample by sample."""
     runs = [_Inspector(lite), _Inspector(reference)]
     for sample in samples:
-        yield tuple(  # type: ignore[misc]
+        ours, theirs = (
             run.values(sample, [pair[i] for pair in indices]) for i, run in enumerate(runs)
         )
+        yield ours, theirs
 
 
 class _Inspector:

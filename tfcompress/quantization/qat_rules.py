@@ -82,7 +82,7 @@ def rule_of(layer: Any, outputs: Collection[str] = ()) -> Rule:
 
 def custom_objects(model: Any) -> dict[str, Any]:
     """Classes by name that TFMOT needs to make the model's layers again."""
-    found = {type(layer).__name__: type(layer) for layer in model.layers}
+    found: dict[str, Any] = {type(layer).__name__: type(layer) for layer in model.layers}
     found.update({made.__name__: made for made in _configs().values()})
     for layer in model.layers:
         function = getattr(layer, "activation", None)

@@ -139,8 +139,8 @@ def plot_segmentations(
                 axes.set_title(name, fontsize=9)
     figure.legend(
         handles=[
-            Patch(facecolor=tuple(c / 255 for c in color), edgecolor="#999999", label=name)
-            for name, color in zip(classes, colors, strict=True)
+            Patch(facecolor=(red / 255, green / 255, blue / 255), edgecolor="#999999", label=name)
+            for name, (red, green, blue) in zip(classes, colors, strict=True)
         ],
         loc="outside lower center",
         ncols=min(6, len(classes)),

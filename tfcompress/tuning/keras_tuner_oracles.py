@@ -6,7 +6,7 @@ import functools
 import threading
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import keras_tuner
 from keras_tuner.engine.trial import Trial as KerasTunerTrial
@@ -17,6 +17,11 @@ from tfcompress.atomic import write_text
 from tfcompress.reporting.run import to_json
 from tfcompress.tuning.stopping import StopRule, gives_up
 from tfcompress.tuning.trial import Objective
+
+if TYPE_CHECKING:
+    from keras_tuner import Oracle
+else:
+    Oracle = object  # what is mixed in; one of keras-tuner's oracles stands behind it
 
 NEVER = 10**9
 """For `max_consecutive_failed_trials`: its RuntimeError would leave the oracle locked for ever."""
@@ -40,7 +45,7 @@ def synchronized(method: Callable[..., Any]) -> Callable[..., Any]:
     return locked
 
 
-class _LongSearch:
+class _LongSearch(Oracle):
     """Mixed into each oracle. Workers of other processes reach it through keras-tuner's server.
 
     Attributes:
@@ -52,6 +57,7 @@ class _LongSearch:
     stop_rule: StopRule | None = None
     closing: str = ""
     ends_at: float | None = None
+    _retry_queue: list[str]  # keras-tuner's
 
     @synchronized
     def create_trial(self, tuner_id: str) -> Any:
@@ -131,6 +137,8 @@ class HyperbandOracle(_LongSearch, keras_tuner.oracles.HyperbandOracle):
 
 class GridOracle(_LongSearch, keras_tuner.oracles.GridSearchOracle):
     """Every combination; ten values of a range."""
+
+    _ordered_ids: Any  # keras-tuner's
 
     def reload(self) -> None:
         """Read the state; keras-tuner does not write which combinations have successors."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import ExitStack
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -61,7 +61,7 @@ def _conditions(space: SearchSpace, dimension: Dimension) -> list[tuple[str, lis
     if dimension.when is None:
         return []
     parent, options = dimension.when
-    choice = space.dimensions[parent]
+    choice = cast(Choice, space.dimensions[parent])  # the space has checked that it is one
     own = (parent, [_option(choice, option) for option in options])
     return [*_conditions(space, choice), own]
 

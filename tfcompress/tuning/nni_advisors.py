@@ -6,7 +6,7 @@ trials early.
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from nni.algorithms.hpo.hyperband_advisor import Hyperband
@@ -16,6 +16,11 @@ from nni.assessor import Assessor, AssessResult
 from nni.utils import extract_scalar_history
 
 from tfcompress.tuning.stopping import HalvingStop
+
+if TYPE_CHECKING:
+    from nni.tuner import Tuner
+else:
+    Tuner = object  # what is mixed in; NNI's class stands behind it
 
 
 class MendedHyperband(Hyperband):
@@ -42,7 +47,7 @@ class MendedHyperband(Hyperband):
         return False
 
 
-class _NewDraws:
+class _NewDraws(Tuner):
     """A tuner of NNI's whose random draws are new after a resume; NNI's begin anew.
 
     Args:

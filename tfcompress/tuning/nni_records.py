@@ -16,7 +16,7 @@ from typing import Any
 
 from tfcompress.errors import DataError
 from tfcompress.tuning.nni_space import flat_values
-from tfcompress.tuning.results import TrialResult, read_trial, trial_outcome
+from tfcompress.tuning.results import Status, TrialResult, read_trial, trial_outcome
 from tfcompress.tuning.space import SearchSpace
 from tfcompress.tuning.trial import Objective
 
@@ -130,6 +130,7 @@ def _result(
     ]
     finals = [_named(value, objective) for kind, _, value in job.reported if kind == "FINAL"]
     final = finals[-1] if finals else None
+    status: Status = "failed"
     if job.status == "SUCCEEDED":
         status = "finished"
         if final is None and not history:
@@ -137,7 +138,6 @@ def _result(
     elif job.status == "EARLY_STOPPED":
         status = "stopped"
     else:
-        status = "failed"
         if not reason and record is not None and record.status == "failed":
             reason = record.reason
         reason = reason or f"its process was ended ({job.status}); see {folder}"

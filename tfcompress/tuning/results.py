@@ -138,8 +138,8 @@ class SearchResult:
     def usable(self) -> tuple[TrialResult, ...]:
         """Trials with an objective, the best first."""
         sign = -1.0 if self.objective.direction == "max" else 1.0
-        with_value = [trial for trial in self.trials if trial.objective is not None]
-        return tuple(sorted(with_value, key=lambda trial: sign * trial.objective))
+        valued = [(sign * t.objective, t) for t in self.trials if t.objective is not None]
+        return tuple(trial for _, trial in sorted(valued, key=lambda pair: pair[0]))
 
     @property
     def best(self) -> TrialResult:

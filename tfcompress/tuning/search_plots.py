@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -26,7 +27,7 @@ def plot_parallel_coordinates(result: SearchResult) -> Figure:
     axes = figure.subplots()
     norm = _norm(trials)
     places = range(len(names) + 1)
-    for trial in reversed(trials):
+    for value, trial in reversed(_valued(trials)):
         heights = [
             space.unit(name, trial.params[name]) if name in trial.params else np.nan
             for name in names
@@ -34,8 +35,8 @@ def plot_parallel_coordinates(result: SearchResult) -> Figure:
         best = trial is trials[0]
         axes.plot(
             places,
-            [*heights, norm(trial.objective)],
-            color=_MAP(norm(trial.objective)),
+            [*heights, norm(value)],
+            color=_MAP(norm(value)),
             lw=2.8 if best else 1.1,
             alpha=1.0 if best else 0.75,
             marker=".",
@@ -77,17 +78,17 @@ def plot_progress(result: SearchResult) -> Figure:
         (panels[1], _ended_minutes, by_end, "minutes from the start"),
     ):
         for status, marker in _STATUS.items():
-            some = [trial for trial in ordered if trial.status == status]
+            some = [pair for pair in _valued(ordered) if pair[1].status == status]
             if some:
                 axes.plot(
-                    [x(trial) for trial in some],
-                    [trial.objective for trial in some],
+                    [x(trial) for _, trial in some],
+                    [value for value, _ in some],
                     marker,
                     color="#2f6fb0" if status == "finished" else "#b8862b",
                     label=status,
                     ms=5,
                 )
-        best = _best_so_far([trial.objective for trial in ordered], result)
+        best = _best_so_far([value for value, _ in _valued(ordered)], result)
         axes.step(
             [x(trial) for trial in ordered], best, where="post", color="#d1495b", label="best"
         )
@@ -111,14 +112,14 @@ def plot_learning_curves(result: SearchResult) -> Figure:
     axes = figure.subplots()
     trials = result.usable
     norm = _norm(trials)
-    for trial in reversed(trials):
+    for value, trial in reversed(_valued(trials)):
         rows = [row for row in trial.history if result.objective.metric in row]
         if not rows:
             continue
         axes.plot(
             [row["epoch"] for row in rows],
             [row[result.objective.metric] for row in rows],
-            color=_MAP(norm(trial.objective)),
+            color=_MAP(norm(value)),
             lw=2.4 if trial is trials[0] else 1.1,
             ls="-" if trial.status == "finished" else "--",
             marker="." if len(rows) == 1 else None,
@@ -131,8 +132,13 @@ def plot_learning_curves(result: SearchResult) -> Figure:
     return figure
 
 
+def _valued(trials: Sequence[TrialResult]) -> list[tuple[float, TrialResult]]:
+    """Those that have an objective, each behind it."""
+    return [(trial.objective, trial) for trial in trials if trial.objective is not None]
+
+
 def _norm(trials: tuple[TrialResult, ...]) -> Normalize:
-    values = [trial.objective for trial in trials] or [0.0]
+    values = [value for value, _ in _valued(trials)] or [0.0]
     low, high = min(values), max(values)
     return Normalize(low, high if high > low else low + 1e-9)
 

@@ -379,9 +379,10 @@ def _condition_problem(when: Condition | None, seen: Mapping[str, Dimension]) ->
     if when is None:
         return None
     parent, options = when
-    if not isinstance(seen.get(parent), Choice):
+    choice = seen.get(parent)
+    if not isinstance(choice, Choice):
         return f"its condition names '{parent}', which is no Choice before it"
-    missing = [option for option in options if option not in seen[parent].options]
+    missing = [option for option in options if option not in choice.options]
     if missing or not options:
         return f"its condition names options of '{parent}' that are not there: {missing}"
     return None

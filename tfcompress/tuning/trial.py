@@ -75,17 +75,18 @@ class Objective:
             raise TrialError(
                 f"{where}: {metrics!r} came back instead of metrics, as {{'{self.metric}': 0.5}}"
             )
-        found = {str(key): _scalar(value) for key, value in metrics.items()}
-        missing = [name for name in (self.metric, *self.also) if found.get(name) is None]
+        scalars = {str(key): _scalar(value) for key, value in metrics.items()}
+        found = {name: value for name, value in scalars.items() if value is not None}
+        missing = [name for name in (self.metric, *self.also) if name not in found]
         if missing:
-            known = ", ".join(name for name, value in found.items() if value is not None)
+            known = ", ".join(found)
             raise TrialError(
                 f"{where}: no {' and no '.join(map(repr, missing))} among what was reported "
                 f"({known or 'nothing'})"
             )
         if not math.isfinite(found[self.metric]):
             raise TrialError(f"{where}: {self.metric} is {found[self.metric]}")
-        return {name: value for name, value in found.items() if value is not None}
+        return found
 
 
 @dataclass
@@ -139,11 +140,11 @@ class Trial:
         Args:
             flavor: Of the model that is trained.
         """
-        keras = importlib.import_module(flavor)
+        base: Any = importlib.import_module(flavor).callbacks.Callback
         trial = self
 
-        class ReportEpochs(keras.callbacks.Callback):
-            def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+        class ReportEpochs(base):
+            def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
                 if trial.epoch(epoch + 1, logs or {}):
                     self.model.stop_training = True
 

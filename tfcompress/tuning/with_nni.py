@@ -57,15 +57,15 @@ def nni_callback(objective: Objective, flavor: Literal["keras", "tf_keras"] = "k
         objective: What the experiment is for; its `also` must be among the epoch's logs.
         flavor: Of the model.
     """
-    keras = importlib.import_module(flavor)
+    base: Any = importlib.import_module(flavor).callbacks.Callback
     trial = Trial(0, objective, Path(), report=_report(objective))
     inner = trial.callback(flavor)
 
-    class ReportToNNI(keras.callbacks.Callback):
-        def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+    class ReportToNNI(base):
+        def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
             inner.on_epoch_end(epoch, logs)
 
-        def on_train_end(self, logs: dict | None = None) -> None:
+        def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
             if trial.history:
                 report_final(objective, trial_outcome(objective, trial.history, None)["metrics"])
 
