@@ -227,7 +227,7 @@ def test_a_taken_port(tmp_path):
 
 def test_half_set_environment(tmp_path, monkeypatch):
     monkeypatch.setenv("KERASTUNER_TUNER_ID", "chief")
-    with pytest.raises(ConfigError, match="KERASTUNER_ORACLE_IP, KERASTUNER_ORACLE_PORT is not"):
+    with pytest.raises(ConfigError, match="not set beside .* KERASTUNER_ORACLE_IP, KERAS"):
         search_with_keras_tuner(search(tmp_path), tell=None)
 
 
@@ -249,7 +249,7 @@ def test_bad_searches(tmp_path, more, message):
 
 def test_reports_are_checked(tmp_path):
     trial = Trial(0, OBJECTIVE, tmp_path)
-    with pytest.raises(TrialError, match="epoch 1: no 'val_score' among what was reported .loss"):
+    with pytest.raises(TrialError, match="epoch 1: no 'val_score'.* among what was reported .loss"):
         trial.epoch(1, {"loss": 0.3})
     with pytest.raises(TrialError, match="no 'val_accuracy'"):
         trial.epoch(1, {"val_score": 0.3})
