@@ -17,6 +17,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.nn import functional
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
@@ -71,6 +72,22 @@ def option_probabilities(module: nn.Module) -> dict[str, torch.Tensor]:
     return {label: alpha.softmax(-1) for label, alpha in alphas(module).items()}
 
 
+def most_probable(probabilities: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Ones for the most probable options and zeros, with the gradient of the probabilities.
+
+    A mixture's expected MACs hold dear options of which none will be exported: kept within a
+    budget, it exports an architecture far below. What would be exported is what is to be charged.
+
+    Reference:
+        Bengio, Leonard, Courville, Estimating or Propagating Gradients Through Stochastic Neurons,
+        2013, arXiv:1308.3432 (the straight-through estimator).
+    """
+    return {
+        label: functional.one_hot(p.argmax(), len(p)) + (p - p.detach())
+        for label, p in probabilities.items()
+    }
+
+
 def set_choices(module: nn.Module, choices: Mapping[str, str]) -> None:
     """Make a sampling supernet run exactly these choices."""
     for part in module.modules():
@@ -91,7 +108,7 @@ class _Mended:
         self, loss: torch.Tensor, _: Mapping[str, Any]
     ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         """NNI calls it with probabilities that have no gradient; the live ones are taken."""
-        added = self.macs_penalty.expected(option_probabilities(self))
+        added = self.macs_penalty.expected(most_probable(option_probabilities(self)))
         return loss + added, {"macs": added.detach()}
 
     def export(self) -> dict[str, str]:

@@ -21,11 +21,12 @@ from bridges.yolov5.oneshot_strategies import (
     Enas,
     MacsPenalty,
     alphas,
+    most_probable,
     option_probabilities,
     set_choices,
 )
 from bridges.yolov5.proxies import ClassificationProxy, DetectionProxy, digits_proxy
-from bridges.yolov5.space_cost import measure_space
+from bridges.yolov5.space_cost import SpaceCost, measure_space
 from bridges.yolov5.synthetic import write_shapes
 from models.yolov5.architecture_file import parse_architecture
 from models.yolov5.build import Classifier
@@ -131,6 +132,17 @@ def test_below_the_budget_macs_cost_nothing_more():
     assert all(float(alpha.grad.abs().sum()) == 0 for alpha in alphas(supernet).values())
     cheapest = dict.fromkeys(cost.options, "identity")
     assert penalty.of(cheapest) == pytest.approx(-0.1)
+
+
+def test_what_would_be_exported_is_charged():
+    """Probabilities 0.6 and 0.4 of options of 10 and 30 MACs: 10 are charged, not 18."""
+    cost = SpaceCost({"a": ("cheap", "dear")}, {(("a", "cheap"),): 10, (("a", "dear"),): 30})
+    alpha = torch.tensor([0.6, 0.4]).log().requires_grad_()
+    charged = cost.expected(most_probable({"a": alpha.softmax(-1)}))
+    assert float(charged) == pytest.approx(10)
+    charged.backward()
+    # d/d alpha of 10 p + 30 (1 - p) is -20 p (1 - p) = -4.8 for the cheap one
+    assert alpha.grad.tolist() == pytest.approx([-4.8, 4.8])
 
 
 def test_nnis_own_penalty_is_made_of_plain_numbers():
