@@ -44,7 +44,8 @@ class Config(NasConfig):
     """Evolution, TPE and NSGA-II try the plain architecture first, and evolution's first population
     are mutations of it; else all are drawn evenly from the space."""
     prune: bool = True
-    """Stop trials that are below the median of the others, from the fifth trial on."""
+    """Stop trials that are below the median of the others at half their epochs or later (a detector's
+    first epochs say nothing), from the fifth trial on."""
 
     def check(self) -> None:
         """Check what would fail after loading."""
@@ -64,7 +65,7 @@ class Config(NasConfig):
             sampler=self.strategy,
             trials=self.trials,
             concurrency=self.concurrency,
-            stop=MedianStop(1, 4) if self.prune else None,
+            stop=MedianStop(max(1, self.trial_epochs // 2), 4) if self.prune else None,
             population=self.population,
             mutation=self.mutation,
             second="latency_ms" if self.objective == "latency" else "macs",
