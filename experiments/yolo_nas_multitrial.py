@@ -44,8 +44,8 @@ class Config(NasConfig):
     """Evolution, TPE and NSGA-II try the plain architecture first, and evolution's first population
     are mutations of it; else all are drawn evenly from the space."""
     prune: bool = True
-    """Stop trials that are below the median of the others at half their epochs or later (a detector's
-    first epochs say nothing), from the fifth trial on."""
+    """Stop trials that are below the median of the others at half their epochs or later (the first
+    epochs of a detector say nothing), from the fifth trial on."""
 
     def check(self) -> None:
         """Check what would fail after loading."""
