@@ -98,7 +98,7 @@ def test_the_classifiers_training(tmp_path, tool):
 
 def test_a_killed_search_goes_on(tmp_path):
     folder = tmp_path / "unet-hpo" / "default"
-    options = ("unet_hpo", "--smoke", "--root", tmp_path)
+    options = ("unet_hpo", "--smoke", "--root", tmp_path, "--early-stop", "no")
     record = folder / "search/trials/0000/trial.json"
     second = folder / "search/trials/0001/run/checkpoints/unet"
     kill_when(lambda: list(second.glob("epoch-000[12]")), *options)
