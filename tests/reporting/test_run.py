@@ -1,6 +1,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
@@ -90,6 +91,22 @@ def test_log_holds_what_was_printed(tmp_path, capsys):
         assert text in printed
         assert text in log
     run.close()
+
+
+def test_an_object_is_printed_as_it_says_itself(tmp_path, capsys):
+    """rich would print the fields of a dataclass, the bytes of a file among them."""
+
+    @dataclass
+    class File:
+        content: bytes
+
+        def __str__(self) -> str:
+            return "a file of 3 bytes"
+
+    run = open_run(str(tmp_path), "x", "y", {}, False)
+    run.print(File(b"abc"))
+    assert "a file of 3 bytes" in capsys.readouterr().out
+    assert "abc" not in run.path("log.txt").read_text()
 
 
 def test_history_has_every_column(tmp_path):

@@ -69,9 +69,9 @@ class Run:
     def print(self, *lines: Any, style: str | None = None) -> None:
         """Print to the terminal and to `log.txt`, with the seconds since the start there."""
         for line in lines:
-            self.console.print(
-                line.to_rich() if isinstance(line, Table) else line, style=style, highlight=False
-            )
+            # Of another object rich would print every field, the bytes of a file among them.
+            shown = line.to_rich() if isinstance(line, Table) else str(line)
+            self.console.print(shown, style=style, highlight=False)
             if isinstance(line, Table):
                 for note in line.notes:
                     self.console.print(f"  {note}", style="dim", highlight=False, markup=False)
