@@ -116,7 +116,8 @@ from tests.tuning import functions
 from tests.tuning.nni_trial import OBJECTIVE, SPACE
 from tfcompress.tuning.with_keras_tuner import Search, search_with_keras_tuner
 if __name__ == "__main__":
-    search = Search(function=functions.quadratic, space=SPACE, objective=OBJECTIVE, tuner="random",
+    # Slow trials: the worker that starts first must not be through before the other one is there.
+    search = Search(function=functions.slow, space=SPACE, objective=OBJECTIVE, tuner="random",
                     folder=Path(sys.argv[1]), trials=6, isolate=False, stop_rule=None)
     result = search_with_keras_tuner(search)
     print("no result here" if result is None else result.table())
