@@ -64,7 +64,7 @@ def main(config: Config) -> Table:
         table.add(
             name,
             recipe,
-            f"{len(lite.content) / 1e6:.2f} MB",
+            f"{lite.size_bytes / 1e6:.2f} MB",
             f"{time.median_ms:.2f} ms",
             f"{time.p90_ms:.2f} ms",
             f"{first / time.median_ms:.2f}x",

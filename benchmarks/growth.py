@@ -8,15 +8,14 @@ from tfcompress import startup  # noqa: F401  (first: TensorFlow without its mes
 
 # isort: split
 import gc
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import keras
 import numpy as np
-from rich.progress import track
 
+from benchmarks.alternate import time_in_turn
 from benchmarks.record import show
 from models.unet import multi_unet_model
 from tfcompress.cli import run_experiment
@@ -44,7 +43,7 @@ def main(config: Config) -> Table:
     """Measure every width; one table."""
     sizes: list[int] = []
     seconds: dict[str, list[float]] = {}
-    for width in track(config.widths, "growing", transient=True):
+    for width in config.widths:
         parameters, found = measured(width, config)
         sizes.append(parameters)
         for name, value in found.items():
@@ -83,16 +82,11 @@ def measured(width: int, config: Config) -> tuple[int, dict[str, float]]:
         "LiteRT float32": lambda: to_litert(model, "float32"),
         "LiteRT int8, 16 images": lambda: to_litert(model, "int8", images),
     }
-    found = {name: min(_timed(work) for _ in range(config.repeats)) for name, work in works.items()}
+    times = time_in_turn(works, config.repeats, f"{width} channels")
+    found = {name: float(seconds.min()) for name, seconds in times.items()}
     keras.backend.clear_session()
     gc.collect()
     return model.count_params(), found
-
-
-def _timed(work: Callable[[], Any]) -> float:
-    started = time.perf_counter()
-    work()
-    return time.perf_counter() - started
 
 
 if __name__ == "__main__":

@@ -71,9 +71,7 @@ def main(config: TrashSearch) -> dict[str, Any]:
         histories[name] = _train(chosen, images, run, name)
         models[name] = keras.saving.load_model(seed_file(run, config.seed, name))
         comparisons[name], _ = compare_classifiers({name: models[name]}, images, chosen)
-        metrics = compare(
-            models[name], data=images.part("val"), names=[name], latency=False, memory=False
-        )
+        metrics = compare(models[name], data=images.part("val"), names=[name], latency=False)
         validation[name] = metrics.rows[0].quality["macro_f1"]
         if name == BEST:
             write_card(run, images, chosen)
