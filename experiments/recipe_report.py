@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from typing import Any
 from experiments.run_report import end_run
 from tfcompress.errors import ConfigError
 from tfcompress.pipeline.outcome import COSTS, CompressResult, front
-from tfcompress.pipeline.recipe import Recipe, read_recipe
+from tfcompress.pipeline.recipe import Budget, Recipe, read_recipe
 from tfcompress.pipeline.steps import STEPS
 from tfcompress.reporting.page import Section, write_page
 from tfcompress.reporting.plots import Dot, plot_front, plot_history, save_figure
@@ -19,6 +19,7 @@ from tfcompress.reporting.run import Run, environment
 
 STEPS_FOLDER = "steps"
 """Folder of the recipe below the run's."""
+PRUNE = "channel_prune"
 RECIPE_FILES = "experiments/recipes"
 
 
@@ -28,14 +29,21 @@ class RecipeConfig:
 
     recipe: str = ""
     """YAML file of the steps and the budget."""
+    threads: int = 1
+    """LiteRT threads for latency."""
     model: str = ""
     """A trained .keras model of the same classes and input; empty: one is trained."""
+    further: tuple[float, ...] = ()
+    """Shares of the MACs to run the recipe's channel_prune with as well, from the same model:
+    how far it can go, drawn as a curve."""
     smoke_steps: bool = False
     """As little training in each step as it allows, and nothing is rolled back."""
 
     def check_recipe(self) -> None:
         """Check the recipe before anything is trained."""
         self.steps()
+        for share in self.further:
+            at_share(self.steps(), share)
         if self.model and not Path(self.model).is_file():
             raise ConfigError("model", f"there is no {self.model}", "give a .keras file")
 
@@ -52,6 +60,33 @@ def without_training(recipe: Recipe) -> Recipe:
         loose = replace(step.budget, quality_drop=1.0)
         steps.append(replace(step, options=_shortest(step.options), budget=loose))
     return Recipe(tuple(steps), replace(recipe.budget, quality_drop=1.0))
+
+
+def at_share(recipe: Recipe, share: float) -> Recipe:
+    """The recipe with another share of the MACs in its `channel_prune`, and no budget.
+
+    Raises:
+        ConfigError: A share that is none, or a recipe that has not one `channel_prune` to a share
+            of the MACs.
+    """
+    if not 0 < share < 1:
+        raise ConfigError("further", f"it has {share:g}", "give shares of the MACs, as 0.1")
+    prunings = [step for step in recipe.steps if step.kind == PRUNE]
+    if len(prunings) != 1 or prunings[0].options.target_macs is None:
+        raise ConfigError(
+            "further",
+            f"the recipe has {len(prunings)} {PRUNE} steps"
+            + (", without target_macs" if prunings else ""),
+            f"use a recipe with one {PRUNE} to a share of the MACs, or leave it out",
+        )
+    steps = []
+    for step in recipe.steps:
+        options = step.options
+        if step.kind == PRUNE:
+            # Each group keeps at least the square of what is kept where all are cut alike.
+            options = replace(options, target_macs=share, min_kept=min(options.min_kept, share))
+        steps.append(replace(step, options=options, budget=Budget(quality_drop=1.0)))
+    return Recipe(tuple(steps), Budget(quality_drop=1.0))
 
 
 def _shortest(options: Any) -> Any:
@@ -71,8 +106,19 @@ def finish_recipe(
     quality: str,
     config: dict[str, Any],
     sections: Sequence[Section] = (),
+    more: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Draw, write the page, print the tables, close the run; its metrics."""
+    """Draw, write the page, print the tables, close the run; its metrics.
+
+    Args:
+        run: The run.
+        result: Of the recipe.
+        title: Of the page.
+        quality: What the objective is called.
+        config: The configuration, for the page.
+        sections: Of the page; their tables are printed too.
+        more: Entries of the metrics.
+    """
     rows = {row.name: row for row in result.comparison.rows}
     chosen = rows[f"{result.chosen.name}, {result.chosen.format}"]
     first = result.comparison.rows[0]
@@ -100,8 +146,9 @@ def finish_recipe(
         config,
         environment(),
     )
-    run.print(result.table(), result.comparison.table())
-    return end_run(run, result.to_dict())
+    tables = [table for section in sections for table in section.tables]
+    run.print(result.table(), result.comparison.table(), *tables)
+    return end_run(run, {**result.to_dict(), **(more or {})})
 
 
 def _fronts(run: Run, result: CompressResult, quality: str) -> list[tuple[str, Any]]:

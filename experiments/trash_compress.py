@@ -25,6 +25,7 @@ from experiments.classification import (
     write_card,
 )
 from experiments.evaluate_model import check_classes
+from experiments.recipe_curve import check_reach, go_further
 from experiments.recipe_report import (
     RECIPE_FILES,
     STEPS_FOLDER,
@@ -63,6 +64,7 @@ def main(config: Config) -> dict[str, Any]:
     write_card(run, images, config)
     recipe, seed = config.steps(), config.seeds[0]
     run.print(recipe.table())
+    check_reach(config, partial(build_classifier, config, len(images.classes), run))
     if config.model:
         whole = load_model_file(config.model)
         check_classes(whole, len(images.classes), "model", "use a classifier of this data")
@@ -76,19 +78,20 @@ def main(config: Config) -> dict[str, Any]:
         calibration=images.calibration(),
         batch=config.batch,
     )
-    result = compress(
+    run_recipe = partial(
+        compress,
         whole,
         samples,
-        recipe,
-        run.path(STEPS_FOLDER),
         fit=partial(_fit, config, images, run),
         card=run.read_json(CARD_NAME),
         seed=seed,
         threads=config.threads,
         tell=run.print,
     )
+    result = run_recipe(recipe=recipe, folder=run.path(STEPS_FOLDER))
+    further, more = go_further(config, result, run_recipe, run, samples, "macro F1")
     title = "The trash classifier through a recipe"
-    return finish_recipe(run, result, title, "macro F1", compared(config))
+    return finish_recipe(run, result, title, "macro F1", compared(config), further, more)
 
 
 def _trained(config: Config, images: Images, run: Run, seed: int) -> Any:

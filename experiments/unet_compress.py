@@ -15,6 +15,7 @@ from typing import Any
 import keras
 
 from experiments.evaluate_model import check_classes
+from experiments.recipe_curve import check_reach, go_further
 from experiments.recipe_report import (
     RECIPE_FILES,
     STEPS_FOLDER,
@@ -72,6 +73,7 @@ def main(config: Config) -> dict[str, Any]:
     run.write_json(CARD_NAME, asdict(card_of(config, data)))
     recipe = config.steps()
     run.print(recipe.table())
+    check_reach(config, partial(build_model, config, data))
     if config.model:
         dense = load_model_file(config.model)
         check_classes(dense, len(data.palette), "model", "use a U-Net of this data")
@@ -86,24 +88,25 @@ def main(config: Config) -> dict[str, Any]:
         test=(data.test.images, data.test.labels),
         batch=config.batch,
     )
-    result = compress(
+    run_recipe = partial(
+        compress,
         dense,
         samples,
-        recipe,
-        run.path(STEPS_FOLDER),
         fit=partial(_fit, config, data, run),
         card=asdict(card_of(config, data)),
         seed=config.seed,
         threads=config.threads,
         tell=run.print,
     )
+    result = run_recipe(recipe=recipe, folder=run.path(STEPS_FOLDER))
+    further, more = go_further(config, result, run_recipe, run, samples, "mean IoU")
     outputs = {}
     for outcome in (result.outcomes[0], result.chosen):
         lite = LiteModel.load(result.folder / outcome.folder / "model.tflite")
         outputs[outcome.name] = lite.predict(data.test.images)
     pictures = prediction_section(run, data.test, outputs, data.palette)
     title = "A U-Net through a recipe"
-    return finish_recipe(run, result, title, "mean IoU", compared(config), [pictures])
+    return finish_recipe(run, result, title, "mean IoU", compared(config), [*further, pictures], more)
 
 
 def _fit(

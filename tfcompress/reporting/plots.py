@@ -308,6 +308,35 @@ def plot_tradeoff(points: Sequence[tuple[str, float, float]], x_title: str, y_ti
     return figure
 
 
+def plot_limit(
+    points: Sequence[tuple[str, float, float]], floor: float, x_title: str, y_title: str
+) -> Figure:
+    """One way to save, followed further and further, and where it falls below a limit.
+
+    Args:
+        points: `(name, cost, quality)`; a line joins them by cost.
+        floor: Least quality that is wanted, dotted; what is below it is hollow.
+        x_title: Name of the cost, on a logarithmic axis.
+        y_title: Name of the quality.
+    """
+    figure, axes = _figure(6.4, 3.6)
+    points = sorted(points, key=lambda point: point[1])
+    costs = [cost for _, cost, _ in points]
+    qualities = [quality for *_, quality in points]
+    axes.plot(costs, qualities, color="#bbbbbb", lw=1.2, zorder=1)
+    axes.axhline(floor, color="black", ls=":", lw=1.0, zorder=1)
+    for i, (name, cost, quality) in enumerate(points):
+        color = COLORS[i % len(COLORS)]
+        fill = color if quality >= floor else "white"
+        axes.plot(cost, quality, "o", mfc=fill, mec=color, ms=8, label=name)
+    axes.legend(fontsize=8, frameon=False, loc="upper left", bbox_to_anchor=(1.01, 1))
+    _cost_axes(axes, costs, [*qualities, floor])
+    axes.set_xlabel(x_title)
+    axes.set_ylabel(y_title)
+    axes.set_title(f"{y_title} against {x_title}", loc="left")
+    return figure
+
+
 def _cost_axes(axes: Axes, costs: Sequence[float], qualities: Sequence[float]) -> None:
     """Costs on a logarithmic axis, and room around the qualities."""
     axes.set_xscale("log")
