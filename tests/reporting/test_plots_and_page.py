@@ -10,6 +10,7 @@ from tfcompress.reporting.page import Section, write_page
 from tfcompress.reporting.plots import (
     plot_history,
     plot_layer_sparsity,
+    plot_limit,
     plot_precision_recall,
     plot_segmentations,
     plot_tradeoff,
@@ -78,6 +79,12 @@ def test_layer_sparsity_and_tradeoff(tmp_path):
     figure = plot_tradeoff([("a", 1.0, 0.5), ("b", 10.0, 0.6)], "latency (ms)", "mean IoU")
     assert figure.axes[0].get_xscale() == "log"
     save_figure(figure, tmp_path / "t.png")
+    figure = plot_limit([("b", 0.1, 0.7), ("a", 1.0, 0.9), ("c", 0.5, 0.85)], 0.8, "MACs", "mIoU")
+    joined, floor, *dots = figure.axes[0].lines
+    np.testing.assert_allclose(joined.get_xdata(), [0.1, 0.5, 1.0])
+    np.testing.assert_allclose(floor.get_ydata(), 0.8)
+    assert [dot.get_markerfacecolor() == "white" for dot in dots] == [True, False, False]
+    save_figure(figure, tmp_path / "l.png")
 
 
 @pytest.fixture
