@@ -1,21 +1,21 @@
-"""How far a recipe can go: the same steps for smaller and smaller shares of the MACs, as a curve."""
+"""How far a recipe can go: its steps for smaller and smaller shares of the MACs, as a curve."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from experiments.recipe_report import PRUNE, STEPS_FOLDER, RecipeConfig, at_share
 from tfcompress.comparison import Comparison, ModelRow, compare
 from tfcompress.pipeline.outcome import CompressResult
-from tfcompress.pipeline.recipe import Recipe
 from tfcompress.pipeline.steps import STEPS
 from tfcompress.quantization.litert import LiteModel
 from tfcompress.reporting.page import Section
 from tfcompress.reporting.plots import plot_limit, save_figure
 from tfcompress.reporting.run import Run
 from tfcompress.reporting.tables import Table
+
 
 def check_reach(config: RecipeConfig, build: Callable[[], Any]) -> None:
     """Refuse shares that a model cannot be cut to, before anything is trained."""
@@ -76,7 +76,9 @@ class Curve:
             ]
             floor = _quality(first) - self.allowed
             figure = plot_limit(points, floor, f"{name}, share of the start", quality)
-            path = save_figure(figure, run.path("plots", f"further_{name.replace(' ', '_').lower()}.png"))
+            path = save_figure(
+                figure, run.path("plots", f"further_{name.replace(' ', '_').lower()}.png")
+            )
             pictures.append((f"{quality} against {name}; dotted: what may be lost", path))
         return Section("How far it can go", tables=(self.table(),), pictures=tuple(pictures))
 

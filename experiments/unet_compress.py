@@ -106,7 +106,9 @@ def main(config: Config) -> dict[str, Any]:
         outputs[outcome.name] = lite.predict(data.test.images)
     pictures = prediction_section(run, data.test, outputs, data.palette)
     title = "A U-Net through a recipe"
-    return finish_recipe(run, result, title, "mean IoU", compared(config), [*further, pictures], more)
+    return finish_recipe(
+        run, result, title, "mean IoU", compared(config), [*further, pictures], more
+    )
 
 
 def _fit(

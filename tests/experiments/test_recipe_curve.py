@@ -45,7 +45,9 @@ def test_a_share_out_of_reach_shows_before_any_training(tmp_path, tiny_model):
     path = tmp_path / "recipe.yaml"
     path.write_text("steps: [{channel_prune: {target_macs: 0.5, epochs: 3}}]")
     check_reach(RecipeConfig(recipe=str(path), further=(0.5,)), lambda: tiny_model)
-    check_reach(RecipeConfig(recipe=str(path)), NotImplemented)  # builds nothing where nothing is asked
+    check_reach(
+        RecipeConfig(recipe=str(path)), NotImplemented
+    )  # builds nothing where nothing is asked
     with pytest.raises(ConfigError, match="cannot be reached"):
         check_reach(RecipeConfig(recipe=str(path), further=(0.5, 1e-4)), lambda: tiny_model)
 
