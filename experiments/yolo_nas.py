@@ -202,15 +202,20 @@ def plot_probabilities(probabilities: Mapping[str, Mapping[str, float]]) -> Figu
 
 
 def plot_trajectory(history: Sequence[Mapping[str, float]], plain_macs: float) -> Figure:
-    """Loss, reward and expected MACs against the epoch."""
-    keys = {"loss": "loss", "reward": "reward", "expected_macs": "expected MACs / plain MACs"}
+    """Loss, reward, and MACs (expected, and of the likeliest options) against the epoch."""
+    keys = {
+        "loss": "loss",
+        "reward": "reward",
+        "expected_macs": "expected MACs / plain MACs",
+        "likeliest_macs": "MACs of the likeliest / plain MACs",
+    }
     shown = {key: title for key, title in keys.items() if any(key in row for row in history)}
     figure = Figure(figsize=(4.0 * len(shown), 3.2), layout="constrained")
     for axes, (key, title) in zip(
         np.atleast_1d(figure.subplots(1, len(shown))), shown.items(), strict=True
     ):
         rows = [row for row in history if key in row]
-        scale = plain_macs if key == "expected_macs" else 1.0
+        scale = plain_macs if key.endswith("_macs") else 1.0
         axes.plot([r["epoch"] for r in rows], [r[key] / scale for r in rows], "o-", color=COLORS[0])
         axes.set(xlabel="epoch", ylabel=title)
         axes.grid(alpha=0.25)

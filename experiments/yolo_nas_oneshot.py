@@ -89,7 +89,8 @@ def main(config: Config) -> dict[str, Any]:
         reward = f"  reward {row['reward']:.4f}" if "reward" in row else ""
         run.print(
             f"supernet {int(row['epoch']):3d}/{settings.epochs}  loss {row['loss']:.4f}{reward}  "
-            f"expected MACs {row['expected_macs'] / 1e6:,.1f} M  certainty {row['certainty']:.3f}"
+            f"MACs expected {row['expected_macs'] / 1e6:,.1f} M, of the likeliest "
+            f"{row['likeliest_macs'] / 1e6:,.1f} M  certainty {row['certainty']:.3f}"
         )
 
     with live_page(run, f"One-shot search with {config.strategy}", config.port) as renew:

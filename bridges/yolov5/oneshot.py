@@ -35,6 +35,7 @@ from bridges.yolov5.oneshot_strategies import (
     MacsPenalty,
     Proxyless,
     RandomOneShot,
+    most_probable,
 )
 from bridges.yolov5.proxies import Proxy
 from bridges.yolov5.space_cost import SpaceCost, measure_space
@@ -253,6 +254,7 @@ class _Watcher(lightning.Callback):
                 row[name] = float(trainer.callback_metrics[name])
         given = {label: torch.tensor(p) for label, p in module.probabilities().items()}
         row["expected_macs"] = float(self.cost.expected(given))
+        row["likeliest_macs"] = float(self.cost.expected(most_probable(given)))
         row["certainty"] = sum(float(p.max()) for p in given.values()) / len(given)
         self.rows.append(row)
         self.on_epoch(row)

@@ -170,6 +170,7 @@ def test_a_heavy_penalty_alone_finds_the_cheapest_network(proxy, tmp_path):
         cost.of(dict(zip(cost.options, names, strict=True))) for names in everything
     )
     assert result.history[-1]["expected_macs"] < result.history[0]["expected_macs"]
+    assert result.history[-1]["likeliest_macs"] == result.macs
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
