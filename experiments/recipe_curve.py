@@ -54,6 +54,7 @@ class Curve:
     def table(self) -> Table:
         """The comparison, and how far it goes."""
         table = self.comparison.table()
+        table.title = "How far it can go: the last model of each recipe"
         cheapest = min(self.held, key=lambda row: row.macs or 0)
         table.note(
             f"cheapest that loses at most {self.allowed:g} on the {self.split} samples: "

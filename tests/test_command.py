@@ -1,5 +1,6 @@
 """The command `tfcompress`, run as a user runs it: files in, files out, one clear error."""
 
+import json
 import subprocess
 import sys
 
@@ -8,8 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tfcompress.command import COMMANDS, main, read_inputs
-from tfcompress.errors import ConfigError, DataError
+from tfcompress.command import COMMANDS, main
 from tfcompress.evaluation.cost import count_cost
 from tfcompress.evaluation.sparsity import total_zeros
 from tfcompress.quantization.litert import LiteModel
@@ -117,28 +117,57 @@ def test_bad_input(folder, capsys, tmp_path, monkeypatch, argv, message):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_bad_inputs_for_calibration(folder, tmp_path):
-    model = keras.saving.load_model(folder / "model.keras")
-    (tmp_path / "empty").mkdir()
-    with pytest.raises(DataError, match="it holds no image"):
-        read_inputs(str(tmp_path / "empty"), model, 255, 10)
-    (tmp_path / "text").mkdir()
-    (tmp_path / "text" / "a.png").write_text("no image")
-    with pytest.raises(DataError, match="a.png: it is no image"):
-        read_inputs(str(tmp_path / "text"), model, 255, 10)
-    np.save(tmp_path / "objects.npy", np.array([{}], dtype=object), allow_pickle=True)
-    with pytest.raises(DataError, match=r"objects.npy: it cannot be read"):
-        read_inputs(str(tmp_path / "objects.npy"), model, 255, 10)
-    flat = keras.Sequential([keras.Input((8,)), keras.layers.Dense(2)])
-    with pytest.raises(ConfigError, match="no image"):
-        read_inputs(str(folder / "images"), flat, 255, 10)
+RECIPE = """
+budget: {quality_drop: 1.0}
+steps:
+  - channel_prune: {target_macs: 0.5, epochs: 1}
+  - distill: {epochs: 1}
+  - int8
+"""
 
 
-def test_images_are_fitted_and_divided(folder):
-    model = keras.saving.load_model(folder / "model.keras")
-    inputs = read_inputs(str(folder / "images"), model, 255, 5)
-    assert (inputs.shape, inputs.dtype) == ((5, 16, 16, 3), np.float32)
-    assert 0.9 < inputs.max() <= 1.0
+@pytest.fixture
+def to_compress(folder, tmp_path):
+    """Arguments of compress, of which the model and the recipe are replaceable."""
+    (tmp_path / "recipe.yaml").write_text(RECIPE)
+    data = folder / "test.npz"
+    return ["--recipe", tmp_path / "recipe.yaml", "--train", data, "--val", data, "--batch", "8"]
+
+
+@pytest.mark.filterwarnings("ignore:only 40 calibration samples")
+def test_compress(folder, capsys, tmp_path, to_compress):
+    model, out = folder / "model.keras", tmp_path / "out"
+    loss = ["--loss", "sparse_categorical_crossentropy"]
+    shown = run(capsys, "compress", model, out, *to_compress, *loss)
+    assert f"wrote {out}/chosen.tflite" in shown.replace("\n", "")
+    outcomes = json.loads((out / "result.json").read_text())["outcomes"]
+    assert [o["kind"] for o in outcomes] == ["start", "channel_prune", "distill", "int8"]
+    assert 0.4 < outcomes[-1]["macs"] / count_cost(keras.saving.load_model(model)).macs <= 0.51
+    began = (out / "01-channel_prune" / "model.keras").stat().st_mtime_ns
+    run(capsys, "compress", model, out, *to_compress, *loss)  # all steps are there
+    assert (out / "01-channel_prune" / "model.keras").stat().st_mtime_ns == began
+
+
+@pytest.mark.parametrize(
+    ("recipe", "more", "message"),
+    [
+        (RECIPE, [], "model.keras: it was saved without a loss and an optimizer"),
+        (RECIPE, ["--loss", "softly"], "loss: Keras has no 'softly'"),
+        (RECIPE, ["--test", "none.npz"], "none.npz: there is no such file"),
+        ("steps: [{distill: {epoch: 1}}]", [], "step 1 (distill): unknown field 'epoch'"),
+    ],
+)
+def test_compress_refuses_before_any_step(
+    folder, capsys, tmp_path, to_compress, recipe, more, message
+):
+    (tmp_path / "recipe.yaml").write_text(recipe)
+    more = more if "--loss" in more or not more else [*more, "--loss", "mse"]
+    argv = ["compress", folder / "model.keras", tmp_path / "out", *to_compress, *more]
+    with pytest.raises(SystemExit) as ended:
+        run(capsys, *argv)
+    assert ended.value.code == 2
+    assert message in capsys.readouterr().err.replace("\n", "")
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.slow

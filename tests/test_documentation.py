@@ -153,12 +153,16 @@ def test_every_shell_line_is_of_a_known_program():
 
 @pytest.mark.filterwarnings("ignore")
 def test_first_steps_run_as_they_stand(tmp_path, monkeypatch, capsys):
-    """Every block of the page in order, Python and shell."""
+    """Every block of the page in order: Python, shell, files named in their first line."""
     monkeypatch.chdir(tmp_path)
     namespace = {**setups.basics(), "__name__": "page"}
     python = dict(blocks(FIRST_STEPS, "python"))
     shell = dict(blocks(FIRST_STEPS, "sh"))
-    for line in sorted(python | shell):
+    written = dict(blocks(FIRST_STEPS, "yaml"))
+    for line in sorted(python | shell | written):
+        if line in written:
+            Path(written[line].splitlines()[0].removeprefix("# ")).write_text(written[line])
+            continue
         if line in python:
             exec(python[line], namespace)
             continue
@@ -170,6 +174,7 @@ def test_first_steps_run_as_they_stand(tmp_path, monkeypatch, capsys):
     small = keras.saving.load_model("small.keras")
     assert tfcompress.count_cost(small).macs < 0.6 * tfcompress.count_cost(namespace["model"]).macs
     assert Path("compressed/chosen.tflite").is_file()
+    assert Path("by-script/chosen.tflite").is_file()
     assert np.isfinite(namespace["result"].chosen.quality)
 
 

@@ -18,6 +18,7 @@ LEVELS = (
     ("tfcompress.quiet", 0),
     ("tfcompress.startup", 0),
     ("tfcompress.cli", 1),
+    ("tfcompress.input_files", 1),
     ("tfcompress.data", 1),
     ("tfcompress.losses", 1),
     ("tfcompress.reporting", 1),

@@ -1,12 +1,14 @@
-"""The command `tfcompress`: what can be done with a model file without training.
+"""The command `tfcompress`: what can be done with a model file and no line of code.
 
     tfcompress inspect model.keras
     tfcompress prune model.keras small.keras --target-macs 0.5
     tfcompress prune model.keras sparse.keras --sparsity 0.8
     tfcompress quantize model.keras model.tflite --calibration images.npy
     tfcompress compare model.keras model.tflite --data test.npz
+    tfcompress compress model.keras folder --recipe recipe.yaml --train train.npz --val val.npz
 
-Pruned models lose quality until they are trained on; in a training script use `import tfcompress`.
+Only compress trains; what prune writes loses quality until it is trained on. In a training script
+use `import tfcompress`.
 """
 
 from __future__ import annotations
@@ -20,18 +22,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import numpy as np
+import keras
 import tyro
 from rich.console import Console
 
 from tfcompress.cli import told_errors
 from tfcompress.comparison import compare
+from tfcompress.compression import compress
 from tfcompress.errors import ConfigError, DataError
 from tfcompress.evaluation.cost import count_cost
 from tfcompress.evaluation.sparsity import count_zeros
 from tfcompress.graph.saving import save_plain
+from tfcompress.input_files import read_inputs, read_labelled
 from tfcompress.model_file import load_model_file
-from tfcompress.pipeline.steps import ChannelPruneOptions, LevelPruneOptions, LiteOptions
+from tfcompress.pipeline.data import CompressionData
+from tfcompress.pipeline.recipe import read_recipe
+from tfcompress.pipeline.steps import STEPS, ChannelPruneOptions, LevelPruneOptions, LiteOptions
 from tfcompress.pruning.channel_groups import find_groups
 from tfcompress.pruning.channels import plan_channels, shrink
 from tfcompress.quantization.litert import LiteModel, to_litert
@@ -211,11 +217,73 @@ class Compare:
         _show(console, compare(*loaded, data=samples, names=names, threads=self.threads).table())
 
 
+@dataclass(frozen=True)
+class Compress:
+    """Run a recipe: prune, teach, factor, quantize; each step measured, within a budget."""
+
+    model: File
+    """A trained .keras file."""
+    folder: File
+    """Where the steps' files go; finished steps are taken from there when called again."""
+    recipe: str
+    """YAML file of the steps and the budget."""
+    train: str
+    """.npz file with "inputs" and "labels", to train and calibrate on."""
+    val: str
+    """The same, to choose epochs, steps and the final model on."""
+    test: str = ""
+    """The same, for the last table; empty: that is made on `val`."""
+    batch: int = 32
+    """Samples of a training step."""
+    loss: str = ""
+    """Keras' name of a loss; needed where the file was saved without."""
+    learning_rate: float = 1e-3
+    """Of Adam, where `loss` is given."""
+    threads: int = 1
+    """Of LiteRT, for latency."""
+
+    def run(self, console: Console) -> None:
+        """Check, run, print, say where the result is."""
+        recipe = read_recipe(self.recipe, STEPS)
+        model = _keras_model(self.model)
+        if self.loss:
+            try:
+                loss = keras.losses.get(self.loss)
+            except ValueError:
+                raise ConfigError(
+                    "loss", f"Keras has no {self.loss!r}", "give a loss of keras.losses"
+                ) from None
+            model.compile(keras.optimizers.Adam(self.learning_rate), loss)
+        elif not getattr(model, "compiled", False):
+            raise ConfigError(
+                self.model,
+                "it was saved without a loss and an optimizer",
+                "give --loss sparse_categorical_crossentropy, or another of keras.losses",
+            )
+        splits = [
+            read_labelled(path) if path else None for path in (self.train, self.val, self.test)
+        ]
+        console.print(recipe.table().to_rich())
+        result = compress(
+            model,
+            CompressionData(*splits, batch=self.batch),
+            recipe,
+            self.folder,
+            threads=self.threads,
+            tell=lambda line: console.print(line, highlight=False, markup=False),
+        )
+        _show(console, result.table())
+        _show(console, result.comparison.table())
+        for path in result.files.values():
+            console.print(f"wrote {path}", style="bold", highlight=False)
+
+
 COMMANDS: dict[str, Callable[..., Any]] = {
     "inspect": Inspect,
     "prune": Prune,
     "quantize": Quantize,
     "compare": Compare,
+    "compress": Compress,
 }
 
 
@@ -229,77 +297,6 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     with told_errors():
         chosen.run(Console(width=None if sys.stdout.isatty() else 160))
-
-
-def read_inputs(source: str, model: Any, divide_by: float, at_most: int) -> np.ndarray:
-    """Inputs from a NumPy file or a folder of images, of the size that a model takes.
-
-    Raises:
-        DataError: There is nothing, or it cannot be read.
-        ConfigError: Images for a model that takes none.
-    """
-    path = Path(source)
-    if path.is_dir():
-        return _read_images(path, model, divide_by, at_most)
-    arrays = _read_arrays(path)
-    return arrays["inputs"] if "inputs" in arrays else next(iter(arrays.values()))
-
-
-def read_labelled(source: str) -> tuple[np.ndarray, np.ndarray]:
-    """Inputs and labels from an .npz file.
-
-    Raises:
-        DataError: It is no such file, or lacks one of the two.
-    """
-    arrays = _read_arrays(Path(source))
-    missing = [name for name in ("inputs", "labels") if name not in arrays]
-    if missing:
-        raise DataError(
-            source,
-            f"it has no array {missing[0]!r}, but {', '.join(arrays)}",
-            "write it by numpy.savez(path, inputs=..., labels=...)",
-        )
-    return arrays["inputs"], arrays["labels"]
-
-
-def _read_arrays(path: Path) -> dict[str, np.ndarray]:
-    if not path.is_file():
-        raise DataError(str(path), "there is no such file", "give a .npy or .npz file")
-    try:
-        content = np.load(path, allow_pickle=False)
-        if isinstance(content, np.ndarray):
-            return {"inputs": content}
-        return {name: content[name] for name in content.files}
-    except (ValueError, OSError, EOFError) as error:
-        raise DataError(
-            str(path), f"it cannot be read ({error})", "write it by numpy.save or numpy.savez"
-        ) from None
-
-
-def _read_images(folder: Path, model: Any, divide_by: float, at_most: int) -> np.ndarray:
-    from PIL import Image, UnidentifiedImageError
-
-    shape = tuple(model.input_shape)
-    if len(shape) != 4 or None in shape[1:] or shape[-1] not in (1, 3):
-        raise ConfigError(
-            str(folder), f"the model's input is {shape[1:]}, no image", "give a .npy file"
-        )
-    kinds = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
-    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in kinds)
-    if not files:
-        raise DataError(str(folder), "it holds no image", f"put in some of {', '.join(kinds)}")
-    chosen = np.unique(np.linspace(0, len(files) - 1, min(len(files), at_most)).astype(int))
-    pixels = []
-    for index in chosen:
-        try:
-            with Image.open(files[index]) as image:
-                fitted = image.convert("L" if shape[-1] == 1 else "RGB").resize(
-                    (shape[2], shape[1])
-                )
-        except (UnidentifiedImageError, OSError) as error:
-            raise DataError(str(files[index]), f"it is no image ({error})", "remove it") from None
-        pixels.append(np.asarray(fitted, np.float32).reshape(shape[1:]))
-    return np.stack(pixels) / np.float32(divide_by)
 
 
 def _keras_model(path: str) -> Any:

@@ -56,7 +56,12 @@ class Table:
 
     def to_rich(self) -> RichTable:
         """The table for a rich console."""
-        table = RichTable(box=box.SIMPLE_HEAD, title=self.title or None, title_justify="left")
+        table = RichTable(
+            box=box.SIMPLE_HEAD,
+            title=self.title or None,
+            title_justify="left",
+            collapse_padding=True,
+        )
         for i, column in enumerate(self.columns):
             table.add_column(column, justify="right" if self.numeric(i) else "left")
         for row in self.rows:
