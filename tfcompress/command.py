@@ -260,13 +260,16 @@ class Compress:
                 "it was saved without a loss and an optimizer",
                 "give --loss sparse_categorical_crossentropy, or another of keras.losses",
             )
-        splits = [
-            read_labelled(path) if path else None for path in (self.train, self.val, self.test)
-        ]
+        data = CompressionData(
+            train=read_labelled(self.train),
+            val=read_labelled(self.val),
+            test=read_labelled(self.test) if self.test else None,
+            batch=self.batch,
+        )
         console.print(recipe.table().to_rich())
         result = compress(
             model,
-            CompressionData(*splits, batch=self.batch),
+            data,
             recipe,
             self.folder,
             threads=self.threads,
