@@ -287,6 +287,26 @@ def test_a_detector_from_pytorch_is_pruned_by_levels_and_trained(detector_in_ker
     assert total == pytest.approx(0.7, abs=0.005)
 
 
+def test_a_detector_from_pytorch_teaches_its_smaller_self(detector_in_keras):
+    """By the maps of its heads; the smaller one comes nearer to it on images it did not see."""
+    model = detector_in_keras.model
+    small = tfc.shrink(model, tfc.plan_channels(model, tfc.ChannelConfig(target_macs=0.6)))
+    heads = [tensor._keras_history.operation.name for tensor in model.outputs]
+    images, others = (scenes(16, 64, seed=s).numpy().transpose(0, 2, 3, 1) for s in (5, 6))
+    wanted = model.predict(others, verbose=0)
+
+    def distance():
+        found = small.predict(others, verbose=0)
+        return np.mean([np.mean((a - b) ** 2) for a, b in zip(wanted, found, strict=True)])
+
+    before = distance()
+    hints = [tfc.Hint(teacher_layer_name=h, student_layer_name=h) for h in heads]
+    distiller = tfc.Distiller(model, small, hints, task_weight=0)
+    distiller.compile(keras.optimizers.Adam(1e-3))
+    distiller.fit(images, epochs=3, batch_size=4, verbose=0)
+    assert distance() < 0.3 * before
+
+
 def test_a_detector_from_pytorch_becomes_int8(detector_in_keras, yolov5n):
     images = scenes(20, 64, seed=4).numpy()
     lite = tfc.to_litert(detector_in_keras.model, "int8", calibration=images.transpose(0, 2, 3, 1))
