@@ -16,6 +16,7 @@ LEVELS = (
     ("tfcompress.errors", 0),
     ("tfcompress.atomic", 0),
     ("tfcompress.quiet", 0),
+    ("tfcompress.amx", 0),
     ("tfcompress.startup", 0),
     ("tfcompress.cli", 1),
     ("tfcompress.input_files", 1),

@@ -73,6 +73,7 @@ _PUBLIC = {
     "prune_in_rounds": "tfcompress.pruning.channel_rounds",
     "quantize_aware": "tfcompress.quantization.qat",
     "rebuild": "tfcompress.graph.rebuild",
+    "refuse_amx": "tfcompress.amx",
     "run_experiment": "tfcompress.tuning.nni_experiment",
     "run_nni_trial": "tfcompress.tuning.with_nni",
     "search_with_keras_tuner": "tfcompress.tuning.with_keras_tuner",

@@ -23,7 +23,7 @@ import numpy as np
 from tfcompress.errors import ConfigError, DataError, LayerError
 from tfcompress.evaluation.bootstrap import Difference, paired_difference
 from tfcompress.evaluation.cost import count_cost
-from tfcompress.evaluation.latency import Latency, measure_latency
+from tfcompress.evaluation.latency import WITH_AMX, Latency, measure_latency
 from tfcompress.evaluation.litert_cost import count_litert_macs
 from tfcompress.evaluation.memory import measure_memory
 from tfcompress.evaluation.segmentation import (
@@ -138,6 +138,10 @@ class Comparison:
                 if row.latency
             )
             table.note(f"latency: median of batch 1; {'; '.join(runtimes)}")
+            if any(WITH_AMX in runtime for runtime in runtimes):
+                table.note(
+                    "int8 is slow with AMX where channels are few; without: TFCOMPRESS_AMX=0"
+                )
         if with_memory:
             table.note("memory: what loading the LiteRT file and one inference take at their peak")
         if metrics:

@@ -10,7 +10,10 @@ from typing import Any
 
 import numpy as np
 
+from tfcompress.amx import has_amx
 from tfcompress.quantization.litert import LiteModel
+
+WITH_AMX = " with AMX"
 
 
 @dataclass(frozen=True)
@@ -24,7 +27,8 @@ class Latency:
         repeats: Timed runs.
         threads: Threads of the runtime.
         batch: Samples per run.
-        runtime: "LiteRT XNNPACK", "LiteRT reference kernels", "TensorFlow" or another's name.
+        runtime: "LiteRT XNNPACK" (with `WITH_AMX` where it uses that), "LiteRT reference kernels",
+            "TensorFlow" or another's name.
     """
 
     median_ms: float
@@ -152,4 +156,5 @@ def _litert_runner(
         shape = tuple(detail["shape"])
         interpreter.set_tensor(detail["index"], port.quantize(generator.random(shape)))
     runtime = "LiteRT XNNPACK" if xnnpack else "LiteRT reference kernels"
+    runtime += WITH_AMX if xnnpack and has_amx() else ""
     return Runner(interpreter.invoke, threads, int(model.inputs[0].shape[0]), runtime)

@@ -320,9 +320,7 @@ def plot_limit(
         y_title: Name of the quality.
     """
     figure, axes = _figure(6.4, 3.6)
-    points = sorted(points, key=lambda point: point[1])
-    costs = [cost for _, cost, _ in points]
-    qualities = [quality for *_, quality in points]
+    costs, qualities = zip(*sorted((cost, quality) for _, cost, quality in points), strict=True)
     axes.plot(costs, qualities, color="#bbbbbb", lw=1.2, zorder=1)
     axes.axhline(floor, color="black", ls=":", lw=1.0, zorder=1)
     for i, (name, cost, quality) in enumerate(points):

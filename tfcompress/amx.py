@@ -1,0 +1,77 @@
+"""Intel's AMX: LiteRT's int8 kernels for it are fast with many channels and slow with few.
+
+A tile is 16 rows of 64 bytes, whether a layer has as many channels or not: one of eight pays for
+all. Linux gives AMX to a process that asks; one whose request is refused goes on with AVX512-VNNI, whose
+vectors waste less. LiteRT asks when it first runs.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import platform
+import sys
+from functools import cache
+from pathlib import Path
+
+_ARCH_PRCTL = 158
+_GET_PERMISSION, _REQUEST_PERMISSION = 0x1022, 0x1023
+_TILE_DATA = 18
+_STACK_BYTES = 8192
+_kept: list[object] = []  # the stack stays alive as long as the process
+
+
+class _Stack(ctypes.Structure):
+    _fields_ = (
+        ("pointer", ctypes.c_void_p),
+        ("flags", ctypes.c_int),
+        ("size", ctypes.c_size_t),
+    )
+
+
+def has_amx() -> bool:
+    """Whether the CPU multiplies int8 tiles, and Linux would let this process do it."""
+    return _cpu_has_amx() and not _refused()
+
+
+def refuse_amx() -> bool:
+    """Have LiteRT run without AMX in this process, before it has run anything.
+
+    Linux refuses AMX to a process with a signal stack too small for its registers; the main thread
+    gets such a stack, of 8 KiB. `faulthandler.enable()` afterwards would replace it.
+
+    Returns:
+        Whether AMX is refused from here on; False where it is in use already, and without AMX.
+    """
+    if not has_amx() or _granted():
+        return False
+    buffer = ctypes.create_string_buffer(_STACK_BYTES)
+    stack = _Stack(ctypes.cast(buffer, ctypes.c_void_p), 0, _STACK_BYTES)
+    _kept.append(buffer)
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.sigaltstack(ctypes.byref(stack), None):
+        return False
+    return _refused()
+
+
+@cache
+def _cpu_has_amx() -> bool:
+    if sys.platform != "linux" or platform.machine() != "x86_64":
+        return False
+    return "amx_int8" in Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+
+
+def _refused() -> bool:
+    """Whether a request would fail; nothing is requested where no small stack is set."""
+    return bool(_kept) and _arch_prctl(_REQUEST_PERMISSION, _TILE_DATA) != 0
+
+
+def _granted() -> bool:
+    permitted = ctypes.c_uint64()
+    _arch_prctl(_GET_PERMISSION, ctypes.addressof(permitted))
+    return bool(permitted.value >> _TILE_DATA & 1)
+
+
+def _arch_prctl(code: int, argument: int) -> int:
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.syscall.restype = ctypes.c_long
+    return int(libc.syscall(_ARCH_PRCTL, ctypes.c_long(code), ctypes.c_void_p(argument)))
