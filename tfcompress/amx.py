@@ -1,8 +1,8 @@
 """Intel's AMX: LiteRT's int8 kernels for it are fast with many channels and slow with few.
 
 A tile is 16 rows of 64 bytes, whether a layer has as many channels or not: one of eight pays for
-all. Linux gives AMX to a process that asks; one whose request is refused goes on with AVX512-VNNI, whose
-vectors waste less. LiteRT asks when it first runs.
+all. Linux gives AMX to a process that asks; one whose request is refused goes on with AVX512-VNNI,
+whose vectors waste less. LiteRT asks when it first runs.
 """
 
 from __future__ import annotations
