@@ -199,3 +199,23 @@ def test_unknown_public_name():
 
     with pytest.raises(AttributeError, match="no attribute 'LevelPrunner'"):
         tfcompress.LevelPrunner  # noqa: B018
+
+
+@pytest.mark.parametrize(
+    ("missing", "code", "message"),
+    [
+        (
+            "tf_keras",
+            "import keras; m = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)]); "
+            "tfcompress.to_tf_keras(m)",
+            "Fix: pip install 'tfcompress[tfmot]'",
+        ),
+        ("torch", "import bridges", "torch cannot be imported. Fix: pip install 'tfcompress[br"),
+    ],
+)
+def test_a_missing_extra_is_named(missing, code, message):
+    code = (
+        f"import sys; sys.modules[{missing!r}] = None\nimport tfcompress\n"
+        f"try:\n    {code}\nexcept Exception as error:\n    print(error)"
+    )
+    assert message in run_python(code)

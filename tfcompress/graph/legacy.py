@@ -1,17 +1,31 @@
-"""TensorFlow Model Optimization, imported without what its import does to the process.
+"""tf_keras, and TensorFlow Model Optimization without what its import does to the process.
 
-The import sets `TF_USE_LEGACY_KERAS` in `os.environ`, which turns `tf.keras` into tf_keras for
+That import sets `TF_USE_LEGACY_KERAS` in `os.environ`, which turns `tf.keras` into tf_keras for
 whoever touches it later, in this process and in its children.
 """
 
 from __future__ import annotations
 
+import importlib
 import os
 from types import ModuleType
 
 from tfcompress.errors import ConfigError
 
+INSTALL = "pip install 'tfcompress[tfmot]'"
 _VARIABLE = "TF_USE_LEGACY_KERAS"
+
+
+def library_of(flavor: str) -> ModuleType:
+    """The package of a flavor, "keras" or "tf_keras".
+
+    Raises:
+        ConfigError: It is not installed.
+    """
+    try:
+        return importlib.import_module(flavor)
+    except ModuleNotFoundError as error:
+        raise ConfigError(flavor, f"it cannot be imported ({error})", INSTALL) from None
 
 
 def load_tfmot() -> ModuleType:
@@ -30,7 +44,7 @@ def load_tfmot() -> ModuleType:
         raise ConfigError(
             "TensorFlow Model Optimization",
             f"it cannot be imported ({error})",
-            "pip install tensorflow-model-optimization tf_keras",
+            INSTALL,
         ) from error
     finally:
         if before is None:

@@ -18,6 +18,7 @@ import numpy as np
 
 from tfcompress.errors import LayerError
 from tfcompress.graph.layers import Key, flavor_of, is_of_keras, named_weights, walk_layers
+from tfcompress.graph.legacy import library_of
 from tfcompress.graph.wiring import (
     Wiring,
     flatten,
@@ -97,7 +98,7 @@ class GraphBuilder:
         self, model: Any, edits: Mapping[str, Edit], library: str = "", flat: bool = False
     ) -> None:
         self.flavor = flavor_of(model)
-        self.library = importlib.import_module(library or self.flavor)
+        self.library = library_of(library or self.flavor)
         self.edits = edits
         self.flat = flat
         self.made: dict[int, Any] = {}
