@@ -71,6 +71,7 @@ def test_prune_weights(folder, capsys, tmp_path):
     assert shown.count("75.0%") >= 2
 
 
+@pytest.mark.filterwarnings("ignore:only 12 calibration samples")
 @pytest.mark.parametrize("calibration", ["inputs.npy", "test.npz", "images"])
 def test_quantize(folder, capsys, tmp_path, calibration):
     out = tmp_path / "model.tflite"

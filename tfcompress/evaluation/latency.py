@@ -12,6 +12,7 @@ import numpy as np
 
 from tfcompress.amx import has_amx
 from tfcompress.quantization.litert import LiteModel
+from tfcompress.quiet import quiet_stderr
 
 WITH_AMX = " with AMX"
 
@@ -144,10 +145,11 @@ def _litert_runner(
     from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
     kernels = OpResolverType.AUTO if xnnpack else OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
-    interpreter = Interpreter(
-        model_content=model.content, num_threads=threads, experimental_op_resolver_type=kernels
-    )
-    interpreter.allocate_tensors()
+    with quiet_stderr():  # the first one announces its delegate
+        interpreter = Interpreter(
+            model_content=model.content, num_threads=threads, experimental_op_resolver_type=kernels
+        )
+        interpreter.allocate_tensors()
     for detail, port in zip(
         sorted(interpreter.get_input_details(), key=lambda d: d["name"]),
         sorted(model.inputs, key=lambda p: p.key),

@@ -17,6 +17,7 @@ import platform
 import shutil
 import sys
 import time
+import weakref
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -55,11 +56,12 @@ class Run:
         console: Where to print; `print` goes to the log too.
     """
 
-    def __init__(self, folder: Path, finished: bool, lock: io.TextIOBase | None) -> None:
+    def __init__(self, folder: Path, finished: bool, lock: int | None) -> None:
         self.folder = folder
         self.finished = finished
         self.console = Console(soft_wrap=False, width=None if sys.stdout.isatty() else 160)
-        self._lock = lock
+        # Of a run that is dropped without an end, too.
+        self._release = None if lock is None else weakref.finalize(self, os.close, lock)
         self._started = time.monotonic()
 
     def path(self, *parts: str) -> Path:
@@ -111,9 +113,8 @@ class Run:
 
     def close(self) -> None:
         """Let another process open the folder."""
-        if self._lock is not None:
-            self._lock.close()
-            self._lock = None
+        if self._release is not None:
+            self._release()
 
 
 def open_run(
@@ -151,7 +152,7 @@ def open_run(
     try:
         finished = _may_be_used(folder, existing, wanted, resume)
     except RunError:
-        lock.close()
+        os.close(lock)
         raise
     run = Run(folder, finished, lock)
     if not finished:
@@ -234,12 +235,13 @@ def _differing(existing: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
     return "; ".join(shown) + (" ..." if len(keys) > 3 else "")
 
 
-def _locked(folder: Path) -> io.TextIOBase:
-    lock = (folder / ".lock").open("w")
+def _locked(folder: Path) -> int:
+    """A descriptor that holds the folder until it is closed."""
+    lock = os.open(folder / ".lock", os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
-        lock.close()
+        os.close(lock)
         raise RunError(
             str(folder), "another process is working in it", "wait for it, or choose another RUN"
         ) from None

@@ -124,10 +124,10 @@ def test_below_the_budget_macs_cost_nothing_more():
     cost = measure_space(classifier(TINY), (3, 16, 16))
     supernet = supernet_of(Darts())
     shares = option_probabilities(supernet)
-    expected = float(cost.expected(shares))
+    expected = cost.expected(shares).item()
     penalty = MacsPenalty(cost, 2 * expected, weight=0.5, budget=0.8)
     value = penalty.expected(shares)
-    assert float(value) == pytest.approx(0.5 * (0.8 - 1))  # half the baseline is below the budget
+    assert value.item() == pytest.approx(0.5 * (0.8 - 1))  # half the baseline is below the budget
     value.backward()
     assert all(float(alpha.grad.abs().sum()) == 0 for alpha in alphas(supernet).values())
     cheapest = dict.fromkeys(cost.options, "identity")
