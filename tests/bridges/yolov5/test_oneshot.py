@@ -139,7 +139,7 @@ def test_what_would_be_exported_is_charged():
     cost = SpaceCost({"a": ("cheap", "dear")}, {(("a", "cheap"),): 10, (("a", "dear"),): 30})
     alpha = torch.tensor([0.6, 0.4]).log().requires_grad_()
     charged = cost.expected(most_probable({"a": alpha.softmax(-1)}))
-    assert float(charged) == pytest.approx(10)
+    assert charged.item() == pytest.approx(10)
     charged.backward()
     # d/d alpha of 10 p + 30 (1 - p) is -20 p (1 - p) = -4.8 for the cheap one
     assert alpha.grad.tolist() == pytest.approx([-4.8, 4.8])
