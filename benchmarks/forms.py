@@ -2,7 +2,7 @@
 
 One architecture, dense, with unstructured and 2:4 zeros (dense and sparsely encoded files), with
 half the channels' MACs, in float32 and int8, timed in turn. Latency does not depend on what the
-weights are, so they are random; what each form costs in quality is in README's tables.
+weights are, so they are random; what each form costs in quality is in docs/measurements.md.
 """
 
 from tfcompress import startup  # noqa: F401  (first: TensorFlow without its messages)

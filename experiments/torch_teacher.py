@@ -1,8 +1,9 @@
 """make torch-teacher: a PyTorch classifier teaches a Keras student, through ONNX.
 
 The student, a small ShuffleNetV2, is trained for the same epochs alone and taught. TEACHER is an
-`.onnx` file, (B, C, H, W) to logits, of the data's classes; without it, a YOLOv5 backbone with a
-linear layer is trained in PyTorch first, on the same images and augmentation.
+`.onnx` file, (B, C, H, W) to logits, of the data's classes (a `classifier_card.json` beside it says
+how its images are normalized); without it, a YOLOv5 backbone with a linear layer is trained in
+PyTorch first, on the same images and augmentation.
 """
 
 from tfcompress import startup  # noqa: F401  (first: TensorFlow without its messages)
@@ -51,7 +52,7 @@ def main(config: Config) -> dict[str, Any]:
     run = open_run(config.root, "torch-teacher", config.run, compared(config), config.resume)
     if run.finished:
         return already_finished(run)
-    images = load_images(config, run)
+    images = load_images(config, run, config.teacher)
     write_card(run, images, config)
     school = School(config, images, run)
     classes = len(images.classes)

@@ -59,6 +59,13 @@ def test_normalization():
     np.testing.assert_allclose(normalized.std(axis=(0, 1, 2)), 1, atol=1e-4)
 
 
+def test_normalization_of_a_large_set_sees_every_column():
+    """Black and white columns in turn: one half each, whatever part of the images is looked at."""
+    images = np.zeros((20_000, 32, 32, 1), np.uint8)
+    images[:, :, 1::2] = 255
+    assert Normalization.of(images) == Normalization((0.5,), (0.5,))
+
+
 def test_crops_are_parts_in_range_and_flips_are_half():
     """A picture of its own coordinates tells what was kept."""
     x, y = np.meshgrid(np.arange(64), np.arange(64))

@@ -144,6 +144,14 @@ def test_a_pytorch_teacher_end_to_end(tmp_path):
     assert 0 <= metrics["teacher_accuracy"] <= 1
     folder = tmp_path / "torch-teacher" / "default"
     assert OnnxModel.load(folder / "teacher.onnx").outputs[0].shape == (None, 9)
+    fewer = {**torch_teacher.SMOKE, "images": 45, "run": "again"}
+    teacher = str(folder / "teacher.onnx")
+    torch_teacher.main(torch_teacher.Config(**fewer, teacher=teacher, root=str(tmp_path)))
+    cards = [
+        json.loads((folder.parent / run / "classifier_card.json").read_text())
+        for run in ("default", "again")
+    ]
+    assert cards[0]["normalization"] == cards[1]["normalization"], "not as its teacher was trained"
     names = {row["name"] for row in metrics["comparison"]["rows"]}
     assert {"plain float32", "distilled float32"} <= names
     assert (folder / "report.html").stat().st_size > 10_000

@@ -34,8 +34,9 @@ class Normalization:
 
     @classmethod
     def of(cls, images: np.ndarray) -> Normalization:
-        """That of a set: its own mean and deviation."""
-        pixels = images.reshape(-1, images.shape[-1])[:: max(1, images.size // 10**7)] / 255
+        """Mean and deviation of a set; of a large one, those of some whole images of it."""
+        some = images[:: max(1, images.size // 10**7)]  # single pixels might be a column or two
+        pixels = some.reshape(-1, images.shape[-1]) / 255
         std = np.maximum(pixels.std(axis=0), 1e-3)
         return cls(tuple(pixels.mean(axis=0).tolist()), tuple(std.tolist()))
 
