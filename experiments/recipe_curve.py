@@ -113,13 +113,14 @@ def go_further(
         folder = run.path(f"{STEPS_FOLDER}-{share:g}")
         results.append(run_recipe(recipe=at_share(config.steps(), share), folder=folder))
     start = first.outcomes[0]
-    files = {start.name: first.folder / start.folder}
+    names, folders = [start.name], [first.folder / start.folder]
     for result in (first, *results):
         last = result.kept[-1]
-        files[f"{last.share('macs', start):.3f} of the MACs"] = result.folder / last.folder
-    lites = [LiteModel.load(folder / "model.tflite") for folder in files.values()]
+        names.append(f"{last.share('macs', start):.3f} of the MACs")
+        folders.append(result.folder / last.folder)
+    lites = [LiteModel.load(folder / "model.tflite") for folder in folders]
     samples = getattr(data, first.split)
-    comparison = compare(*lites, data=samples, names=list(files), threads=config.threads)
+    comparison = compare(*lites, data=samples, names=names, threads=config.threads)
     allowed = config.steps().budget.quality_drop
     curve = Curve(comparison, 0.01 if allowed is None else allowed, first.split)
     return [curve.section(run, quality)], {"further": comparison.to_dict()}

@@ -83,7 +83,7 @@ def at_share(recipe: Recipe, share: float) -> Recipe:
     for step in recipe.steps:
         options = step.options
         if step.kind == PRUNE:
-            # Each group keeps at least the square of what is kept where all are cut alike.
+            # Cut alike, each group keeps the share's square root: this leaves room below it.
             options = replace(options, target_macs=share, min_kept=min(options.min_kept, share))
         steps.append(replace(step, options=options, budget=Budget(quality_drop=1.0)))
     return Recipe(tuple(steps), Budget(quality_drop=1.0))
