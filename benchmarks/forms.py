@@ -56,9 +56,9 @@ def main(config: Config) -> Table:
                 encoded = to_litert(model, recipe, calibration, sparse_encoding=True)
                 files[f"{name}, sparsely encoded", recipe] = encoded
     times = measure_latency(list(files.values()), repeats=config.repeats)
-    table = Table(
-        ("form", "number format", "file", "median", "p90", "speed"), title="Forms of a U-Net"
-    )
+    runtime = times[0].runtime
+    columns = ("form", "number format", "file", "median", "p90", "speed")
+    table = Table(columns, title=f"Forms of a U-Net, {runtime}")
     first = times[0].median_ms
     for ((name, recipe), lite), time in zip(files.items(), times, strict=True):
         table.add(
