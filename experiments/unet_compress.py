@@ -1,6 +1,6 @@
 """make unet-compress: a U-Net through a whole recipe, each step measured and kept within a budget.
 
-A dense U-Net is trained (or MODEL is taken), then the steps of RECIPE follow; without one a quarter
+A dense U-Net is trained (or MODEL is taken), then the steps of RECIPE follow; without one a fifth
 of its MACs is kept, the dense U-Net teaches, and int8 comes last. The chosen model is
 `steps/chosen.tflite`.
 """

@@ -25,7 +25,7 @@ def test_unet_compress_killed_and_resumed(tmp_path):
     kinds = [outcome["kind"] for outcome in metrics["outcomes"]]
     assert kinds == ["start", "channel_prune", "distill", "int8"]
     start, *_, lite = metrics["outcomes"]
-    assert 0.2 < lite["macs"] / start["macs"] < 0.27
+    assert 0.17 < lite["macs"] / start["macs"] < 0.22
     assert (steps / "chosen.tflite").stat().st_size in (
         o["size_bytes"] for o in metrics["outcomes"]
     )
