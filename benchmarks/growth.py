@@ -34,7 +34,7 @@ class Config:
     widths: tuple[int, ...] = (4, 12, 36, 64, 116)
     """Channels of the first level; the others have 2, 4, 8 and 16 times as many."""
     patch: int = 32
-    repeats: int = 3
+    repeats: int = 1
     record: bool = False
     """Write the table into benchmarks/RESULTS.md."""
 
@@ -53,7 +53,9 @@ def main(config: Config) -> Table:
     for name, values in seconds.items():
         cells = [f"{value:.3f}" for value in values]
         table.add(name, *cells, f"{slope(sizes[1:], values[1:]):.2f}")
-    table.note(f"the least of {config.repeats}; U-Nets of {config.patch} pixels, equally deep")
+    table.note(
+        f"the least of {config.repeats} run(s); U-Nets of {config.patch} pixels, equally deep"
+    )
     table.note("slope: of the logarithms, least squares from the second size on; 1 is a line")
     return show(table, "make bench-growth", config.record)
 

@@ -1,7 +1,5 @@
 """Experiments as a user starts them: a process of its own."""
 
-import os
-import signal
 import subprocess
 import sys
 import time
@@ -29,11 +27,12 @@ def run(module, *arguments, code=0):
 
 def kill_when(condition, module, *arguments, seconds=600):
     """Start an experiment and kill it, as a power cut does, once the condition holds."""
-    process = start(module, *arguments)
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert process.poll() is None, process.communicate()[0]
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
+    with start(module, *arguments) as process:
+        try:
+            deadline = time.monotonic() + seconds
+            while not condition():
+                assert process.poll() is None, process.communicate()[0]
+                assert time.monotonic() < deadline
+                time.sleep(0.02)
+        finally:
+            process.kill()

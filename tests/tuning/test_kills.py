@@ -19,14 +19,30 @@ pytestmark = pytest.mark.slow
 SCRIPT = Path(__file__).with_name("launch_search.py")
 
 
+LAUNCHED = []
+
+
+@pytest.fixture(autouse=True)
+def _nothing_left_open():
+    """Pipes of what a test killed are closed."""
+    yield
+    for process in LAUNCHED:
+        process.kill()
+        with process:
+            pass
+    LAUNCHED.clear()
+
+
 def launch(tool, folder, *more):
-    return subprocess.Popen(
+    process = subprocess.Popen(
         [sys.executable, "-W", "ignore", SCRIPT, tool, folder, *more],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
     )
+    LAUNCHED.append(process)
+    return process
 
 
 def processes_of(folder, session):

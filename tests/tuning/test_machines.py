@@ -71,6 +71,7 @@ def ssh_server(folder):
                 child.kill()
             process.kill()
         process.wait()
+        process.stderr.close()
 
 
 def test_nni_over_ssh(tmp_path):
