@@ -71,7 +71,6 @@ def test_prune_weights(folder, capsys, tmp_path):
     assert shown.count("75.0%") >= 2
 
 
-@pytest.mark.filterwarnings("ignore:only 12 calibration samples")
 @pytest.mark.parametrize("calibration", ["inputs.npy", "test.npz", "images"])
 def test_quantize(folder, capsys, tmp_path, calibration):
     out = tmp_path / "model.tflite"
@@ -135,7 +134,6 @@ def to_compress(folder, tmp_path):
     return ["--recipe", tmp_path / "recipe.yaml", "--train", data, "--val", data, "--batch", "8"]
 
 
-@pytest.mark.filterwarnings("ignore:only 40 calibration samples")
 def test_compress(folder, capsys, tmp_path, to_compress):
     model, out = folder / "model.keras", tmp_path / "out"
     loss = ["--loss", "sparse_categorical_crossentropy"]

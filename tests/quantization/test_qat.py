@@ -178,7 +178,6 @@ def test_an_output_before_its_normalization_is_not_folded(batch):
         np.testing.assert_allclose(found, expected, atol=0.03)
 
 
-@pytest.mark.filterwarnings("ignore:only 4 calibration samples")
 def test_zeros_stay_in_layers_that_are_not_quantized(batch):
     layers = keras.layers
     inputs = keras.Input((16, 16, 3))
