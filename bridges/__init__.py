@@ -2,9 +2,8 @@
 
 from importlib.util import find_spec
 
-_MISSING = [name for name in ("torch", "onnx") if find_spec(name) is None]
-if _MISSING:
-    _names = " and ".join(_MISSING)
-    raise ModuleNotFoundError(
-        f"bridges: {_names} cannot be imported. Fix: pip install 'tfcompress[bridge]'"
-    )
+for _name in ("torch", "onnx"):
+    if find_spec(_name) is None:  # not imported: torch takes seconds, and not all of it needs torch
+        raise ModuleNotFoundError(
+            f"bridges: {_name} cannot be imported. Fix: pip install 'tfcompress[bridge]'"
+        )

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from experiments.recipe_report import PRUNE, STEPS_FOLDER, RecipeConfig, at_share
+from experiments.recipe_config import PRUNE, STEPS_FOLDER, RecipeConfig, at_share
 from tfcompress.comparison import Comparison, ModelRow, compare
 from tfcompress.pipeline.outcome import CompressResult
 from tfcompress.pipeline.steps import STEPS
@@ -55,7 +55,7 @@ class Curve:
         """The comparison, and how far it goes."""
         table = self.comparison.table()
         table.title = "How far it can go: the last model of each recipe"
-        cheapest = min(self.held, key=lambda row: row.macs or 0)
+        cheapest = min(self.held, key=lambda row: row.macs)
         table.note(
             f"cheapest that loses at most {self.allowed:g} on the {self.split} samples: "
             f"{cheapest.name}"
@@ -66,8 +66,8 @@ class Curve:
         """The curve, drawn against MACs, latency and bytes of the file."""
         first = self.comparison.rows[0]
         costs: dict[str, Callable[[ModelRow], float]] = {
-            "MACs": lambda row: float(row.macs or 0),
-            "latency": lambda row: row.latency.median_ms if row.latency else 0.0,
+            "MACs": lambda row: float(row.macs),
+            "latency": lambda row: row.latency.median_ms,
             "file size": lambda row: float(row.size_bytes),
         }
         pictures = []
@@ -85,7 +85,7 @@ class Curve:
 
 
 def go_further(
-    config: RecipeConfig,
+    config: Any,
     first: CompressResult,
     run_recipe: Callable[..., CompressResult],
     run: Run,
@@ -95,7 +95,7 @@ def go_further(
     """Run the recipe at each of `further`, and compare the last model of each with the start.
 
     Args:
-        config: With the recipe and the shares.
+        config: A `RecipeConfig`, with the threads of the experiment.
         first: What the recipe gave as it is.
         run_recipe: `(recipe=, folder=) -> CompressResult`.
         run: For the files.
@@ -121,8 +121,7 @@ def go_further(
     lites = [LiteModel.load(folder / "model.tflite") for folder in folders]
     samples = getattr(data, first.split)
     comparison = compare(*lites, data=samples, names=names, threads=config.threads)
-    allowed = config.steps().budget.quality_drop
-    curve = Curve(comparison, 0.01 if allowed is None else allowed, first.split)
+    curve = Curve(comparison, config.steps().budget.quality_drop, first.split)
     return [curve.section(run, quality)], {"further": comparison.to_dict()}
 
 

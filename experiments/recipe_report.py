@@ -1,102 +1,16 @@
-"""What the experiments that run a recipe share: their fields, pictures, and the page."""
+"""The pictures, the page and the tables of the experiments that run a recipe."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import Any
 
 from experiments.run_report import end_run
-from tfcompress.errors import ConfigError
 from tfcompress.pipeline.outcome import COSTS, CompressResult, front
-from tfcompress.pipeline.recipe import Budget, Recipe, read_recipe
-from tfcompress.pipeline.steps import STEPS
 from tfcompress.reporting.page import Section, write_page
 from tfcompress.reporting.plots import Dot, plot_front, plot_history, save_figure
 from tfcompress.reporting.run import Run, environment
-
-STEPS_FOLDER = "steps"
-"""Folder of the recipe below the run's."""
-PRUNE = "channel_prune"
-RECIPE_FILES = "experiments/recipes"
-
-
-@dataclass(frozen=True, kw_only=True)
-class RecipeConfig:
-    """Fields of the experiments that run a recipe, beside those of their data."""
-
-    recipe: str = ""
-    """YAML file of the steps and the budget."""
-    threads: int = 1
-    """LiteRT threads for latency."""
-    model: str = ""
-    """A trained .keras model of the same classes and input; empty: one is trained."""
-    further: tuple[float, ...] = ()
-    """Shares of the MACs to run the recipe's channel_prune with as well, from the same model:
-    how far it can go, drawn as a curve."""
-    smoke_steps: bool = False
-    """As little training in each step as it allows, and nothing is rolled back."""
-
-    def check_recipe(self) -> None:
-        """Check the recipe before anything is trained."""
-        self.steps()
-        for share in self.further:
-            at_share(self.steps(), share)
-        if self.model and not Path(self.model).is_file():
-            raise ConfigError("model", f"there is no {self.model}", "give a .keras file")
-
-    def steps(self) -> Recipe:
-        """The recipe."""
-        recipe = read_recipe(self.recipe, STEPS)
-        return without_training(recipe) if self.smoke_steps else recipe
-
-
-def without_training(recipe: Recipe) -> Recipe:
-    """The same steps with as little training as they allow, and nothing rolled back."""
-    steps = []
-    for step in recipe.steps:
-        loose = replace(step.budget, quality_drop=1.0)
-        steps.append(replace(step, options=_shortest(step.options), budget=loose))
-    return Recipe(tuple(steps), replace(recipe.budget, quality_drop=1.0))
-
-
-def at_share(recipe: Recipe, share: float) -> Recipe:
-    """The recipe with another share of the MACs in its `channel_prune`, and no budget.
-
-    Raises:
-        ConfigError: A share that is none, or a recipe that has not one `channel_prune` to a share
-            of the MACs.
-    """
-    if not 0 < share < 1:
-        raise ConfigError("further", f"it has {share:g}", "give shares of the MACs, as 0.1")
-    prunings = [step for step in recipe.steps if step.kind == PRUNE]
-    if len(prunings) != 1 or prunings[0].options.target_macs is None:
-        raise ConfigError(
-            "further",
-            f"the recipe has {len(prunings)} {PRUNE} steps"
-            + (", without target_macs" if prunings else ""),
-            f"use a recipe with one {PRUNE} to a share of the MACs, or leave it out",
-        )
-    steps = []
-    for step in recipe.steps:
-        options = step.options
-        if step.kind == PRUNE:
-            # Cut alike, each group keeps the share's square root: this leaves room below it.
-            options = replace(options, target_macs=share, min_kept=min(options.min_kept, share))
-        steps.append(replace(step, options=options, budget=Budget(quality_drop=1.0)))
-    return Recipe(tuple(steps), Budget(quality_drop=1.0))
-
-
-def _shortest(options: Any) -> Any:
-    """A step's options with no epochs and trials, or one where it needs one."""
-    for name in {"epochs", "trials"} & asdict(options).keys():
-        try:
-            options = replace(options, **{name: 0})
-        except ConfigError:
-            options = replace(options, **{name: 1})
-    return options
 
 
 def finish_recipe(

@@ -25,13 +25,9 @@ from experiments.classification import (
     write_card,
 )
 from experiments.evaluate_model import check_classes
+from experiments.recipe_config import RECIPE_FILES, STEPS_FOLDER, RecipeConfig
 from experiments.recipe_curve import check_reach, go_further
-from experiments.recipe_report import (
-    RECIPE_FILES,
-    STEPS_FOLDER,
-    RecipeConfig,
-    finish_recipe,
-)
+from experiments.recipe_report import finish_recipe
 from experiments.run_report import already_finished
 from tfcompress.cli import compared, run_experiment
 from tfcompress.compression import compress

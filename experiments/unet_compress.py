@@ -15,13 +15,9 @@ from typing import Any
 import keras
 
 from experiments.evaluate_model import check_classes
+from experiments.recipe_config import RECIPE_FILES, STEPS_FOLDER, RecipeConfig
 from experiments.recipe_curve import check_reach, go_further
-from experiments.recipe_report import (
-    RECIPE_FILES,
-    STEPS_FOLDER,
-    RecipeConfig,
-    finish_recipe,
-)
+from experiments.recipe_report import finish_recipe
 from experiments.run_report import already_finished
 from experiments.seeds import seed_file
 from experiments.segmentation import (

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import tfcompress
 from tfcompress.command import COMMANDS, main
 from tfcompress.evaluation.cost import count_cost
 from tfcompress.evaluation.sparsity import total_zeros
@@ -147,10 +148,22 @@ def test_compress(folder, capsys, tmp_path, to_compress):
     assert (out / "01-channel_prune" / "model.keras").stat().st_mtime_ns == began
 
 
+def test_compress_takes_a_tf_keras_file(folder, capsys, tmp_path, to_compress):
+    """It crosses to Keras 3, and trains there."""
+    old = tmp_path / "old.keras"
+    tfcompress.to_tf_keras(keras.saving.load_model(folder / "model.keras")).save(old)
+    (tmp_path / "recipe.yaml").write_text("budget: {quality_drop: 1.0}\nsteps: [train, int8]")
+    loss = ["--loss", "sparse_categorical_crossentropy"]
+    run(capsys, "compress", old, tmp_path / "out", *to_compress, *loss)
+    written = json.loads((tmp_path / "out" / "result.json").read_text())
+    assert [outcome["kind"] for outcome in written["outcomes"]] == ["start", "train", "int8"]
+    assert (tmp_path / "out" / "chosen.tflite").is_file()
+
+
 @pytest.mark.parametrize(
     ("recipe", "more", "message"),
     [
-        (RECIPE, [], "model.keras: it was saved without a loss and an optimizer"),
+        (RECIPE, [], "model.keras: it comes without a loss and an optimizer"),
         (RECIPE, ["--loss", "softly"], "loss: Keras has no 'softly'"),
         (RECIPE, ["--test", "none.npz"], "none.npz: there is no such file"),
         ("steps: [{distill: {epoch: 1}}]", [], "step 1 (distill): unknown field 'epoch'"),

@@ -19,6 +19,7 @@ LEVELS = (
     ("tfcompress.amx", 0),
     ("tfcompress.startup", 0),
     ("tfcompress.cli", 1),
+    ("tfcompress.extras", 1),
     ("tfcompress.input_files", 1),
     ("tfcompress.data", 1),
     ("tfcompress.losses", 1),

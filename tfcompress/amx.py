@@ -17,7 +17,7 @@ _ARCH_PRCTL = 158
 _GET_PERMISSION, _REQUEST_PERMISSION = 0x1022, 0x1023
 _TILE_DATA = 18
 _STACK_BYTES = 8192
-_kept: list[object] = []  # the stack stays alive as long as the process
+_kept: list[object] = []  # the small stack, alive as long as the process
 
 
 class _Stack(ctypes.Structure):
@@ -42,14 +42,13 @@ def refuse_amx() -> bool:
     Returns:
         Whether AMX is refused from here on; False where it is in use already, and without AMX.
     """
-    if not has_amx() or _granted():
+    if not _cpu_has_amx() or _granted():
         return False
-    buffer = ctypes.create_string_buffer(_STACK_BYTES)
-    stack = _Stack(ctypes.cast(buffer, ctypes.c_void_p), 0, _STACK_BYTES)
-    _kept.append(buffer)
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.sigaltstack(ctypes.byref(stack), None):
-        return False
+    if not _kept:
+        buffer = ctypes.create_string_buffer(_STACK_BYTES)
+        stack = _Stack(ctypes.cast(buffer, ctypes.c_void_p), 0, _STACK_BYTES)
+        if ctypes.CDLL(None).sigaltstack(ctypes.byref(stack), None) == 0:
+            _kept.append(buffer)
     return _refused()
 
 
@@ -72,6 +71,6 @@ def _granted() -> bool:
 
 
 def _arch_prctl(code: int, argument: int) -> int:
-    libc = ctypes.CDLL(None, use_errno=True)
+    libc = ctypes.CDLL(None)
     libc.syscall.restype = ctypes.c_long
     return int(libc.syscall(_ARCH_PRCTL, ctypes.c_long(code), ctypes.c_void_p(argument)))

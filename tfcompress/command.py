@@ -32,7 +32,9 @@ from tfcompress.compression import compress
 from tfcompress.errors import ConfigError, DataError
 from tfcompress.evaluation.cost import count_cost
 from tfcompress.evaluation.sparsity import count_zeros
+from tfcompress.graph.layers import flavor_of
 from tfcompress.graph.saving import save_plain
+from tfcompress.graph.twin import to_keras3
 from tfcompress.input_files import read_inputs, read_labelled
 from tfcompress.model_file import load_model_file
 from tfcompress.pipeline.data import CompressionData
@@ -246,6 +248,8 @@ class Compress:
         """Check, run, print, say where the result is."""
         recipe = read_recipe(self.recipe, STEPS)
         model = _keras_model(self.model)
+        if flavor_of(model) == "tf_keras":
+            model = to_keras3(model)
         if self.loss:
             try:
                 loss = keras.losses.get(self.loss)
@@ -257,7 +261,7 @@ class Compress:
         elif not getattr(model, "compiled", False):
             raise ConfigError(
                 self.model,
-                "it was saved without a loss and an optimizer",
+                "it comes without a loss and an optimizer of Keras 3",
                 "give --loss sparse_categorical_crossentropy, or another of keras.losses",
             )
         data = CompressionData(
@@ -266,7 +270,7 @@ class Compress:
             test=read_labelled(self.test) if self.test else None,
             batch=self.batch,
         )
-        console.print(recipe.table().to_rich())
+        _show(console, recipe.table())
         result = compress(
             model,
             data,

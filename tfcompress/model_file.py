@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from tfcompress.errors import ConfigError, DataError
-from tfcompress.graph.legacy import library_of
+from tfcompress.extras import import_extra
 from tfcompress.quantization.litert import LiteModel
 
 
@@ -42,7 +42,7 @@ def load_model_file(path: str | Path) -> Any:
 def _as_tf_keras(path: Path, first: Exception) -> Any:
     """Files of the two flavors look alike; what Keras 3 refuses may be tf_keras'."""
     try:
-        return library_of("tf_keras").models.load_model(path, safe_mode=True)
+        return import_extra("tf_keras", "tfmot").models.load_model(path, safe_mode=True)
     except Exception as second:
         problem = " ".join(str(first).split())[:300]
         raise DataError(

@@ -146,7 +146,7 @@ class DetectionProxy:
 
     def reward(self, network: nn.Module, batch: Any) -> float:
         """1 / (1 + loss): rises as the loss falls, from the first step on, when mAP is still 0."""
-        return 1 / (1 + float(self.loss(network, batch)))
+        return 1 / (1 + self.loss(network, batch).item())
 
     def _set(self, images: Sequence[Any], seed: int) -> TrainingImages:
         return TrainingImages(images, self.side, self.augmentation, seed)

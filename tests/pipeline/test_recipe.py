@@ -47,7 +47,7 @@ def test_what_a_budget_misses():
         "2,000 bytes, more than 9",
         "5 ms, more than 4",
     )
-    assert Budget().missed(START, now) == ()
+    assert Budget(quality_drop=1.0).missed(START, now) == ()
     assert Budget(quality_drop=0).missed(START, {**START, "quality": 0.91}) == ()
 
 
@@ -69,6 +69,7 @@ def test_what_a_budget_misses():
         ({"steps": [{"hpo": {"tuner": "hyperband"}}]}, "tuner: 'hyperband' is none here"),
         ({"steps": [{"train": {"epochs": 0}}]}, "epochs: it is 0. Fix: give 1 or more"),
         ({"steps": ["int8"], "budget": {"speed": 2}}, "budget: unknown field 'speed'"),
+        ({"steps": ["int8"], "budget": {"quality_drop": None}}, "field .quality_drop. is None"),
         ({"steps": ["int8"], "budget": {"macs": -1}}, "budget, macs: it is -1"),
         ({"steps": ["int8", "train"]}, r"step 1 \(int8\): it gives a LiteRT file"),
         ({"steps": ["train", "hpo"]}, r"step 2 \(hpo\): it makes a new model"),

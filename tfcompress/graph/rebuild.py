@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 
 from tfcompress.errors import LayerError
+from tfcompress.extras import import_extra
 from tfcompress.graph.layers import Key, flavor_of, is_of_keras, named_weights, walk_layers
-from tfcompress.graph.legacy import library_of
 from tfcompress.graph.wiring import (
     Wiring,
     flatten,
@@ -98,7 +98,7 @@ class GraphBuilder:
         self, model: Any, edits: Mapping[str, Edit], library: str = "", flat: bool = False
     ) -> None:
         self.flavor = flavor_of(model)
-        self.library = library_of(library or self.flavor)
+        self.library = import_extra(library or self.flavor, "tfmot")
         self.edits = edits
         self.flat = flat
         self.made: dict[int, Any] = {}

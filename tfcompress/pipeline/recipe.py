@@ -27,7 +27,8 @@ class Budget:
     """Limits; shares are of the model as it came, in float32 LiteRT. None: no limit.
 
     Attributes:
-        quality_drop: Most of the quality that may be lost, absolute: 0.01 is one point of mIoU.
+        quality_drop: Most of the quality that may be lost, absolute: 0.01 is one point of mIoU,
+            1.0 is no limit.
         macs: Share of the multiply-accumulates.
         size: Share of the file's bytes.
         latency: Share of the latency, both timed in turn.
@@ -35,7 +36,7 @@ class Budget:
         latency_ms: Milliseconds of batch 1.
     """
 
-    quality_drop: float | None = None
+    quality_drop: float = 0.01
     macs: float | None = None
     size: float | None = None
     latency: float | None = None
@@ -57,7 +58,7 @@ class Budget:
         """
         found = []
         drop = base["quality"] - now["quality"]
-        if self.quality_drop is not None and drop > self.quality_drop:
+        if drop > self.quality_drop:
             found.append(f"quality fell by {drop:.4f}, more than {self.quality_drop:g}")
         for name, key in (("macs", "macs"), ("size", "size_bytes"), ("latency", "latency_ms")):
             limit = getattr(self, name)
@@ -100,7 +101,7 @@ class Recipe:
     """
 
     steps: tuple[Step, ...]
-    budget: Budget = field(default_factory=lambda: Budget(quality_drop=0.01))
+    budget: Budget = field(default_factory=Budget)
 
     def table(self) -> Table:
         """The steps, before they run."""
@@ -137,7 +138,7 @@ def read_recipe(
     listed = content.get("steps")
     if not isinstance(listed, (list, tuple)) or not listed:
         raise ConfigError(where, "it has no list of steps", f"list some of {', '.join(kinds)}")
-    budget = _budget(content.get("budget"), f"{where}, budget", default_drop=0.01)
+    budget = _budget(content.get("budget"), f"{where}, budget")
     steps = tuple(
         _read_step(item, f"{where}, step {number}", kinds, budget)
         for number, item in enumerate(listed, start=1)
@@ -169,12 +170,12 @@ def _read_step(item: Any, where: str, kinds: Mapping[str, StepKind], whole: Budg
         raise ConfigError(f"{where}, {error.where}", error.problem, error.fix) from None
 
 
-def _budget(given: Any, where: str, default_drop: float | None) -> Budget:
+def _budget(given: Any, where: str, quality_drop: float = 0.01) -> Budget:
     if given is None:
         given = {}
     if not isinstance(given, Mapping):
         raise ConfigError(where, f"{given!r} is no mapping", "write {quality_drop: 0.01}")
-    return Budget(**{"quality_drop": default_drop, **checked_fields(Budget, given, where)})
+    return Budget(**{"quality_drop": quality_drop, **checked_fields(Budget, given, where)})
 
 
 def _check_order(steps: tuple[Step, ...], kinds: Mapping[str, StepKind]) -> None:

@@ -280,11 +280,8 @@ def plot_front(dots: Sequence[Dot], x_title: str, y_title: str) -> Figure:
         size = 11 if dot.state == "chosen" else 8
         label = f"{dot.name} ({dot.state})" if dot.state else dot.name
         axes.plot(dot.cost, dot.quality, "o", mfc=fill, mec=edge, ms=size, label=label)
-    axes.legend(fontsize=8, frameon=False, loc="upper left", bbox_to_anchor=(1.01, 1))
-    _cost_axes(axes, [dot.cost for dot in dots], [dot.quality for dot in dots])
-    axes.set_xlabel(x_title)
-    axes.set_ylabel(y_title)
-    axes.set_title(f"{y_title} against {x_title}", loc="left")
+    costs, qualities = [dot.cost for dot in dots], [dot.quality for dot in dots]
+    _cost_axes(axes, costs, qualities, x_title, y_title)
     return figure
 
 
@@ -300,11 +297,8 @@ def plot_tradeoff(points: Sequence[tuple[str, float, float]], x_title: str, y_ti
     for i, (name, cost, quality) in enumerate(points):
         marker, color = "osD^"[i // len(COLORS) % 4], COLORS[i % len(COLORS)]
         axes.plot(cost, quality, marker, color=color, ms=8, label=name)
-    axes.legend(fontsize=8, frameon=False, loc="upper left", bbox_to_anchor=(1.01, 1))
-    _cost_axes(axes, [cost for _, cost, _ in points], [quality for *_, quality in points])
-    axes.set_xlabel(x_title)
-    axes.set_ylabel(y_title)
-    axes.set_title(f"{y_title} against {x_title}", loc="left")
+    costs, qualities = [cost for _, cost, _ in points], [quality for *_, quality in points]
+    _cost_axes(axes, costs, qualities, x_title, y_title)
     return figure
 
 
@@ -327,16 +321,18 @@ def plot_limit(
         color = COLORS[i % len(COLORS)]
         fill = color if quality >= floor else "white"
         axes.plot(cost, quality, "o", mfc=fill, mec=color, ms=8, label=name)
-    axes.legend(fontsize=8, frameon=False, loc="upper left", bbox_to_anchor=(1.01, 1))
-    _cost_axes(axes, costs, [*qualities, floor])
-    axes.set_xlabel(x_title)
-    axes.set_ylabel(y_title)
-    axes.set_title(f"{y_title} against {x_title}", loc="left")
+    _cost_axes(axes, costs, [*qualities, floor], x_title, y_title)
     return figure
 
 
-def _cost_axes(axes: Axes, costs: Sequence[float], qualities: Sequence[float]) -> None:
-    """Costs on a logarithmic axis, and room around the qualities."""
+def _cost_axes(
+    axes: Axes, costs: Sequence[float], qualities: Sequence[float], x_title: str, y_title: str
+) -> None:
+    """Costs on a logarithmic axis, room around the qualities, titles, and names beside them."""
+    axes.legend(fontsize=8, frameon=False, loc="upper left", bbox_to_anchor=(1.01, 1))
+    axes.set_xlabel(x_title)
+    axes.set_ylabel(y_title)
+    axes.set_title(f"{y_title} against {x_title}", loc="left")
     axes.set_xscale("log")
     axes.set_xlim(min(costs) / 1.5, max(costs) * 1.5)
     for axis in (axes.xaxis.set_major_formatter, axes.xaxis.set_minor_formatter):

@@ -56,12 +56,12 @@ class Run:
         console: Where to print; `print` goes to the log too.
     """
 
-    def __init__(self, folder: Path, finished: bool, lock: int | None) -> None:
+    def __init__(self, folder: Path, finished: bool, lock: int) -> None:
         self.folder = folder
         self.finished = finished
         self.console = Console(soft_wrap=False, width=None if sys.stdout.isatty() else 160)
         # Of a run that is dropped without an end, too.
-        self._release = None if lock is None else weakref.finalize(self, os.close, lock)
+        self._release = weakref.finalize(self, os.close, lock)
         self._started = time.monotonic()
 
     def path(self, *parts: str) -> Path:
@@ -113,8 +113,7 @@ class Run:
 
     def close(self) -> None:
         """Let another process open the folder."""
-        if self._release is not None:
-            self._release()
+        self._release()
 
 
 def open_run(
@@ -237,7 +236,7 @@ def _differing(existing: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
 
 def _locked(folder: Path) -> int:
     """A descriptor that holds the folder until it is closed."""
-    lock = os.open(folder / ".lock", os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC)
+    lock = os.open(folder / ".lock", os.O_WRONLY | os.O_CREAT, 0o666)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:

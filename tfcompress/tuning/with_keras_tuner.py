@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from tfcompress.errors import ConfigError
+from tfcompress.extras import import_extra
 from tfcompress.tuning.isolation import (
     TrialJob,
     run_here,
@@ -163,16 +164,8 @@ def import_keras_tuner() -> Any:
     Raises:
         ConfigError: It, or what it needs, is not installed.
     """
-    try:
-        import grpc  # noqa: F401  (of several processes)
-        import keras_tuner
-    except ImportError as error:
-        raise ConfigError(
-            "keras-tuner",
-            f"it cannot be imported ({error})",
-            "pip install 'tfcompress[keras-tuner]'",
-        ) from None
-    return keras_tuner
+    import_extra("grpc", "keras-tuner")  # of several processes
+    return import_extra("keras_tuner", "keras-tuner")
 
 
 def role_of_process() -> Literal["chief", "worker"] | None:

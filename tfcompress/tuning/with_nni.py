@@ -18,14 +18,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 from tfcompress.errors import ConfigError
+from tfcompress.extras import import_extra
 from tfcompress.tuning.isolation import Ended, TrialJob, run_here, trial_result
 from tfcompress.tuning.nni_records import BUDGET
 from tfcompress.tuning.nni_space import flat_values
 from tfcompress.tuning.results import TrialResult, trial_outcome, write_trial
 from tfcompress.tuning.space import SearchSpace
 from tfcompress.tuning.trial import Objective, Report, TrainingFunction, Trial
-
-INSTALL = "pip install 'nni==3.0' 'setuptools<82'"
 
 
 def import_nni() -> Any:
@@ -34,12 +33,10 @@ def import_nni() -> Any:
     Raises:
         ConfigError: It is not installed, or of another version.
     """
-    try:
-        import nni
-    except ImportError:
-        raise ConfigError("nni", "it is not installed", INSTALL) from None
+    nni = import_extra("nni", "nni")
     if nni.__version__ != "3.0":
-        raise ConfigError("nni", f"its version is {nni.__version__}, not 3.0", INSTALL)
+        fix = "pip install 'tfcompress[nni]'"
+        raise ConfigError("nni", f"its version is {nni.__version__}, not 3.0", fix)
     return nni
 
 

@@ -49,10 +49,10 @@ def test_detection_splits_the_training_images_alone(tmp_path):
     assert not torch.equal(first, again)
     detector = build_detector("yolov5n", names=data.names)
     batch = next(iter(val))
-    loss = float(proxy.loss(detector, batch))
+    loss = proxy.loss(detector, batch).item()
     detector.eval()
     assert proxy.reward(detector, batch) == pytest.approx(
-        1 / (1 + float(proxy.loss(detector, batch)))
+        1 / (1 + proxy.loss(detector, batch).item())
     )
     assert loss > 0
 
