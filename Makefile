@@ -54,7 +54,7 @@ FILE_FLAGS = $(if $(CONFIG),--config "$(CONFIG)") $(if $(SMOKE),--smoke) \
 	trash-distill trash-tucker trash-score trash-compress yolo-train yolo-detect yolo-prune \
 	yolo-distill yolo-nas-darts yolo-nas-enas yolo-nas-multitrial yolo-int8 \
 	convert-compare evaluate-model torch-teacher \
-	bench-forms bench-growth bench-channels bench-distiller bench-search bench-nni bench-applications
+	bench-forms bench-growth bench-quality bench-channels bench-distiller bench-search bench-nni bench-applications
 
 help: ## print this list
 	@echo "make demo and make test need nothing else: they set everything up first."
@@ -210,6 +210,10 @@ bench: $(STAMP) ## ratios against peers, alternated in one run (ARGS=--record: i
 	$(RUN_PYTHON) -m benchmarks.search $(ARGS)
 	$(RUN_PYTHON) -m benchmarks.forms $(ARGS)
 	$(RUN_PYTHON) -m benchmarks.growth $(ARGS)
+	$(RUN_PYTHON) -m benchmarks.quality $(ARGS)
+
+bench-quality: $(STAMP) ## what each form costs in quality, ours beside the peer's way, over seeds
+	$(RUN_PYTHON) -m benchmarks.quality $(ARGS)
 
 bench-forms: $(STAMP) ## what makes a U-Net faster on LiteRT, and what only smaller
 	$(RUN_PYTHON) -m benchmarks.forms $(ARGS)

@@ -1,0 +1,221 @@
+"""make bench-quality: what each form of a U-Net costs in quality, and ours beside the peer's way.
+
+For each seed the experiments run, as a user runs them, on one data set for the same number of
+epochs: channels pruned beside random ones and beside the same widths trained from scratch;
+LevelPruner beside TFMOT; 2:4; int8 after training beside int8 in training. Numbers are of the
+LiteRT files on test images, each beside the dense U-Net of its own run, with which it was timed in
+turn. A run that is there is not made again.
+"""
+
+from tfcompress import startup  # noqa: F401  (first: TensorFlow without its messages)
+
+# isort: split
+import json
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy import stats
+
+from benchmarks.record import show
+from tfcompress.cli import run_experiment
+from tfcompress.errors import ConfigError
+from tfcompress.reporting.tables import Table
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """Sizes of the benchmark."""
+
+    data: str = ""
+    """Data set folder; empty: generated tiles."""
+    seeds: tuple[int, ...] = (0, 1, 2)
+    patch: int = 96
+    stride: int | None = 80
+    batch: int = 4
+    epochs: int = 23
+    dense_epochs: int = 6
+    sparse_epoch: int = 14
+    filters: tuple[int, ...] = (16, 32, 64, 128, 256)
+    share: float = 0.25
+    """Of the MACs, after channels went."""
+    root: str = "runs/bench-quality"
+    record: bool = False
+    """Write the tables into benchmarks/RESULTS.md."""
+
+    def check(self) -> None:
+        """Check what the intervals need."""
+        if len(self.seeds) < 2:
+            raise ConfigError("seeds", f"there is {len(self.seeds)}", "give at least two")
+
+
+@dataclass(frozen=True)
+class Form:
+    """One file of each seed beside the dense one of its run.
+
+    Attributes:
+        qualities: Mean IoU of each seed.
+        losses: The same minus the dense U-Net's.
+        speeds: Times as fast as the dense one.
+        shares: Of the dense file's bytes.
+    """
+
+    qualities: np.ndarray
+    losses: np.ndarray
+    speeds: np.ndarray
+    shares: np.ndarray
+
+
+def main(config: Config) -> tuple[Table, Table]:
+    """Train and measure whatever is missing; print and return both tables."""
+    rows = [rows_of(config, seed) for seed in config.seeds]
+    found = forms(rows, names(config.share))
+    data = config.data or "generated tiles"
+    about = f"{data}, {config.epochs} epochs, seeds {', '.join(map(str, config.seeds))}"
+    interval = "intervals: 95 %, Student's t over seeds"
+    costs = Table(
+        ("form", "mean IoU", "− dense float32", "95 %", "file", "speed"),
+        title="Forms of a trained U-Net",
+    )
+    for name, form in found.items():
+        costs.add(
+            name,
+            f"{form.qualities.mean():.4f}",
+            f"{form.losses.mean():+.4f}",
+            _interval(form.losses),
+            f"1/{1 / form.shares.mean():.1f}",
+            f"{np.median(form.speeds):.2f}x",
+        )
+    costs.note(f"{about}; {interval}")
+    runtime = rows[0]["channels"][0]["latency"]["runtime"]
+    costs.note(f"speed, file: beside the dense float32 one of the same run; {runtime}, one thread")
+    beside = Table(
+        ("ours − the other", *(f"seed {seed}" for seed in config.seeds), "mean", "95 %"),
+        title="Mean IoU beside the other way",
+    )
+    for ours, other in pairs(config.share):
+        gains = found[ours].losses - found[other].losses
+        cells = [f"{gain:+.4f}" for gain in gains]
+        beside.add(f"{ours} − {other}", *cells, f"{gains.mean():+.4f}", _interval(gains))
+    beside.note(f"{about}; {interval}")
+    command = "make bench-quality"
+    return show(costs, command, config.record), show(beside, command, config.record)
+
+
+def names(share: float) -> dict[str, dict[str, str]]:
+    """What the rows of each experiment are called here."""
+    small = f"{share:.0%} MACs"
+    return {
+        "channels": {
+            f"{small} float32": small,
+            f"{small}, from scratch float32": f"{small}, from scratch",
+            f"{small}, random channels float32": f"{small}, random channels",
+            f"{small} int8": f"{small}, int8",
+        },
+        "tfmot": {
+            "LevelPruner float32": "80 % zeros by LevelPruner",
+            "TFMOT float32": "80 % zeros by TFMOT",
+        },
+        "qat": {
+            "dense int8 (PTQ)": "dense, int8 after training",
+            "dense int8 (QAT)": "dense, int8 in training",
+            "80% zeros int8 (PTQ)": "80 % zeros, int8 after training",
+            "80% zeros int8 (PQAT)": "80 % zeros, int8 in training",
+        },
+        "2:4": {"pruned float32": "2:4 zeros", "pruned int8": "2:4 zeros, int8"},
+    }
+
+
+def pairs(share: float) -> tuple[tuple[str, str], ...]:
+    """What is compared: names of two forms, ours first."""
+    small, scratch, random, _ = names(share)["channels"].values()
+    level, tfmot = names(share)["tfmot"].values()
+    after, trained, sparse_after, sparse_trained = names(share)["qat"].values()
+    return (
+        (small, scratch),
+        (small, random),
+        (level, tfmot),
+        (trained, after),
+        (sparse_trained, sparse_after),
+    )
+
+
+def rows_of(config: Config, seed: int) -> dict[str, list[Mapping[str, Any]]]:
+    """The rows that each experiment measured, its dense U-Net first."""
+    channels = {"target_macs": config.share, "levels": 0.5}
+    source = Path(config.root) / "unet-tfmot-prune" / f"seed{seed}"
+    pattern = {"granularity": "2:4", "sparsity": 0.5, "scope": "layer", "channel_macs": 0.0}
+    experiments: dict[str, tuple[str, dict[str, Any]]] = {
+        "channels": ("unet-channel-prune", channels),
+        "tfmot": ("unet-tfmot-prune", {}),
+        "qat": ("unet-qat", {"from_run": source}),
+        "2:4": ("unet-level-prune", pattern),
+    }
+    names = (
+        "data",
+        "patch",
+        "stride",
+        "batch",
+        "filters",
+        "epochs",
+        "dense_epochs",
+        "sparse_epoch",
+    )
+    common = {name: getattr(config, name) for name in (*names, "root")}
+    rows = {}
+    for name, (experiment, more) in experiments.items():
+        fields = {**common, "run": f"seed{seed}", **more}
+        flags = [part for field, value in fields.items() for part in _flag(field, value)]
+        module = f"experiments.{experiment.replace('-', '_')}"
+        done = subprocess.run([sys.executable, "-m", module, *flags, "--resume"])
+        if done.returncode:
+            raise SystemExit(done.returncode)  # the experiment has said why
+        metrics = Path(config.root) / experiment / f"seed{seed}" / "metrics.json"
+        rows[name] = json.loads(metrics.read_text())["comparison"]["rows"]
+    return rows
+
+
+def _flag(field: str, value: Any) -> list[str]:
+    """`--dense-epochs 6`; nothing where there is no value."""
+    if value is None or value == "":
+        return []
+    values = value if isinstance(value, tuple) else (value,)
+    return [f"--{field.replace('_', '-')}", *map(str, values)]
+
+
+def forms(
+    seeds: Sequence[Mapping[str, Sequence[Mapping[str, Any]]]],
+    names: Mapping[str, Mapping[str, str]],
+) -> dict[str, Form]:
+    """The named rows of each experiment beside its first row, over seeds."""
+    found = {}
+    for experiment, titles in names.items():
+        for row, title in titles.items():
+            both = []
+            for seed in seeds:
+                rows = seed[experiment]
+                both.append((rows[0], next(r for r in rows if r["name"] == row)))
+            quality = np.array([[r["quality"]["mean_iou"] for r in pair] for pair in both])
+            time = np.array([[r["latency"]["median_ms"] for r in pair] for pair in both])
+            size = np.array([[r["size_bytes"] for r in pair] for pair in both])
+            found[title] = Form(
+                quality[:, 1],
+                quality[:, 1] - quality[:, 0],
+                time[:, 0] / time[:, 1],
+                size[:, 1] / size[:, 0],
+            )
+    return found
+
+
+def _interval(values: np.ndarray) -> str:
+    """Student's t interval of the mean."""
+    low, high = stats.ttest_1samp(values, 0).confidence_interval()
+    return f"{low:+.4f} to {high:+.4f}"
+
+
+if __name__ == "__main__":
+    run_experiment(Config, main)
