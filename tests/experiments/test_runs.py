@@ -25,7 +25,8 @@ def check_level_prune_run(folder, names=()):
     page = (folder / "report.html").read_text()
     assert page.count("data:image/png;base64,") == 7
     for name in ("mean_iou", "loss", "predictions", "precision_recall", "layer_sparsity"):
-        assert Image.open(folder / "plots" / f"{name}.png").size[0] > 300
+        with Image.open(folder / "plots" / f"{name}.png") as picture:
+            assert picture.width > 300
     lite = LiteModel.load(folder / "pruned-int8-seed0.tflite")
     counted = [(tensor.size, tensor.zeros) for _, tensor in lite.file.weights()]
     sizes, zeros = map(sum, zip(*counted, strict=True))
