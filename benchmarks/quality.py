@@ -102,6 +102,7 @@ def main(config: Config) -> tuple[Table, Table]:
         cells = [f"{gain:+.4f}" for gain in gains]
         beside.add(f"{ours} − {other}", *cells, f"{gains.mean():+.4f}", _interval(gains))
     beside.note(f"{about}; {interval}")
+    beside.note("int8 in training goes on from the float one, for four epochs more")
     command = "make bench-quality"
     return show(costs, command, config.record), show(beside, command, config.record)
 
