@@ -8,6 +8,7 @@ import socket
 import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import psutil
@@ -164,6 +165,13 @@ def test_records_join_on_the_parameter_that_was_reported(tmp_path):
     assert (second.started, second.seconds) == (1.0, 3.0)
     with pytest.raises(DataError, match="no NNI experiment"):
         read_trials(tmp_path / "db", space, Objective("score"))
+
+
+def test_an_experiment_whose_tables_are_being_made_has_no_trials(tmp_path):
+    with closing(nni_database(tmp_path)) as db:
+        db.execute("drop table MetricData")
+        space = SearchSpace({"x": Uniform(0.0, 1.0)})
+        assert read_trials(tmp_path, space, Objective("score")) == ()
 
 
 def test_ids_that_start_again_after_a_resume(tmp_path):

@@ -23,6 +23,7 @@ from tfcompress.tuning.trial import Objective
 BUDGET = "TRIAL_BUDGET"
 """Hyperband's name for the epochs of a trial, among its parameters."""
 _ENDED = {"SUCCEEDED", "FAILED", "USER_CANCELED", "SYS_CANCELED", "EARLY_STOPPED"}
+_TABLES = {"TrialJobEvent", "MetricData", "ExperimentProfile"}
 
 
 @dataclass
@@ -80,6 +81,9 @@ def _read_jobs(experiment: Path) -> tuple[dict[str, _Job], float]:
     if not path.is_file():
         raise DataError(str(experiment), "it holds no NNI experiment", "give the folder with db/")
     with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=30)) as database:
+        found = database.execute("select name from sqlite_master where type = 'table'").fetchall()
+        if not {name for (name,) in found} >= _TABLES:  # NNI is making them, one after the other
+            return {}, 0.0
         events = database.execute(
             "select timestamp, trialJobId, event, data from TrialJobEvent order by rowid"
         ).fetchall()
