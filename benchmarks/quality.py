@@ -53,6 +53,12 @@ class Config:
             raise ConfigError("seeds", f"there is {len(self.seeds)}", "give at least two")
 
 
+_COMMON = (
+    "data", "patch", "stride", "batch", "epochs", "dense_epochs", "sparse_epoch", "filters", "root",
+)  # fmt: skip
+"""Fields that are the experiments' own."""
+
+
 @dataclass(frozen=True)
 class Form:
     """One file of each seed beside the dense one of its run.
@@ -145,39 +151,43 @@ def pairs(share: float) -> tuple[tuple[str, str], ...]:
     )
 
 
+def programs(config: Config, seed: int) -> dict[str, tuple[str, list[str]]]:
+    """The experiment behind each name, and its flags."""
+    common = {field: getattr(config, field) for field in _COMMON}
+    common |= {"seeds": seed, "run": f"seed{seed}"}
+    own: dict[str, tuple[str, dict[str, Any]]] = {
+        "channels": ("unet-channel-prune", {"target_macs": config.share, "levels": 0.5}),
+        "tfmot": ("unet-tfmot-prune", {}),
+        "qat": ("unet-qat", {"from_run": _folder(config, "unet-tfmot-prune", seed)}),
+        "2:4": (
+            "unet-level-prune",
+            {"granularity": "2:4", "sparsity": 0.5, "scope": "layer", "channel_macs": 0.0},
+        ),
+    }
+    return {
+        name: (
+            experiment,
+            [part for field, value in {**common, **more}.items() for part in _flag(field, value)],
+        )
+        for name, (experiment, more) in own.items()
+    }
+
+
 def rows_of(config: Config, seed: int) -> dict[str, list[Mapping[str, Any]]]:
     """The rows that each experiment measured, its dense U-Net first."""
-    channels = {"target_macs": config.share, "levels": 0.5}
-    source = Path(config.root) / "unet-tfmot-prune" / f"seed{seed}"
-    pattern = {"granularity": "2:4", "sparsity": 0.5, "scope": "layer", "channel_macs": 0.0}
-    experiments: dict[str, tuple[str, dict[str, Any]]] = {
-        "channels": ("unet-channel-prune", channels),
-        "tfmot": ("unet-tfmot-prune", {}),
-        "qat": ("unet-qat", {"from_run": source}),
-        "2:4": ("unet-level-prune", pattern),
-    }
-    names = (
-        "data",
-        "patch",
-        "stride",
-        "batch",
-        "filters",
-        "epochs",
-        "dense_epochs",
-        "sparse_epoch",
-    )
-    common = {name: getattr(config, name) for name in (*names, "root")}
     rows = {}
-    for name, (experiment, more) in experiments.items():
-        fields = {**common, "run": f"seed{seed}", **more}
-        flags = [part for field, value in fields.items() for part in _flag(field, value)]
+    for name, (experiment, flags) in programs(config, seed).items():
         module = f"experiments.{experiment.replace('-', '_')}"
         done = subprocess.run([sys.executable, "-m", module, *flags, "--resume"])
         if done.returncode:
             raise SystemExit(done.returncode)  # the experiment has said why
-        metrics = Path(config.root) / experiment / f"seed{seed}" / "metrics.json"
-        rows[name] = json.loads(metrics.read_text())["comparison"]["rows"]
+        metrics = json.loads((_folder(config, experiment, seed) / "metrics.json").read_text())
+        rows[name] = metrics["comparison"]["rows"]
     return rows
+
+
+def _folder(config: Config, experiment: str, seed: int) -> Path:
+    return Path(config.root) / experiment / f"seed{seed}"
 
 
 def _flag(field: str, value: Any) -> list[str]:

@@ -1,9 +1,12 @@
 """The benchmark of quality reads the rows of the experiments' own metrics."""
 
+from importlib import import_module
+
 import numpy as np
 import pytest
 
-from benchmarks.quality import Config, _flag, forms, names, pairs
+from benchmarks.quality import Config, forms, names, pairs, programs
+from tfcompress.cli import parse
 from tfcompress.errors import ConfigError
 
 
@@ -39,7 +42,18 @@ def test_one_seed_has_no_interval():
         Config(seeds=(0,)).check()
 
 
-def test_flags_are_those_of_the_experiments():
-    assert _flag("filters", (8, 16)) == ["--filters", "8", "16"]
-    assert _flag("dense_epochs", 0) == ["--dense-epochs", "0"]
-    assert _flag("stride", None) == _flag("data", "") == []
+def test_every_experiment_gets_the_same_epochs_and_the_seed(tmp_path):
+    benchmark = Config(root=str(tmp_path), epochs=9, dense_epochs=2, sparse_epoch=5, share=0.5)
+    source = tmp_path / "unet-tfmot-prune" / "seed4"
+    source.mkdir(parents=True)
+    for name in ("dense", "pruned"):
+        (source / f"{name}-seed4.keras").touch()
+    for experiment, flags in programs(benchmark, 4).values():
+        module = import_module(f"experiments.{experiment.replace('-', '_')}")
+        config = parse(module.Config, flags, {})
+        assert (config.seeds, config.run, config.root) == ((4,), "seed4", str(tmp_path))
+        assert (config.epochs, config.dense_epochs, config.sparse_epoch) == (9, 2, 5)
+        assert (config.patch, config.stride, config.data) == (96, 80, "")
+        assert config.filters == benchmark.filters
+        if experiment == "unet-channel-prune":
+            assert config.target_macs == (0.5,)
