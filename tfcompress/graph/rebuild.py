@@ -123,6 +123,7 @@ class GraphBuilder:
             path = self._paths.get(id(call.op), prefix + call.path)
             self.met.add(path)
             edit = self.edits.get(path, Edit())
+            kwargs = self.keywords(call.op, path, kwargs)
             if edit.arguments is not None:
                 args, kwargs = edit.arguments(args, kwargs)
             result: Any = None
@@ -145,6 +146,10 @@ class GraphBuilder:
                 config[key] = shapes[i]
             made.append(type(layer).from_config(config).output)
         return made
+
+    def keywords(self, op: Any, path: str, kwargs: dict[str, Any]) -> dict[str, Any]:
+        """Keyword arguments of a call to the new layer."""
+        return kwargs
 
     def _layers(self, op: Any, path: str, edit: Edit, leaves: Sequence[Any]) -> list[Any]:
         """The new layers (one, but for replacements) in the place of an operation."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -21,7 +22,7 @@ from tfcompress.errors import LayerError
 from tfcompress.graph.layers import Key, flavor_of, is_of_keras, named_weights, walk_layers
 from tfcompress.graph.rebuild import GraphBuilder, carry_weights, rebuild
 from tfcompress.graph.twin_ops import crossing_function
-from tfcompress.graph.wiring import input_layer, pack_inputs
+from tfcompress.graph.wiring import input_layer, pack_inputs, takes_training
 
 # Config keys that mean the same under another name: (class, Keras 3 key, tf_keras key).
 _RENAMED = (("LeakyReLU", "negative_slope", "alpha"),)
@@ -171,6 +172,23 @@ class _Crossing(GraphBuilder):
                 )
             )
         return made
+
+    def keywords(self, op: Any, path: str, kwargs: dict[str, Any]) -> dict[str, Any]:
+        """Those of a call without `training`: who calls the model says it.
+
+        Keras 3 records the default of `call` (False for Dropout) and lets the caller overrule it.
+        In tf_keras what is recorded overrules the caller: there Dropout would never drop.
+        """
+        if not takes_training(op):
+            return kwargs
+        said = kwargs.get("training")
+        if said is not None and self.flavor == "tf_keras":
+            warnings.warn(
+                f"layer {path!r} is called with training={said}, which Keras 3 overrules: there "
+                "it trains when the model trains. To freeze it, set trainable=False on it",
+                stacklevel=2,
+            )
+        return {key: value for key, value in kwargs.items() if key != "training"}
 
     def fresh(self, op: Any, path: str, changes: Mapping[str, Any]) -> Any:
         """The other library's layer, or a function for a bare operation."""

@@ -204,8 +204,11 @@ def run(
 def step(call: Call, values: dict[int, Any], training: bool = False) -> None:
     """Compute one call; `values` by tensor index grows by its outputs."""
     args, kwargs = substitute((call.args, dict(call.kwargs)), values)
-    if _takes_training(call.op):
-        kwargs["training"] = training
+    if takes_training(call.op):
+        if _FLAG_OF_KERAS3 in vars(call.op):  # follows the caller, whatever was recorded
+            kwargs["training"] = training
+        else:
+            kwargs.setdefault("training", training)
     made = flatten(call.op(*args, **kwargs))
     values.update((t.index, value) for t, value in zip(call.outputs, made, strict=True))
 
@@ -235,8 +238,12 @@ def _is_model(op: Any, flavor: Flavor) -> bool:
     return isinstance(op, importlib.import_module(flavor).Model)
 
 
-def _takes_training(op: Any) -> bool:
-    return bool(getattr(op, "_call_has_training_arg", getattr(op, "_expects_training_arg", False)))
+_FLAG_OF_KERAS3 = "_call_has_training_arg"
+
+
+def takes_training(op: Any) -> bool:
+    """Whether calls of an operation have a `training` argument, in either flavor."""
+    return bool(getattr(op, _FLAG_OF_KERAS3, getattr(op, "_expects_training_arg", False)))
 
 
 class _Reader:
@@ -255,8 +262,18 @@ class _Reader:
         self.count += 1
         return Tensor(self.count - 1, tuple(symbolic.shape), dtype)
 
-    def splice(self, graph: Any, prefix: str, known: dict[int, Tensor]) -> None:
-        """Add the calls of a graph; `known` maps its tensors' ids to ours and grows."""
+    def splice(
+        self,
+        graph: Any,
+        prefix: str,
+        known: dict[int, Tensor],
+        training: bool | None = None,
+    ) -> None:
+        """Add the calls of a graph; `known` maps its tensors' ids to ours and grows.
+
+        `training` is what a tf_keras model inside the model is called with, and then so are the
+        layers in it. Keras 3 lets the caller of the whole decide.
+        """
         import tensorflow as tf
 
         for op, args, kwargs, outputs in _nodes(graph, self.flavor):
@@ -266,13 +283,16 @@ class _Reader:
             if inner is not None:
                 self.nested.append((path, inputs))
                 inside = {id(t): mine for t, mine in zip(inner.inputs, inputs, strict=True)}
-                self.splice(inner, f"{path}/", inside)
+                said = kwargs.get("training") if self.flavor == "tf_keras" else None
+                self.splice(inner, f"{path}/", inside, training if said is None else said)
                 made = [inside[id(t)] for t in inner.outputs]
             else:
                 made = [self.tensor(t) for t in outputs]
                 args, kwargs = tf.nest.map_structure(
                     lambda leaf: known.get(id(leaf), leaf), (tuple(args), _stated(kwargs, known))
                 )
+                if training is not None and takes_training(op):
+                    kwargs.setdefault("training", training)
                 self.calls.append(Call(path, op, args, kwargs, inputs, tuple(made)))
             known.update((id(t), mine) for t, mine in zip(outputs, made, strict=True))
 
