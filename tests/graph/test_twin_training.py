@@ -5,8 +5,13 @@ import numpy as np
 import pytest
 import tf_keras
 
+from models.unet import multi_unet_model
 from tfcompress.errors import ConfigError
 from tfcompress.graph.twin_training import check_training, compile_arguments
+from tfcompress.pruning.schedules import Polynomial
+from tfcompress.pruning.tfmot import tfmot_prune
+from tfcompress.pruning.tfmot_cluster import tfmot_cluster
+from tfcompress.quantization.qat import quantize_aware
 
 
 def model(**compiled):
@@ -82,6 +87,38 @@ def test_metrics_weights_and_steps():
     assert flat[0] == "accuracy"
     assert isinstance(flat[1], tf_keras.metrics.TopKCategoricalAccuracy)
     assert flat[1].get_config()["k"] == 2
+
+
+WAYS = {
+    "pruned": lambda model, train: tfmot_prune(
+        model,
+        Polynomial(0, 2, frequency=1),
+        [{"sparsity": 0.5, "op_types": ["default"]}],
+        train=train,
+    ),
+    "clustered": lambda model, train: tfmot_cluster(model, 4, train=train),
+    "int8": lambda model, train: quantize_aware(
+        model, train=train, calibration=np.ones((20, 16, 16, 3), np.float32)
+    ),
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.filterwarnings("ignore::UserWarning")  # all samples are alike
+def test_dropout_drops_while_tfmot_trains(way):
+    """What wraps the twin's layers must leave that to whoever calls the model, too."""
+    model = multi_unet_model(4, 16, 16, 3, filters=(8, 16), dropout=0.5)
+    x, y = np.ones((8, 16, 16, 3), np.float32), np.zeros((8, 16, 16), int)
+    differences = []
+
+    def train(twin):
+        twin.compile("sgd", "sparse_categorical_crossentropy")
+        twin.fit(x, y, batch_size=4, verbose=0)
+        once, again = (np.asarray(twin(x, training=True)) for _ in range(2))
+        differences.append(np.abs(once - again).max())
+
+    WAYS[way](model, train)
+    assert differences[0] > 0.01
 
 
 def own_loss(y_true, y_pred):
