@@ -89,6 +89,7 @@ def test_metrics_weights_and_steps():
     assert flat[1].get_config()["k"] == 2
 
 
+IMAGES = np.random.default_rng(0).random((20, 16, 16, 3), dtype=np.float32)
 WAYS = {
     "pruned": lambda model, train: tfmot_prune(
         model,
@@ -97,24 +98,21 @@ WAYS = {
         train=train,
     ),
     "clustered": lambda model, train: tfmot_cluster(model, 4, train=train),
-    "int8": lambda model, train: quantize_aware(
-        model, train=train, calibration=np.ones((20, 16, 16, 3), np.float32)
-    ),
+    "int8": lambda model, train: quantize_aware(model, train=train, calibration=IMAGES),
 }
 
 
 @pytest.mark.parametrize("way", WAYS)
-@pytest.mark.filterwarnings("ignore::UserWarning")  # all samples are alike
 def test_dropout_drops_while_tfmot_trains(way):
     """What wraps the twin's layers must leave that to whoever calls the model, too."""
     model = multi_unet_model(4, 16, 16, 3, filters=(8, 16), dropout=0.5)
-    x, y = np.ones((8, 16, 16, 3), np.float32), np.zeros((8, 16, 16), int)
+    labels = np.zeros((20, 16, 16), int)
     differences = []
 
     def train(twin):
         twin.compile("sgd", "sparse_categorical_crossentropy")
-        twin.fit(x, y, batch_size=4, verbose=0)
-        once, again = (np.asarray(twin(x, training=True)) for _ in range(2))
+        twin.fit(IMAGES, labels, batch_size=4, verbose=0)
+        once, again = (np.asarray(twin(IMAGES, training=True)) for _ in range(2))
         differences.append(np.abs(once - again).max())
 
     WAYS[way](model, train)

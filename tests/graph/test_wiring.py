@@ -41,6 +41,22 @@ def test_running_the_wiring_is_running_the_model(library, name):
     np.testing.assert_allclose(np.asarray(values[last]), np.asarray(wanted), atol=1e-5)
 
 
+def test_who_decides_whether_a_call_trains(library):
+    """The call's own `training` in tf_keras, whoever runs the whole in Keras 3."""
+    inputs = library.Input((3,))
+    normalized = library.layers.BatchNormalization(epsilon=0)(inputs, training=False)
+    model = library.Model(inputs, normalized)
+    x = np.array([[1.0, 2.0, 3.0], [3.0, 6.0, 9.0]], np.float32)
+    wiring = read_wiring(model)
+    last = wiring.outputs[0].index
+    made = np.asarray(run(wiring, [x], {last}, training=True)[last])
+    of_the_batch = np.array([[-1.0, -1.0, -1.0], [1.0, 1.0, 1.0]])
+    by_itself = x  # the moving mean is 0, the moving variance 1
+    expected = of_the_batch if library.__name__ == "keras" else by_itself
+    np.testing.assert_allclose(made, expected, atol=1e-5)
+    np.testing.assert_allclose(np.asarray(model(x, training=True)), expected, atol=1e-5)
+
+
 def test_subclassed_model_is_an_error_with_a_fix(library):
     class Own(library.Model):
         def __init__(self):

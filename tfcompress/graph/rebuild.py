@@ -148,7 +148,7 @@ class GraphBuilder:
         return made
 
     def keywords(self, op: Any, path: str, kwargs: dict[str, Any]) -> dict[str, Any]:
-        """Keyword arguments of a call to the new layer."""
+        """Keyword arguments of the call to a new layer, of those to the old one `op`."""
         return kwargs
 
     def _layers(self, op: Any, path: str, edit: Edit, leaves: Sequence[Any]) -> list[Any]:

@@ -185,7 +185,8 @@ class _Crossing(GraphBuilder):
         if said is not None and self.flavor == "tf_keras":
             warnings.warn(
                 f"layer {path!r} is called with training={said}, which Keras 3 overrules: there "
-                "it trains when the model trains. To freeze it, set trainable=False on it",
+                "it trains when the model trains. Fix: trainable=False freezes normalization, a "
+                "rate of 0 stops dropout",
                 stacklevel=2,
             )
         return {key: value for key, value in kwargs.items() if key != "training"}

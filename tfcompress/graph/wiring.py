@@ -183,7 +183,8 @@ def run(
         wiring: Of any model; give `flat=True` to see inside models within it.
         inputs: One tensor per input, batch first.
         keep: Indices of the tensors to return; default all.
-        training: Whether dropout drops and normalization uses and moves its statistics.
+        training: Whether dropout drops and normalization uses and moves its statistics. A tf_keras
+            layer that was called with a `training` of its own keeps to that, as in `fit`.
         compute: What computes a call, default `step`.
 
     Returns:
@@ -205,10 +206,9 @@ def step(call: Call, values: dict[int, Any], training: bool = False) -> None:
     """Compute one call; `values` by tensor index grows by its outputs."""
     args, kwargs = substitute((call.args, dict(call.kwargs)), values)
     if takes_training(call.op):
-        if _FLAG_OF_KERAS3 in vars(call.op):  # follows the caller, whatever was recorded
-            kwargs["training"] = training
-        else:
-            kwargs.setdefault("training", training)
+        if flavor_of(call.op) == "keras":
+            kwargs["training"] = training  # whatever was recorded
+        kwargs.setdefault("training", training)
     made = flatten(call.op(*args, **kwargs))
     values.update((t.index, value) for t, value in zip(call.outputs, made, strict=True))
 
@@ -238,12 +238,9 @@ def _is_model(op: Any, flavor: Flavor) -> bool:
     return isinstance(op, importlib.import_module(flavor).Model)
 
 
-_FLAG_OF_KERAS3 = "_call_has_training_arg"
-
-
 def takes_training(op: Any) -> bool:
     """Whether calls of an operation have a `training` argument, in either flavor."""
-    return bool(getattr(op, _FLAG_OF_KERAS3, getattr(op, "_expects_training_arg", False)))
+    return bool(getattr(op, "_call_has_training_arg", getattr(op, "_expects_training_arg", False)))
 
 
 class _Reader:
