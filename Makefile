@@ -88,105 +88,105 @@ demo: $(STAMP) ## the main job on generated tiles, in minutes: train, prune, int
 	$(RUN_PYTHON) -m experiments.demo $(FLAGS) $(ARGS)
 
 unet-train: $(STAMP) ## train the U-Net on DATA (or generated tiles)
-	$(RUN_PYTHON) -m experiments.unet_train $(FLAGS) $(ARGS)
+	$(RUN_PYTHON) -m experiments.unet.train $(FLAGS) $(ARGS)
 
 unet-level-prune: $(STAMP) ## dense and level-pruned U-Net for the same epochs, and int8
-	$(RUN_PYTHON) -m experiments.unet_level_prune $(FLAGS) $(ARGS)
+	$(RUN_PYTHON) -m experiments.unet.level_prune $(FLAGS) $(ARGS)
 
 unet-channel-prune: $(STAMP) ## U-Nets with fewer channels for TARGET_MACS, by SCORE, in ROUNDS
-	$(RUN_PYTHON) -m experiments.unet_channel_prune $(FLAGS) \
+	$(RUN_PYTHON) -m experiments.unet.channel_prune $(FLAGS) \
 	$(if $(TARGET_MACS),--target-macs $(TARGET_MACS)) $(if $(SCORE),--score $(SCORE)) \
 	$(if $(ROUNDS),--rounds $(ROUNDS)) $(ARGS)
 
 unet-tfmot-prune: $(STAMP) ## TFMOT's pruning beside LevelPruner, along the same schedule
-	$(RUN_PYTHON) -m experiments.unet_tfmot_prune $(FLAGS) $(ARGS)
+	$(RUN_PYTHON) -m experiments.unet.tfmot_prune $(FLAGS) $(ARGS)
 
 unet-qat: $(STAMP) ## int8 in training (QAT, and PQAT that keeps zeros) beside int8 after it
-	$(RUN_PYTHON) -m experiments.unet_qat $(FLAGS) $(if $(FROM_RUN),--from-run "$(FROM_RUN)") $(ARGS)
+	$(RUN_PYTHON) -m experiments.unet.qat $(FLAGS) $(if $(FROM_RUN),--from-run "$(FROM_RUN)") $(ARGS)
 
 unet-distill: $(STAMP) ## the shrunk U-Net with and without a teacher
-	$(RUN_PYTHON) -m experiments.unet_distill $(FLAGS) $(if $(TARGET_MACS),--target-macs $(TARGET_MACS)) \
+	$(RUN_PYTHON) -m experiments.unet.distill $(FLAGS) $(if $(TARGET_MACS),--target-macs $(TARGET_MACS)) \
 	$(if $(TEACHER),--teacher "$(TEACHER)") $(ARGS)
 
 unet-int8: $(STAMP) ## MODEL (or a new U-Net) in every LiteRT number format
-	$(RUN_PYTHON) -m experiments.unet_int8 $(FLAGS) $(if $(MODEL),--model "$(MODEL)") $(ARGS)
+	$(RUN_PYTHON) -m experiments.unet.int8 $(FLAGS) $(if $(MODEL),--model "$(MODEL)") $(ARGS)
 
 unet-compress: $(STAMP) ## a U-Net through RECIPE (a YAML file): prune, teach, int8, within a budget
-	$(RUN_PYTHON) -m experiments.unet_compress $(FLAGS) $(RECIPE_FLAGS) $(ARGS)
+	$(RUN_PYTHON) -m experiments.unet.compress $(FLAGS) $(RECIPE_FLAGS) $(ARGS)
 
 unet-predict: $(STAMP) ## color masks for IMAGES of any size with MODEL (.keras or .tflite)
-	$(RUN_PYTHON) -m experiments.unet_predict $(FILE_FLAGS) $(if $(IMAGES),--images "$(IMAGES)") \
+	$(RUN_PYTHON) -m experiments.unet.predict $(FILE_FLAGS) $(if $(IMAGES),--images "$(IMAGES)") \
 	$(if $(RUN),--run "$(RUN)") $(ARGS)
 
 unet-hpo: $(STAMP) ## search the U-Net's training by keras-tuner: TRIALS CONCURRENCY TUNER PORT
-	$(RUN_PYTHON) -m experiments.unet_hpo $(FLAGS) $(SEARCH_FLAGS) $(ARGS)
+	$(RUN_PYTHON) -m experiments.search.unet_hpo $(FLAGS) $(SEARCH_FLAGS) $(ARGS)
 
 unet-hpo-nni: $(STAMP) ## the same by an NNI experiment, its web page on loopback at PORT
-	$(RUN_PYTHON) -m experiments.unet_hpo_nni $(FLAGS) $(SEARCH_FLAGS) $(ARGS)
+	$(RUN_PYTHON) -m experiments.search.unet_hpo_nni $(FLAGS) $(SEARCH_FLAGS) $(ARGS)
 
 trash-hpo: $(STAMP) ## search the classifier's training (ARGS="--tool nni" for NNI)
-	$(RUN_PYTHON) -m experiments.trash_hpo $(FLAGS) $(SEARCH_FLAGS) $(ARGS)
+	$(RUN_PYTHON) -m experiments.search.trash_hpo $(FLAGS) $(SEARCH_FLAGS) $(ARGS)
 
 nni-create: $(STAMP) ## nnictl create with CONFIG (experiments/nni/*.yml), mended, at PORT, on DATA
-	$(RUN_PYTHON) -m experiments.nni_create $(if $(CONFIG),--config-file "$(CONFIG)") \
+	$(RUN_PYTHON) -m experiments.search.nni_create $(if $(CONFIG),--config-file "$(CONFIG)") \
 	$(if $(DATA),--data "$(DATA)") $(if $(PORT),--port $(PORT)) $(if $(TRIALS),--trials $(TRIALS)) \
 	$(if $(CONCURRENCY),--concurrency $(CONCURRENCY)) $(if $(TUNER),--tuner $(TUNER)) \
 	$(if $(SMOKE),--smoke) $(ARGS)
 
 trash-train: $(STAMP) ## train the trash classifier on class folders DATA (or generated pictures)
-	$(RUN_PYTHON) -m experiments.trash_train $(FLAGS) $(ARGS)
+	$(RUN_PYTHON) -m experiments.trash.train $(FLAGS) $(ARGS)
 
 trash-distill: $(STAMP) ## a big classifier teaches the small one; factors; both
-	$(RUN_PYTHON) -m experiments.trash_distill $(FLAGS) $(if $(TEACHER),--teacher "$(TEACHER)") $(ARGS)
+	$(RUN_PYTHON) -m experiments.trash.distill $(FLAGS) $(if $(TEACHER),--teacher "$(TEACHER)") $(ARGS)
 
 torch-teacher: $(STAMP) ## a PyTorch classifier (TEACHER, an .onnx file, or a new one) teaches a Keras student
-	$(RUN_PYTHON) -m experiments.torch_teacher $(FLAGS) $(if $(TEACHER),--teacher "$(TEACHER)") $(ARGS)
+	$(RUN_PYTHON) -m experiments.handover.torch_teacher $(FLAGS) $(if $(TEACHER),--teacher "$(TEACHER)") $(ARGS)
 
 trash-tucker: $(STAMP) ## Tucker and SVD factors in MODEL (a .keras classifier), tuned on DATA
-	$(RUN_PYTHON) -m experiments.trash_tucker $(FLAGS) $(if $(MODEL),--model "$(MODEL)") $(ARGS)
+	$(RUN_PYTHON) -m experiments.trash.tucker $(FLAGS) $(if $(MODEL),--model "$(MODEL)") $(ARGS)
 
 trash-compress: $(STAMP) ## the trash classifier through RECIPE
-	$(RUN_PYTHON) -m experiments.trash_compress $(FLAGS) $(RECIPE_FLAGS) $(ARGS)
+	$(RUN_PYTHON) -m experiments.trash.compress $(FLAGS) $(RECIPE_FLAGS) $(ARGS)
 
 trash-score: $(STAMP) ## the competition's score of MODEL (.keras or .tflite) on DATA
-	$(RUN_PYTHON) -m experiments.trash_score $(FILE_FLAGS) $(if $(DATA),--data "$(DATA)") $(ARGS)
+	$(RUN_PYTHON) -m experiments.trash.score $(FILE_FLAGS) $(if $(DATA),--data "$(DATA)") $(ARGS)
 
 yolo-train: $(STAMP) ## train MODEL (yolov5n, s, m, l, x) on boxes DATA, taught by T_WEIGHTS if given
-	$(RUN_PYTHON) -m experiments.yolo_train $(FLAGS) $(YOLO_FLAGS) \
+	$(RUN_PYTHON) -m experiments.yolo.train $(FLAGS) $(YOLO_FLAGS) \
 	$(if $(WEIGHTS),--weights "$(WEIGHTS)") $(if $(T_WEIGHTS),--teacher "$(T_WEIGHTS)") $(ARGS)
 
 yolo-prune: $(STAMP) ## fewer channels in WEIGHTS or a new MODEL: SPARSITY METHOD ROUNDS, TEACHER too
-	$(RUN_PYTHON) -m experiments.yolo_prune $(FLAGS) $(YOLO_FLAGS) $(TAUGHT_FLAGS) \
+	$(RUN_PYTHON) -m experiments.yolo.prune $(FLAGS) $(YOLO_FLAGS) $(TAUGHT_FLAGS) \
 	$(if $(SPARSITY),--sparsity $(SPARSITY)) $(if $(TARGET_MACS),--target-macs $(TARGET_MACS)) \
 	$(if $(METHOD),--method $(METHOD)) $(if $(ROUNDS),--rounds $(ROUNDS)) $(ARGS)
 
 yolo-distill: $(STAMP) ## TEACHER teaches WEIGHTS or a new MODEL, beside plain training
-	$(RUN_PYTHON) -m experiments.yolo_distill $(FLAGS) $(YOLO_FLAGS) $(TAUGHT_FLAGS) $(ARGS)
+	$(RUN_PYTHON) -m experiments.yolo.distill $(FLAGS) $(YOLO_FLAGS) $(TAUGHT_FLAGS) $(ARGS)
 
 yolo-nas-darts: $(STAMP) ## search around MODEL in one supernet (STRATEGY=gumbel, proxyless, random too)
-	$(RUN_PYTHON) -m experiments.yolo_nas_oneshot $(FLAGS) $(YOLO_FLAGS) $(NAS_FLAGS) $(ARGS)
+	$(RUN_PYTHON) -m experiments.yolo.nas_oneshot $(FLAGS) $(YOLO_FLAGS) $(NAS_FLAGS) $(ARGS)
 
 yolo-nas-enas: $(STAMP) ## the same with a controller that learns to sample
-	$(RUN_PYTHON) -m experiments.yolo_nas_oneshot $(FLAGS) $(YOLO_FLAGS) --strategy enas \
+	$(RUN_PYTHON) -m experiments.yolo.nas_oneshot $(FLAGS) $(YOLO_FLAGS) --strategy enas \
 	$(if $(PORT),--port $(PORT)) $(ARGS)
 
 yolo-nas-multitrial: $(STAMP) ## architectures trained one by one: STRATEGY TRIALS CONCURRENCY
-	$(RUN_PYTHON) -m experiments.yolo_nas_multitrial $(FLAGS) $(YOLO_FLAGS) $(NAS_FLAGS) \
+	$(RUN_PYTHON) -m experiments.yolo.nas_multitrial $(FLAGS) $(YOLO_FLAGS) $(NAS_FLAGS) \
 	$(if $(TRIALS),--trials $(TRIALS)) $(if $(CONCURRENCY),--concurrency $(CONCURRENCY)) $(ARGS)
 
 yolo-detect: $(STAMP) ## boxes drawn on IMAGES of any size by MODEL (a detector's .pt)
-	$(RUN_PYTHON) -m experiments.yolo_detect $(FILE_FLAGS) $(if $(IMAGES),--images "$(IMAGES)") \
+	$(RUN_PYTHON) -m experiments.yolo.detect $(FILE_FLAGS) $(if $(IMAGES),--images "$(IMAGES)") \
 	$(if $(RUN),--run "$(RUN)") $(ARGS)
 
 yolo-int8: $(STAMP) ## MODEL (a .pt, or a new detector) in every format: mAP, size, latency on DATA
-	$(RUN_PYTHON) -m experiments.yolo_int8 $(FLAGS) $(YOLO_FLAGS) $(ARGS)
+	$(RUN_PYTHON) -m experiments.yolo.int8 $(FLAGS) $(YOLO_FLAGS) $(ARGS)
 
 convert-compare: $(STAMP) ## a detector's MODEL (.pt) to ONNX, LiteRT and Keras, compared on IMAGES
-	$(RUN_PYTHON) -m experiments.convert_compare $(FILE_FLAGS) $(if $(IMAGES),--images "$(IMAGES)") \
+	$(RUN_PYTHON) -m experiments.handover.convert_compare $(FILE_FLAGS) $(if $(IMAGES),--images "$(IMAGES)") \
 	$(if $(RUN),--run "$(RUN)") $(ARGS)
 
 evaluate-model: $(STAMP) ## cost of MODEL (.keras, .tflite, .onnx, .pt), and its quality on DATA
-	$(RUN_PYTHON) -m experiments.evaluate_model $(FILE_FLAGS) $(if $(DATA),--data "$(DATA)") $(ARGS)
+	$(RUN_PYTHON) -m experiments.handover.evaluate_model $(FILE_FLAGS) $(if $(DATA),--data "$(DATA)") $(ARGS)
 
 test: $(STAMP) ## the fast tests
 	$(RUN_PYTHON) -m pytest -m "not slow" $(ARGS)

@@ -25,14 +25,14 @@ import keras
 import numpy as np
 import tyro
 
-from benchmarks.masked_reference import masked_outputs, randomize
 from models.backbones import segmentation_model
+from tests.pruning.channels.masked_reference import masked_outputs, randomize
 from tfcompress.evaluation.cost import count_cost
 from tfcompress.graph.saving import save_plain
-from tfcompress.pruning.channel_config import ChannelConfig
-from tfcompress.pruning.channel_cost import ChannelCost
-from tfcompress.pruning.channel_groups import ChannelGraph, find_groups
-from tfcompress.pruning.channels import plan_channels, shrink
+from tfcompress.pruning.channels.config import ChannelConfig
+from tfcompress.pruning.channels.cost import ChannelCost
+from tfcompress.pruning.channels.planner import plan_channels, shrink
+from tfcompress.pruning.channels.trace.groups import ChannelGraph, find_groups
 from tfcompress.reporting.tables import Table
 
 BACKBONES = ("resnet18", "resnet50", "mobilenetv2", "efficientnetb0", "vgg16", "inceptionv3")

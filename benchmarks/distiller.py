@@ -22,8 +22,8 @@ import tensorflow as tf
 from benchmarks.alternate import Ratio, ratio, time_in_turn
 from benchmarks.record import show
 from benchmarks.step_macs import step_macs
+from experiments.common.program import run_experiment
 from models.unet import multi_unet_model
-from tfcompress.cli import run_experiment
 from tfcompress.distillation.distiller import Distiller
 from tfcompress.distillation.objectives import Hint, SoftTargets
 from tfcompress.evaluation.cost import count_cost

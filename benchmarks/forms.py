@@ -15,13 +15,13 @@ import keras
 import numpy as np
 
 from benchmarks.record import show
+from experiments.common.program import run_experiment
 from models.unet import multi_unet_model
-from tfcompress.cli import run_experiment
 from tfcompress.evaluation.latency import measure_latency
-from tfcompress.pruning.channel_config import ChannelConfig
-from tfcompress.pruning.channels import plan_channels, shrink
-from tfcompress.pruning.level import LevelPruner
-from tfcompress.quantization.litert import to_litert
+from tfcompress.litert.model import to_litert
+from tfcompress.pruning.channels.config import ChannelConfig
+from tfcompress.pruning.channels.planner import plan_channels, shrink
+from tfcompress.pruning.level.pruner import LevelPruner
 from tfcompress.reporting.tables import Table
 
 

@@ -21,12 +21,12 @@ import tf_keras
 
 from benchmarks.alternate import Ratio, ratio, time_in_turn
 from benchmarks.record import show
+from experiments.common.program import run_experiment
 from models.unet import multi_unet_model
-from tfcompress.cli import run_experiment
-from tfcompress.graph.legacy import load_tfmot
-from tfcompress.pruning.level import LevelPruner
+from tfcompress.pruning.level.pruner import LevelPruner
 from tfcompress.pruning.schedules import Constant
 from tfcompress.reporting.tables import Table
+from tfcompress.twin.legacy import load_tfmot
 
 DEFAULT = [{"sparsity": 0.8, "op_types": ["default"]}]
 

@@ -20,13 +20,13 @@ from typing import Any
 import psutil
 from rich.console import Console
 
-from tfcompress.cli import run_experiment
+from experiments.common.program import run_experiment
 from tfcompress.quiet import quiet_stderr
 from tfcompress.reporting.tables import Table
+from tfcompress.tuning.checks import free_port
 from tfcompress.tuning.isolation import environment_of_children
-from tfcompress.tuning.nni_manager import end_processes
-from tfcompress.tuning.nni_setup import environment
-from tfcompress.tuning.search_checks import free_port
+from tfcompress.tuning.nni.manager import end_processes
+from tfcompress.tuning.nni.setup import environment
 
 TRIAL = """
 import os, sys, time, nni

@@ -22,7 +22,7 @@ import numpy as np
 from scipy import stats
 
 from benchmarks.record import show
-from tfcompress.cli import run_experiment
+from experiments.common.program import run_experiment
 from tfcompress.errors import ConfigError
 from tfcompress.reporting.tables import Table
 
@@ -177,13 +177,18 @@ def rows_of(config: Config, seed: int) -> dict[str, list[Mapping[str, Any]]]:
     """The rows that each experiment measured, its dense U-Net first."""
     rows = {}
     for name, (experiment, flags) in programs(config, seed).items():
-        module = f"experiments.{experiment.replace('-', '_')}"
-        done = subprocess.run([sys.executable, "-m", module, *flags, "--resume"])
+        done = subprocess.run([sys.executable, "-m", module_of(experiment), *flags, "--resume"])
         if done.returncode:
             raise SystemExit(done.returncode)  # the experiment has said why
         metrics = json.loads((_folder(config, experiment, seed) / "metrics.json").read_text())
         rows[name] = metrics["comparison"]["rows"]
     return rows
+
+
+def module_of(experiment: str) -> str:
+    """`experiments.unet.channel_prune` of `unet-channel-prune`."""
+    room, _, program = experiment.partition("-")
+    return f"experiments.{room}.{program.replace('-', '_')}"
 
 
 def _folder(config: Config, experiment: str, seed: int) -> Path:

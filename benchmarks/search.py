@@ -20,12 +20,13 @@ from rich.console import Console
 
 from benchmarks.record import show
 from benchmarks.search_trial import OBJECTIVE, SPACE, train
-from tfcompress.cli import run_experiment
+from experiments.common.program import run_experiment
 from tfcompress.reporting.tables import Table
-from tfcompress.tuning.nni_experiment import NNISearch
-from tfcompress.tuning.nni_experiment import run_experiment as run_nni
+from tfcompress.tuning.keras_tuner.search import search_with_keras_tuner
+from tfcompress.tuning.keras_tuner.settings import Search
+from tfcompress.tuning.nni.experiment import NNISearch
+from tfcompress.tuning.nni.experiment import run_experiment as run_nni
 from tfcompress.tuning.trial import Trial
-from tfcompress.tuning.with_keras_tuner import Search, search_with_keras_tuner
 
 
 @dataclass(frozen=True, kw_only=True)

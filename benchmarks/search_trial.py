@@ -43,7 +43,7 @@ def train(params: Mapping[str, Any], trial: Trial) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    from tfcompress.tuning.with_nni import run_nni_trial
+    from tfcompress.tuning.nni.trial import run_nni_trial
 
     run_nni_trial(train, SPACE, OBJECTIVE)
     sys.exit(0)

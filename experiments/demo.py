@@ -11,8 +11,8 @@ from tfcompress import startup  # noqa: F401  (first: TensorFlow without its mes
 from dataclasses import dataclass
 from typing import Any
 
-from experiments import unet_level_prune
-from tfcompress.cli import run_experiment
+from experiments.common.program import run_experiment
+from experiments.unet import level_prune as unet_level_prune
 
 
 @dataclass(frozen=True, kw_only=True)

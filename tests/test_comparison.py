@@ -9,8 +9,8 @@ from sklearn.metrics import accuracy_score, f1_score, jaccard_score
 from models.unet import multi_unet_model
 from tfcompress.comparison import compare
 from tfcompress.errors import ConfigError, DataError
-from tfcompress.pruning.level import LevelPruner
-from tfcompress.quantization.litert import to_litert
+from tfcompress.litert.model import to_litert
+from tfcompress.pruning.level.pruner import LevelPruner
 
 
 def test_segmentation_models_side_by_side(library, tmp_path):

@@ -15,7 +15,7 @@ from tfcompress.distillation.distiller import Distiller
 from tfcompress.distillation.objectives import ChannelWise, SoftTargets
 from tfcompress.evaluation.classification import MacroF1
 from tfcompress.evaluation.segmentation import segmentation_metrics
-from tfcompress.pruning.level import LevelPruner
+from tfcompress.pruning.level.pruner import LevelPruner
 
 STEPS, BATCH = 3, 16
 

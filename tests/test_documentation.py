@@ -20,7 +20,7 @@ from sybil.parsers.markdown import CodeBlockParser, PythonCodeBlockParser
 import tfcompress
 from tests.documentation import setups, static
 from tests.documentation.messages import patterns
-from tfcompress import command
+from tfcompress.cli import main as command
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = ["README.md", *(str(p.relative_to(ROOT)) for p in sorted((ROOT / "docs").rglob("*.md")))]

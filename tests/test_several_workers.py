@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from tests import worker_of_two
-from tfcompress.tuning.search_checks import free_port
+from tfcompress.tuning.checks import free_port
 
 pytestmark = pytest.mark.slow
 

@@ -24,7 +24,6 @@ from tfcompress.errors import ConfigError, DataError, LayerError
 from tfcompress.evaluation.bootstrap import Difference, paired_difference
 from tfcompress.evaluation.cost import count_cost
 from tfcompress.evaluation.latency import WITH_AMX, Latency, measure_latency
-from tfcompress.evaluation.litert_cost import count_litert_macs
 from tfcompress.evaluation.memory import measure_memory
 from tfcompress.evaluation.segmentation import (
     accuracy,
@@ -35,7 +34,8 @@ from tfcompress.evaluation.segmentation import (
 )
 from tfcompress.evaluation.sparsity import total_zeros
 from tfcompress.graph.saving import save_plain
-from tfcompress.quantization.litert import LiteModel
+from tfcompress.litert.cost import count_litert_macs
+from tfcompress.litert.model import LiteModel
 from tfcompress.reporting.tables import Table
 
 Metric = Callable[[np.ndarray], np.ndarray]

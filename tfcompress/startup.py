@@ -1,12 +1,12 @@
 """Import TensorFlow without its start-up messages. The first import of every program.
 
 Nothing in the library imports this; it is the only file that sets environment variables. With
-TFCOMPRESS_AMX=0 LiteRT runs without Intel's AMX (see `tfcompress.amx`).
+TFCOMPRESS_AMX=0 LiteRT runs without Intel's AMX (see `tfcompress.litert.amx`).
 """
 
 import os
 
-from tfcompress.amx import refuse_amx
+from tfcompress.litert.amx import refuse_amx
 from tfcompress.quiet import quiet_stderr
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")

@@ -26,17 +26,17 @@ from unittest import mock
 import keras
 import numpy as np
 
+from bridges.handover.converters.patterns import GraphReader, with_layer_names, with_patterns
+from bridges.handover.converters.placed_layers import NotExpressible, image_format, unplaced
+from bridges.handover.converters.values import ValueConverters
+from bridges.handover.converters.windows import WindowConverters
 from bridges.handover.onnx_model import OnnxModel
-from bridges.handover.onnx_patterns import GraphReader, with_layer_names, with_patterns
 from bridges.handover.parity import (
     ParityReport,
     compare_tensors,
     keras_tensors,
     onnx_tensors,
 )
-from bridges.handover.placed_layers import NotExpressible, image_format, unplaced
-from bridges.handover.value_converters import ValueConverters
-from bridges.handover.window_converters import WindowConverters
 from tfcompress.errors import ConfigError, DataError, LayerError
 
 TOLERANCE = 1e-4

@@ -1,1 +1,4 @@
-"""YOLOv5 in PyTorch: data, training, evaluation, architecture search."""
+"""YOLOv5 in PyTorch: `data/`, `detector/` (train, score, run), `nas/`, `prune/` and `distill/`.
+
+Open `detector/train.py` first. The architecture itself is in `models/yolov5/`.
+"""

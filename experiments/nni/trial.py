@@ -15,15 +15,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from experiments.classification import CLASSIFIER_SMOKE
-from experiments.search_tasks import TrashSearch, UnetSearch, trash_task, unet_task
-from experiments.segmentation import SMOKE, load_data
-from tfcompress.cli import run_experiment
+from experiments.common.program import run_experiment
+from experiments.search.tasks import TrashSearch, UnetSearch, trash_task, unet_task
+from experiments.trash.classification import CLASSIFIER_SMOKE
+from experiments.unet.segmentation import SMOKE, load_data
 from tfcompress.data.synthetic import AerialSpec, write_aerial_scenes
 from tfcompress.data.trash import write_trash
 from tfcompress.errors import ConfigError
 from tfcompress.reporting.run import open_run
-from tfcompress.tuning.with_nni import run_nni_trial
+from tfcompress.tuning.nni.trial import run_nni_trial
 
 KINDS: dict[str, tuple[type, dict[str, Any]]] = {
     "unet": (UnetSearch, {**SMOKE, "epochs": 3, "tune_epochs": 2}),

@@ -5,8 +5,8 @@ from importlib import import_module
 import numpy as np
 import pytest
 
-from benchmarks.quality import Config, forms, names, pairs, programs
-from tfcompress.cli import parse
+from benchmarks.quality import Config, forms, module_of, names, pairs, programs
+from experiments.common.program import parse
 from tfcompress.errors import ConfigError
 
 
@@ -49,7 +49,7 @@ def test_every_experiment_gets_the_same_epochs_and_the_seed(tmp_path):
     for name in ("dense", "pruned"):
         (source / f"{name}-seed4.keras").touch()
     for experiment, flags in programs(benchmark, 4).values():
-        module = import_module(f"experiments.{experiment.replace('-', '_')}")
+        module = import_module(module_of(experiment))
         config = parse(module.Config, flags, {})
         assert (config.seeds, config.run, config.root) == ((4,), "seed4", str(tmp_path))
         assert (config.epochs, config.dense_epochs, config.sparse_epoch) == (9, 2, 5)

@@ -12,7 +12,7 @@ from tfcompress.distillation.distiller import Distiller
 from tfcompress.distillation.objectives import Hint, PixelWise, Relational, SoftTargets
 from tfcompress.errors import ConfigError, DataError, LayerError
 from tfcompress.evaluation.sparsity import total_zeros
-from tfcompress.pruning.level import LevelPruner
+from tfcompress.pruning.level.pruner import LevelPruner
 
 
 def arrays(model):

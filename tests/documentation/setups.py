@@ -142,9 +142,9 @@ def readme():
 
 def readme_detector(namespace):
     """Before README's pruned detector: what the block before it would have trained."""
-    train = importlib.import_module("bridges.yolov5.train")
-    shapes = importlib.import_module("bridges.yolov5.synthetic")
-    dataset = importlib.import_module("bridges.yolov5.dataset")
+    train = importlib.import_module("bridges.yolov5.detector.train")
+    shapes = importlib.import_module("bridges.yolov5.data.synthetic")
+    dataset = importlib.import_module("bridges.yolov5.data.dataset")
     data = dataset.read_detection_data(shapes.write_shapes("blood", counts=(4, 2, 2), size=64))
     namespace.update(
         data=data,
@@ -207,7 +207,7 @@ PAGES = {
 """Setup of each page; `basics` for the others."""
 
 BEFORE = {
-    ("README.md", "from bridges.yolov5.prune import"): readme_detector,
+    ("README.md", "from bridges.yolov5.prune.planner import"): readme_detector,
     ("README.md", "from bridges.handover.export import"): readme_crossing,
     ("README.md", "callbacks=[pruner.callback(), keras.callbacks.BackupAndRestore"): restored,
 }

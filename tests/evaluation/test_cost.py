@@ -8,8 +8,8 @@ import pytest
 
 from tfcompress.errors import LayerError
 from tfcompress.evaluation.cost import count_cost
-from tfcompress.evaluation.litert_cost import count_litert_macs
-from tfcompress.quantization.litert import to_litert
+from tfcompress.litert.cost import count_litert_macs
+from tfcompress.litert.model import to_litert
 
 
 def macs_of(library, shape, *layers):

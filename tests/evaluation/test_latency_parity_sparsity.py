@@ -1,12 +1,12 @@
 import numpy as np
 import pytest
 
-from tfcompress.amx import has_amx
 from tfcompress.errors import DataError
 from tfcompress.evaluation.latency import WITH_AMX, measure_latency
 from tfcompress.evaluation.parity import compare_outputs
 from tfcompress.evaluation.sparsity import count_zeros, total_zeros
-from tfcompress.quantization.litert import to_litert
+from tfcompress.litert.amx import has_amx
+from tfcompress.litert.model import to_litert
 
 
 def test_latency_of_keras_and_litert_in_turn(tiny_model, images):

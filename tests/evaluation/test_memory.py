@@ -8,7 +8,7 @@ import pytest
 
 from tfcompress.errors import CompressionError
 from tfcompress.evaluation.memory import measure_memory
-from tfcompress.quantization.litert import to_litert
+from tfcompress.litert.model import to_litert
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="it is read from Linux' /proc")
 

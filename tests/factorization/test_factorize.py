@@ -9,7 +9,7 @@ from tfcompress.errors import ConfigError, LayerError
 from tfcompress.evaluation.cost import count_cost
 from tfcompress.factorization.factorize import factorize, keep_faster, plan_factorization
 from tfcompress.graph.layers import flavor_of, walk_layers
-from tfcompress.quantization.litert import to_litert
+from tfcompress.litert.model import to_litert
 
 RANDOM = np.random.default_rng(0)
 

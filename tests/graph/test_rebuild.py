@@ -2,8 +2,8 @@ import keras
 import numpy as np
 import pytest
 
-from benchmarks.masked_reference import randomize
-from tests.pruning.channel_zoo import ZOO, inputs_for, outputs_of
+from tests.pruning.channels.masked_reference import randomize
+from tests.pruning.channels.zoo import ZOO, inputs_for, outputs_of
 from tfcompress.errors import LayerError
 from tfcompress.graph.layers import walk_layers
 from tfcompress.graph.rebuild import Edit, rebuild

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from tests.pruning.channel_zoo import ZOO, inputs_for
+from tests.pruning.channels.zoo import ZOO, inputs_for
 from tfcompress.errors import LayerError
 from tfcompress.graph.wiring import read_wiring, run
 

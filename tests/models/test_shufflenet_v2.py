@@ -6,7 +6,7 @@ import pytest
 from models.shufflenet_v2 import shufflenet_v2
 from tfcompress.evaluation.cost import count_cost
 from tfcompress.graph.layers import flavor_of
-from tfcompress.quantization.litert import to_litert
+from tfcompress.litert.model import to_litert
 
 
 @pytest.mark.parametrize(

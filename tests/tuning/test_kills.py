@@ -11,8 +11,8 @@ import psutil
 import pytest
 
 from tests.tuning.launch_search import TRIALS
-from tests.tuning.nni_trial import OBJECTIVE, SPACE
-from tfcompress.tuning.nni_records import read_trials
+from tests.tuning.nni.nni_trial import OBJECTIVE, SPACE
+from tfcompress.tuning.nni.records import read_trials
 from tfcompress.tuning.results import read_trial
 
 pytestmark = pytest.mark.slow

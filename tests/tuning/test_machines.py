@@ -13,10 +13,10 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.tuning.nni_trial import OBJECTIVE, SPACE
-from tests.tuning.test_with_nni import nni_processes
-from tfcompress.tuning.nni_experiment import Machine, NNISearch, run_experiment
-from tfcompress.tuning.search_checks import free_port
+from tests.tuning.nni.nni_trial import OBJECTIVE, SPACE
+from tests.tuning.nni.test_experiment import nni_processes
+from tfcompress.tuning.checks import free_port
+from tfcompress.tuning.nni.experiment import Machine, NNISearch, run_experiment
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).resolve().parents[2]
@@ -25,8 +25,8 @@ TRIAL = f"""
 import sys
 sys.path.insert(0, {str(ROOT)!r})
 from tests.tuning import functions
-from tests.tuning.nni_trial import OBJECTIVE, SPACE
-from tfcompress.tuning.with_nni import run_nni_trial
+from tests.tuning.nni.nni_trial import OBJECTIVE, SPACE
+from tfcompress.tuning.nni.trial import run_nni_trial
 run_nni_trial(functions.quadratic, SPACE, OBJECTIVE)
 """
 
@@ -114,8 +114,9 @@ import sys
 sys.path.insert(0, {str(ROOT)!r})
 from pathlib import Path
 from tests.tuning import functions
-from tests.tuning.nni_trial import OBJECTIVE, SPACE
-from tfcompress.tuning.with_keras_tuner import Search, search_with_keras_tuner
+from tests.tuning.nni.nni_trial import OBJECTIVE, SPACE
+from tfcompress.tuning.keras_tuner.search import search_with_keras_tuner
+from tfcompress.tuning.keras_tuner.settings import Search
 if __name__ == "__main__":
     # Slow trials: the worker that starts first must not be through before the other one is there.
     search = Search(function=functions.slow, space=SPACE, objective=OBJECTIVE, tuner="random",
@@ -156,10 +157,10 @@ def test_keras_tuners_chief_and_two_workers(tmp_path):
 
 
 def test_a_worker_without_a_chief(tmp_path, monkeypatch):
-    from tests.tuning.test_with_keras_tuner import search
-    from tfcompress.tuning import keras_tuner_chief
+    from tests.tuning.keras_tuner.test_search import search
+    from tfcompress.tuning.keras_tuner import chief as keras_tuner_chief
+    from tfcompress.tuning.keras_tuner.search import search_with_keras_tuner
     from tfcompress.tuning.results import SearchError
-    from tfcompress.tuning.with_keras_tuner import search_with_keras_tuner
 
     monkeypatch.setattr(keras_tuner_chief, "SILENCE_SECONDS", 3)
     for key, value in (("TUNER_ID", "tuner0"), ("ORACLE_IP", "127.0.0.1")):

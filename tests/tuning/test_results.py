@@ -6,6 +6,11 @@ import numpy as np
 import pytest
 
 from tfcompress.tuning.importance import importance_table, importances
+from tfcompress.tuning.plots import (
+    plot_learning_curves,
+    plot_parallel_coordinates,
+    plot_progress,
+)
 from tfcompress.tuning.results import (
     SearchError,
     SearchResult,
@@ -13,11 +18,6 @@ from tfcompress.tuning.results import (
     read_trial,
     trial_outcome,
     write_trial,
-)
-from tfcompress.tuning.search_plots import (
-    plot_learning_curves,
-    plot_parallel_coordinates,
-    plot_progress,
 )
 from tfcompress.tuning.space import Choice, SearchSpace, Uniform
 from tfcompress.tuning.trial import Objective

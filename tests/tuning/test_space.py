@@ -9,8 +9,8 @@ from nni.common.hpo_utils import deformat_parameters, format_search_space
 from nni.common.hpo_utils.validation import validate_search_space
 
 from tfcompress.errors import ConfigError
-from tfcompress.tuning.keras_tuner_space import from_keras_tuner, to_keras_tuner, tuner_values
-from tfcompress.tuning.nni_space import (
+from tfcompress.tuning.keras_tuner.space import from_keras_tuner, to_keras_tuner, tuner_values
+from tfcompress.tuning.nni.space import (
     flat_values,
     from_nni,
     nested_values,

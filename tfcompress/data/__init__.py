@@ -1,1 +1,4 @@
-"""Data sets in the layouts that people have, and generators that write those layouts."""
+"""Data sets: folders of images and masks, classified images, generated scenes, arrays in files.
+
+Open `folder.py` (segmentation) or `image_folder.py` (classification) first.
+"""

@@ -1,1 +1,4 @@
-"""Knowledge distillation: losses, and a model that trains a student beside its teachers."""
+"""Distillation: a student learns from one or several teachers.
+
+Open `distiller.py` first. `losses.py` has the formulas, `objectives.py` what they need around them.
+"""

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from tfcompress.amx import has_amx
-from tfcompress.quantization.litert import LiteModel
+from tfcompress.litert.amx import has_amx
+from tfcompress.litert.model import LiteModel
 from tfcompress.quiet import quiet_stderr
 
 WITH_AMX = " with AMX"

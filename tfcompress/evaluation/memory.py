@@ -13,7 +13,7 @@ import tempfile
 from pathlib import Path
 
 from tfcompress.errors import CompressionError
-from tfcompress.quantization.litert import LiteModel
+from tfcompress.litert.model import LiteModel
 
 _STATUS = Path("/proc/self/status")
 

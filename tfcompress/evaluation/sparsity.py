@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from tfcompress.graph.layers import kernels, walk_layers
-from tfcompress.quantization.litert import LiteModel
+from tfcompress.litert.model import LiteModel
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from tfcompress.cli import checked_fields, read_mapping
+from tfcompress.config import checked_fields, read_mapping
 from tfcompress.errors import ConfigError
 from tfcompress.pipeline.step import StepKind
 from tfcompress.reporting.tables import Table

@@ -12,17 +12,11 @@ from tfcompress.errors import ConfigError
 from tfcompress.evaluation.cost import count_cost
 from tfcompress.graph.saving import save_plain
 from tfcompress.pipeline.step import Builder, Context, Fitting, StepResult
+from tfcompress.tuning.keras_tuner.search import search_with_keras_tuner
+from tfcompress.tuning.keras_tuner.settings import TUNER_NAMES, Search, Tuner, import_keras_tuner
+from tfcompress.tuning.keras_tuner.worker import ENVIRONMENT, role_of_process
 from tfcompress.tuning.results import SearchResult
 from tfcompress.tuning.trial import Objective, Trial
-from tfcompress.tuning.with_keras_tuner import (
-    ENVIRONMENT,
-    TUNER_NAMES,
-    Search,
-    Tuner,
-    import_keras_tuner,
-    role_of_process,
-    search_with_keras_tuner,
-)
 
 MODEL = "model.keras"
 

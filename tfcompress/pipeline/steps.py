@@ -15,18 +15,18 @@ from tfcompress.distillation.distiller import Distiller
 from tfcompress.distillation.objectives import ChannelWise, SoftTargets
 from tfcompress.errors import ConfigError
 from tfcompress.factorization.factorize import By, factorize, plan_factorization
+from tfcompress.litert.formats import RECIPES, recipe_named
+from tfcompress.litert.model import to_litert
 from tfcompress.pipeline.search_step import ArchitectureOptions, HpoOptions, check_search, search
 from tfcompress.pipeline.step import Builder, Context, StepKind, StepResult
-from tfcompress.pruning.channel_budget import Scope
-from tfcompress.pruning.channel_config import ChannelConfig
-from tfcompress.pruning.channel_rounds import prune_in_rounds
-from tfcompress.pruning.channels import plan_channels
-from tfcompress.pruning.level import LevelPruner
-from tfcompress.pruning.masks import NOfM, parse_granularity
+from tfcompress.pruning.channels.config import ChannelConfig
+from tfcompress.pruning.channels.core.budget import Scope
+from tfcompress.pruning.channels.planner import plan_channels
+from tfcompress.pruning.channels.rounds import prune_in_rounds
+from tfcompress.pruning.level.masks import NOfM, parse_granularity
+from tfcompress.pruning.level.pruner import LevelPruner
 from tfcompress.pruning.schedules import Polynomial
-from tfcompress.quantization.litert import to_litert
-from tfcompress.quantization.qat import quantize_aware
-from tfcompress.quantization.recipes import RECIPES, recipe_named
+from tfcompress.quantization.training.tfmot import quantize_aware
 
 
 def check_epochs(epochs: int, least: int = 0) -> None:

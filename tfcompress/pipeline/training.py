@@ -11,7 +11,7 @@ import keras
 from tfcompress.graph.rebuild import carry_compile_state
 from tfcompress.pipeline.data import CompressionData
 from tfcompress.pipeline.step import Fit, Fitting, History
-from tfcompress.pruning.level import LevelPruner
+from tfcompress.pruning.level.pruner import LevelPruner
 
 
 def fit_keras(model: Any, data: CompressionData, how: Fitting) -> History:

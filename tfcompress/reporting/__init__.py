@@ -1,1 +1,1 @@
-"""Tables, plots, pages and run folders."""
+"""Tables, plots, HTML pages, and run folders. Open `run.py` first."""

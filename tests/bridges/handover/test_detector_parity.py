@@ -20,9 +20,9 @@ from bridges.handover.parity import (
 )
 from bridges.handover.to_keras import to_keras
 from bridges.handover.to_litert import to_litert
-from bridges.yolov5.prune import plan_detector, prune_detector
-from bridges.yolov5.prune_config import PruneConfig
-from bridges.yolov5.transplant import transplant
+from bridges.yolov5.nas.transplant import transplant
+from bridges.yolov5.prune.config import PruneConfig
+from bridges.yolov5.prune.planner import plan_detector, prune_detector
 from models.yolov5.architecture_file import read_architecture
 from models.yolov5.build import assemble_backbone, build_detector, resolve
 from models.yolov5.search_space import as_space, build_detector_space, frozen_pick, list_choices

@@ -1,0 +1,281 @@
+"""Rounds of pruning and training: channels go a few at a time, and the rest learns in between.
+
+config = PruneConfig(sparsity=0.3439)
+result = prune_in_rounds(detector, data, config, settings, (5, 5, 5, 86), "folder")
+
+Every round goes on with all weights of the one before, neck and head included, and is kept in the
+folder: a run that was killed goes on where it was, and ends as if it had not been.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from bridges.yolov5.data.batches import plain_loader
+from bridges.yolov5.data.dataset import DetectionData
+from bridges.yolov5.detector.evaluate import evaluate_detector
+from bridges.yolov5.detector.extra_loss import ExtraLoss
+from bridges.yolov5.detector.file import load_detector, save_detector
+from bridges.yolov5.detector.train import TrainSettings, pick_device, train_detector
+from bridges.yolov5.prune.config import FROM_DATA, PruneConfig
+from bridges.yolov5.prune.planner import (
+    DetectorPlan,
+    milliseconds_of,
+    plan_detector,
+    prune_detector,
+)
+from bridges.yolov5.prune.scores import Batches
+from models.yolov5.build import Detector
+from tfcompress.errors import ConfigError, NothingToRemove
+from tfcompress.reporting.tables import Table
+
+SCHEDULE = (5, 5, 5, 86)
+"""Epochs after each of four rounds of 10 % each (1 - 0.9^4 = 34.39 %)."""
+
+
+@dataclass(frozen=True)
+class PruneRound:
+    """One round.
+
+    Attributes:
+        plan: What went.
+        pruned_map: Validation mAP50-95 before the training.
+        trained_map: After it, of the best epoch.
+        history: One row per epoch.
+    """
+
+    plan: DetectorPlan
+    pruned_map: float
+    trained_map: float
+    history: tuple[dict[str, float], ...]
+
+
+@dataclass(frozen=True)
+class PruneRounds:
+    """What came out.
+
+    Attributes:
+        detector: Of the last round's best epoch, in evaluation mode.
+        start_map: Validation mAP50-95 of the given detector.
+        rounds: In order.
+    """
+
+    detector: Detector
+    start_map: float
+    rounds: tuple[PruneRound, ...]
+
+    @property
+    def history(self) -> list[dict[str, float]]:
+        """The rows of all rounds, epochs counted through, each with its "round"."""
+        rows: list[dict[str, float]] = []
+        for number, part in enumerate(self.rounds, 1):
+            done = len(rows)
+            rows += [{**row, "epoch": done + row["epoch"], "round": number} for row in part.history]
+        return rows
+
+    def table(self, name: str = "") -> Table:
+        """One row per round; the name goes into the title."""
+        table = Table(
+            ("round", "channels", "MACs", "parameters", "epochs", "mAP pruned", "mAP trained"),
+            title=f"Rounds{' of ' if name else ''}{name}, mAP50-95 on validation",
+        )
+        first = self.rounds[0].plan
+        width = sum(group.width for group in first.groups)
+        table.add(
+            "start", str(width), f"{first.macs[0]:,}", f"{first.parameters[0]:,}", "", "",
+            f"{self.start_map:.4f}",
+        )  # fmt: skip
+        for number, part in enumerate(self.rounds, 1):
+            table.add(
+                str(number),
+                str(sum(group.kept_width for group in part.plan.groups)),
+                f"{part.plan.macs[1]:,}",
+                f"{part.plan.parameters[1]:,}",
+                str(len(part.history)),
+                f"{part.pruned_map:.4f}",
+                f"{part.trained_map:.4f}",
+            )
+        return table
+
+    def __str__(self) -> str:
+        return str(self.table())
+
+
+def epochs_of_rounds(total: int, rounds: int) -> tuple[int, ...]:
+    """Epochs after each round: early ones have a part as in `SCHEDULE`, the last one the rest.
+
+    Raises:
+        ConfigError: There are more rounds than epochs.
+    """
+    if rounds < 1 or total < rounds:
+        raise ConfigError(
+            "rounds", f"{rounds} rounds in {total} epochs", "give 1 or more, and an epoch for each"
+        )
+    early = max(round(total * SCHEDULE[0] / sum(SCHEDULE)), 1)
+    return (early,) * (rounds - 1) + (total - early * (rounds - 1),)
+
+
+def prune_in_rounds(
+    detector: Detector,
+    data: DetectionData,
+    config: PruneConfig,
+    settings: TrainSettings,
+    epochs: Sequence[int],
+    folder: str | Path,
+    on_epoch: Callable[[int, dict[str, float], bool], None] = lambda number, row, best: None,
+    on_plan: Callable[[int, DetectorPlan, float], None] = lambda number, plan, score: None,
+    extra_losses: Callable[[int, Detector], Sequence[ExtraLoss]] = lambda number, detector: (),
+    measure: Callable[[Detector], float] | None = None,
+    score_batches: int = 8,
+) -> PruneRounds:
+    """Prune to the target in as many equal steps as there are entries in `epochs`.
+
+    After round k of n a share (1 - sparsity)^(k/n) of the channels is left, or target_macs^(k/n) of
+    the MACs; a latency target falls in the same way.
+
+    Args:
+        detector: Trained; left as it is.
+        data: "train" and "val" are used, "test" never.
+        config: What the last round has reached. Scores that look at data see training images.
+        settings: Of the trainings, but for the epochs. The anchors stay as they are.
+        epochs: Of the training after each round.
+        folder: Where every round is kept; another target or other settings need another one.
+        on_epoch: Called with the round (from 1 on), the epoch's row, and whether it is the best.
+        on_plan: Called with the round, its plan, and mAP50-95 on validation before the training.
+        extra_losses: What is added to the loss: of the round and a detector of its widths.
+        measure: For a latency target, as in `plan_detector`.
+        score_batches: Batches of training images for the methods that look at data.
+
+    Raises:
+        ConfigError: A step removes nothing or cannot be reached, or the folder is another's.
+    """
+    folder = Path(folder)
+    start_map = _validate(detector, data, settings)
+    rounds: list[PruneRound] = []
+    for number, count in enumerate(epochs, 1):
+        plans = [done.plan for done in rounds]
+        step = step_of_round(config, plans, number / len(epochs), detector, measure)
+        plan_file, pruned_file = (folder / f"round{number}_{n}" for n in ("plan.json", "pruned.pt"))
+        if not pruned_file.is_file():
+            batches = _batches(step, data, settings, score_batches)
+            plan = plan_detector(detector, step, batches, measure)
+            small = prune_detector(detector, plan)
+            score = _validate(small, data, settings)
+            plan.save(plan_file)
+            save_detector(pruned_file, small, settings.side, {"val_map": score})
+        plan, pruned = DetectorPlan.load(plan_file), load_detector(pruned_file)
+        if _comparable(plan.config) != _comparable(asdict(step)):
+            raise ConfigError(
+                str(plan_file), "it was made for another target or method", "use another folder"
+            )
+        score = pruned.details["val_map"]
+        on_plan(number, plan, score)
+        result = train_detector(
+            pruned.detector,
+            data,
+            settings_of_round(settings, count, last=number == len(epochs)),
+            folder / f"round{number}_checkpoint.pt",
+            lambda row, best, number=number: on_epoch(number, row, best),
+            extra_losses(number, pruned.detector),
+        )
+        detector = result.detector
+        details = {"val_map": result.best_map}
+        save_detector(folder / f"round{number}_trained.pt", detector, settings.side, details)
+        rounds.append(PruneRound(plan, score, result.best_map, result.history))
+    return PruneRounds(detector, start_map, tuple(rounds))
+
+
+def settings_of_round(settings: TrainSettings, epochs: int, last: bool = True) -> TrainSettings:
+    """Settings to go on from trained weights: a short warm-up, the anchors as they are.
+
+    Args:
+        settings: Of a whole training.
+        epochs: Of this one.
+        last: Whether mosaics stop before its end.
+    """
+    return replace(
+        settings,
+        epochs=epochs,
+        warmup_epochs=min(settings.warmup_epochs, epochs / 5),
+        plain_epochs=min(settings.plain_epochs, epochs // 2) if last else 0,
+        fit_anchors=False,
+    )
+
+
+def step_of_round(
+    config: PruneConfig,
+    plans: Sequence[DetectorPlan],
+    part: float,
+    detector: Detector,
+    measure: Callable[[Detector], float] | None = None,
+) -> PruneConfig:
+    """The target of the next round, relative to what the rounds before have left.
+
+    Args:
+        config: The target of all rounds.
+        plans: Of the rounds before.
+        part: The share of all rounds that the next one completes.
+        detector: As it is before the next round.
+        measure: For a latency target.
+
+    Raises:
+        NothingToRemove: The rounds before have removed as much already.
+        ConfigError: There is nothing to measure a latency with.
+    """
+    seed = config.seed + len(plans)
+    if config.target_latency_ms is not None:
+        start = plans[0].latency_ms[0] if plans else milliseconds_of(detector, measure)
+        wanted = start * (config.target_latency_ms / start) ** part
+        return replace(config, target_latency_ms=wanted, seed=seed)
+    if config.target_macs is not None:
+        left = plans[-1].macs[1] / plans[0].macs[0] if plans else 1.0
+        share = config.target_macs**part / left
+    else:
+        left = 1.0
+        for plan in plans:
+            left *= 1 - plan.sparsity
+        share = (1 - config.sparsity) ** part / left
+    if share >= 1:
+        raise NothingToRemove(
+            f"round {len(plans) + 1}",
+            "the rounds before have removed as much already",
+            "use fewer rounds, or lower round_to",
+        )
+    name = "sparsity" if config.target_macs is None else "target_macs"
+    return replace(config, **{name: 1 - share if name == "sparsity" else share}, seed=seed)
+
+
+def _comparable(config: Mapping[str, Any]) -> Any:
+    """What decides a plan, but for a latency, whose steps start from a measurement."""
+    return json.loads(json.dumps({**config, "target_latency_ms": None}))
+
+
+def _batches(
+    config: PruneConfig, data: DetectionData, settings: TrainSettings, count: int
+) -> Batches | None:
+    """Training images as they are, evenly from the whole split, where the method looks at them."""
+    if config.method not in FROM_DATA:
+        return None
+    images = data.splits["train"]
+    wanted = min(count * settings.batch, len(images))
+    chosen = [images[round(i * (len(images) - 1) / max(wanted - 1, 1))] for i in range(wanted)]
+    return plain_loader(chosen, settings.side, settings.batch)
+
+
+def _validate(detector: Detector, data: DetectionData, settings: TrainSettings) -> float:
+    """mAP50-95 on validation."""
+    device = pick_device(settings.device)
+    model = copy.deepcopy(detector).to(device).eval()
+    return evaluate_detector(
+        lambda x: model.decode(model(x)),
+        data.splits["val"],
+        data.names,
+        settings.side,
+        settings.batch,
+        device=device,
+    ).map

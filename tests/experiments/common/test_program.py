@@ -1,0 +1,132 @@
+import json
+from dataclasses import dataclass, field
+from typing import Literal
+
+import pytest
+
+from experiments.common.program import compared, parse, run_experiment
+from tfcompress.errors import ConfigError, DataError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """A config of all kinds of fields."""
+
+    epochs: int = 20
+    learning_rate: float = 1e-3
+    scope: Literal["layer", "global"] = "layer"
+    filters: tuple[int, ...] = (8, 16)
+    stride: int | None = None
+    classes: dict[str, str] = field(default_factory=dict)
+    run: str = "default"
+    resume: bool = False
+
+
+SMOKE = {"epochs": 2, "filters": (4,)}
+
+
+def write(tmp_path, text):
+    path = tmp_path / "c.yaml"
+    path.write_text(text, encoding="utf-8")
+    return ["--config", str(path)]
+
+
+def test_flags():
+    config = parse(Config, ["--epochs", "5", "--filters", "1", "2", "--resume"], {})
+    assert (config.epochs, config.filters, config.resume) == (5, (1, 2), True)
+
+
+def test_yaml_sets_every_kind_of_field(tmp_path):
+    text = "epochs: 7\nlearning_rate: 1\nscope: global\nfilters: [4, 8]\nstride: 32\n"
+    config = parse(Config, write(tmp_path, text + "classes: {Road: '#000000'}\n"), {})
+    assert config == Config(
+        epochs=7,
+        learning_rate=1.0,
+        scope="global",
+        filters=(4, 8),
+        stride=32,
+        classes={"Road": "#000000"},
+    )
+
+
+def test_precedence_default_yaml_smoke_flag(tmp_path):
+    arguments = write(tmp_path, "epochs: 7\nrun: mine\n")
+    assert parse(Config, arguments, SMOKE).epochs == 7
+    smoke = parse(Config, [*arguments, "--smoke"], SMOKE)
+    assert (smoke.epochs, smoke.run, smoke.filters) == (2, "mine", (4,))
+    assert parse(Config, [*arguments, "--smoke", "--epochs", "9"], SMOKE).epochs == 9
+
+
+def test_config_json_of_a_run_is_accepted(tmp_path):
+    config = Config(epochs=3, filters=(4, 8), classes={"a": "#000001"}, run="x")
+    (tmp_path / "config.json").write_text(json.dumps(compared(config)))
+    again = parse(Config, ["--config", str(tmp_path / "config.json")], {})
+    assert compared(again) == compared(config)
+    assert "run" not in compared(config)
+    assert "resume" not in compared(config)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("epoch: 3", r"unknown field 'epoch'.*use epochs, learning_rate"),
+        ("epochs: many", "field 'epochs' is 'many'.*give a int"),
+        ("epochs: 2.5", "field 'epochs' is 2.5"),
+        ("epochs: true", "field 'epochs' is True"),
+        ("scope: model", "field 'scope' is 'model'"),
+        ("filters: 8", "field 'filters' is 8"),
+        ("filters: [a]", "field 'filters'"),
+        ("- 3", "it holds no mapping"),
+        ("a: [", "it is no YAML"),
+        ("!!python/object:os.system {}", "it is no YAML"),
+    ],
+)
+def test_bad_yaml_names_file_key_and_fix(tmp_path, text, message):
+    with pytest.raises(ConfigError, match=message):
+        parse(Config, write(tmp_path, text), {})
+
+
+def test_missing_yaml(tmp_path):
+    with pytest.raises(ConfigError, match="there is no such file"):
+        parse(Config, ["--config", str(tmp_path / "no.yaml")], {})
+
+
+def test_errors_are_one_line_and_exit_code_2(capsys):
+    def main(config):
+        raise DataError("a[0].png", "it is broken", "replace it")
+
+    with pytest.raises(SystemExit) as exit_:
+        run_experiment(Config, main, argv=[])
+    assert exit_.value.code == 2
+    assert capsys.readouterr().err.splitlines() == [
+        "error: a[0].png: it is broken. Fix: replace it"
+    ]
+
+
+def test_full_disk_is_one_line(capsys):
+    def main(config):
+        with open("/dev/full", "wb", buffering=0) as full:
+            full.write(b"x")
+
+    with pytest.raises(SystemExit) as exit_:
+        run_experiment(Config, main, argv=[])
+    assert exit_.value.code == 1
+    assert "No space left on device" in capsys.readouterr().err
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckedConfig:
+    """Its default is not valid: a file has to be named."""
+
+    file: str = ""
+
+    def check(self) -> None:
+        """The file is named."""
+        if not self.file:
+            raise ConfigError("file", "it is empty", "name a file")
+
+
+def test_a_complete_config_is_checked_not_its_default():
+    assert parse(CheckedConfig, ["--file", "x"], {}).file == "x"
+    with pytest.raises(ConfigError, match="it is empty. Fix: name a file"):
+        parse(CheckedConfig, [], {})

@@ -1,0 +1,100 @@
+"""YAML and JSON files into dataclasses: what a file holds, checked field by field."""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+import typing
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tfcompress.errors import ConfigError
+
+
+def read_config_file(config_class: type, path: str | Path) -> dict[str, Any]:
+    """Fields from a YAML (or JSON) file, checked against the dataclass.
+
+    Raises:
+        ConfigError: Naming the file, the key and what is known.
+    """
+    return checked_fields(config_class, read_mapping(path), str(path))
+
+
+def read_mapping(path: str | Path) -> dict[str, Any]:
+    """What a YAML (or JSON) file holds.
+
+    Raises:
+        ConfigError: It is missing, broken, or holds no mapping.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise ConfigError(str(path), "there is no such file", "give the path of a YAML file")
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise ConfigError(str(path), f"it is no YAML ({error})", "correct the syntax") from None
+    if not isinstance(content, dict):
+        raise ConfigError(str(path), "it holds no mapping", "write lines of 'field: value'")
+    return content
+
+
+def checked_fields(config_class: type, content: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """Plain values as the fields of a dataclass; `where` names them in errors.
+
+    Raises:
+        ConfigError: Naming the key and what is known.
+    """
+    types_of = typing.get_type_hints(config_class)
+    known = [field.name for field in dataclasses.fields(config_class)]
+    values = {}
+    for key, value in content.items():
+        if key not in known:
+            raise ConfigError(where, f"unknown field {key!r}", f"use {', '.join(known) or 'none'}")
+        try:
+            values[key] = _coerced(value, types_of[key])
+        except (TypeError, ValueError):
+            raise ConfigError(
+                where, f"field {key!r} is {value!r}", f"give a {_named(types_of[key])}"
+            ) from None
+    return values
+
+
+def _coerced(value: Any, wanted: Any) -> Any:
+    """A YAML value as a field's type: lists become tuples, ints floats; else it must fit."""
+    origin, arguments = typing.get_origin(wanted), typing.get_args(wanted)
+    if origin in (typing.Union, types.UnionType):
+        for option in arguments:
+            try:
+                return _coerced(value, option)
+            except (TypeError, ValueError):
+                continue
+        raise TypeError
+    if wanted is type(None):
+        if value is not None:
+            raise TypeError
+        return None
+    if origin is typing.Literal:
+        if value not in arguments:
+            raise ValueError
+        return value
+    if origin is tuple:
+        if not isinstance(value, (list, tuple)):
+            raise TypeError
+        inner = arguments[0] if arguments else Any
+        return tuple(_coerced(item, inner) for item in value)
+    if origin is dict:
+        if not isinstance(value, dict):
+            raise TypeError
+        return dict(value)
+    if wanted is float and isinstance(value, (int, float)) and not isinstance(value, bool):
+        return float(value)
+    if isinstance(wanted, type) and type(value) is not wanted:
+        raise TypeError
+    return value
+
+
+def _named(wanted: Any) -> str:
+    return str(getattr(wanted, "__name__", wanted)).replace("typing.", "")

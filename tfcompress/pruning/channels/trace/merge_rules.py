@@ -1,0 +1,207 @@
+"""Element-wise operations on channels: activations, additions, products, with broadcasting."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from tfcompress.graph.wiring import Call, Tensor, flatten
+from tfcompress.pruning.channels.core.units import FIXED, Lanes
+from tfcompress.pruning.channels.trace.flow import Flow
+
+MERGES: dict[str, Callable[..., Any]] = {
+    "add": np.add,
+    "customscalelayer": np.add,
+    "subtract": np.subtract,
+    "multiply": np.multiply,
+    "mul": np.multiply,
+    "average": lambda *values: sum(values) / len(values),
+    "maximum": np.maximum,
+    "minimum": np.minimum,
+    "divide": np.divide,
+    "truedivide": np.divide,
+    "truediv": np.divide,
+    "sub": np.subtract,
+    "power": np.power,
+    "pow": np.power,
+}
+"""Element-wise functions of several tensors by name, in lower case."""
+
+_PRODUCTS = (np.multiply, np.divide)
+
+
+def merge(flow: Flow, call: Call, inputs: list[Lanes], function: Callable[..., Any]) -> list[Lanes]:
+    """Join the units of tensors that are combined position by position.
+
+    A tensor that has length 1 where the others have channels (a gate per position, a number) is
+    broadcast: it ties nothing, and its own channel stays.
+    """
+    shape = call.outputs[0].shape[1:]
+    operands = _operands(call, inputs)
+    varying = {axis for lanes, _ in operands for axis in _aligned(lanes, shape).axes}
+    ours: np.ndarray | None = None
+    rests: list[Any] = []
+    partial = False
+    for lanes, constant in operands:
+        full = _aligned(lanes, shape)
+        covers = [axis for axis in varying if full.shape[axis] != 1]
+        if varying and len(covers) == len(varying):
+            if constant is not None:
+                rests.append(full.rest)
+                continue
+            if ours is None:
+                ours = full.units
+            else:
+                one, other = np.broadcast_arrays(ours, full.units)
+                flow.units.join(one, other, f"{call.path!r} combines it with what is fixed")
+                ours = one if (one != FIXED).any() else other
+            rests.append(full.rest)
+        else:
+            partial = partial or bool(covers)
+            if full.units.size == 1:
+                flow.units.freeze(full.units, f"it is broadcast over channels in {call.path!r}")
+            rests.append(full.rest if constant is not None else np.full((1,) * len(shape), np.nan))
+    if partial:
+        return flow.give_up(call, inputs, f"{call.path!r} broadcasts along several axes")
+    if ours is None:
+        return [Lanes.fixed(shape)]
+    rests = [_fitted(rest, ours.shape) for rest in rests]
+    result = Lanes(shape, ours, np.broadcast_to(_rest(function, rests), ours.shape))
+    for position, (lanes, constant) in enumerate(operands):
+        if constant is not None and lanes.axes:
+            _slice_constant(flow, call, position, lanes, result)
+    return [result]
+
+
+def pointwise_value(function: Callable[[Any], Any] | None, values: np.ndarray) -> np.ndarray | None:
+    """`function` of some numbers; None if it is not a function of each number by itself.
+
+    Found out by trying: a value must not change when others beside it do, nor with its place.
+    """
+    if function is None:
+        return values
+    generator = np.random.default_rng(0)
+    first = generator.uniform(-3, 3, (1, 3, 5, 11)).astype("float32")
+    second = generator.uniform(-3, 3, first.shape).astype("float32")
+    same = generator.random(first.shape) < 0.3
+    second[same] = first[same]
+    order = generator.permutation(first.size)
+    moved = first.ravel()[order].reshape(first.shape)
+    try:
+        a, b, c = (np.asarray(function(_tensor(x))) for x in (first, second, moved))
+        narrow = np.asarray(function(_tensor(first[..., :7])))
+        if not np.allclose(a[..., :7], narrow, equal_nan=True):
+            return None
+        if a.shape != first.shape or not np.allclose(a[same], b[same], equal_nan=True):
+            return None
+        if not np.allclose(a.ravel()[order], c.ravel(), equal_nan=True):
+            return None
+        row = np.nan_to_num(np.asarray(values, "float32")).reshape(1, 1, 1, -1)
+        result = np.asarray(function(_tensor(row)), float).reshape(np.shape(values))
+    except Exception:
+        return None
+    return np.where(np.isnan(values), np.nan, result)
+
+
+def pointwise(flow: Flow, call: Call, inputs: list[Lanes], function: Any) -> list[Lanes]:
+    """An activation, or any function of single numbers."""
+    lanes = inputs[0]
+    if not lanes.carries:
+        return [Lanes.fixed(t.shape[1:]) for t in call.outputs]
+    rest = pointwise_value(function, lanes.rest)
+    if rest is None:
+        return flow.give_up(
+            call, inputs, f"{call.kind} {call.path!r} is not known to treat each channel by itself"
+        )
+    return [lanes.with_rest(rest)]
+
+
+def _tensor(value: np.ndarray) -> Any:
+    import tensorflow as tf
+
+    return tf.constant(value)
+
+
+def _operands(call: Call, inputs: list[Lanes]) -> list[tuple[Lanes, Any]]:
+    """Lanes of each tensor, and of each number or array among the arguments, with its value."""
+    given = iter(inputs)
+    operands: list[tuple[Lanes, Any]] = []
+    for leaf in flatten((call.args, dict(call.kwargs))):
+        if isinstance(leaf, Tensor):
+            operands.append((next(given), None))
+        elif _is_constant(leaf):
+            value = np.asarray(leaf, float)
+            operands.append((Lanes(value.shape, np.full(value.shape, FIXED), value), leaf))
+    return operands
+
+
+def _aligned(lanes: Lanes, shape: tuple[int | None, ...]) -> Lanes:
+    """With axes of length 1 put in front, as broadcasting does."""
+    missing = (1,) * (len(shape) - len(lanes.shape))
+    if len(lanes.shape) > len(shape):  # a constant that has a batch axis
+        cut = len(lanes.shape) - len(shape)
+        return Lanes(
+            lanes.shape[cut:],
+            lanes.units.reshape(lanes.units.shape[cut:]),
+            lanes.rest.reshape(lanes.rest.shape[cut:]),
+        )
+    return Lanes(
+        missing + lanes.shape,
+        lanes.units.reshape(missing + lanes.units.shape),
+        lanes.rest.reshape(missing + lanes.rest.shape),
+    )
+
+
+def _rest(function: Callable[..., Any], rests: list[Any]) -> Any:
+    """The function of the rests; zero times anything is zero."""
+    with np.errstate(all="ignore"):
+        value = rests[0]
+        if function is MERGES["average"]:
+            return function(*rests)
+        for other in rests[1:]:
+            combined = function(value, other)
+            if function in _PRODUCTS:
+                zero = value == 0
+                if function is np.multiply:
+                    zero = zero | (other == 0)
+                combined = np.where(zero, 0.0, combined)
+            value = combined
+        return value
+
+
+def _fitted(rest: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """A rest without the axes along which the units do not change; NaN where it does."""
+    for axis, size in enumerate(shape):
+        if size == 1 and rest.shape[axis] > 1:
+            first = np.take(rest, [0], axis=axis)
+            rest = np.where((rest == first).all(axis=axis, keepdims=True), first, np.nan)
+    return rest
+
+
+def _slice_constant(flow: Flow, call: Call, position: int, lanes: Lanes, result: Lanes) -> None:
+    """Shorten an array among a call's arguments with the channels that it is combined with."""
+    if len(result.axes) != 1:
+        flow.units.freeze(result.units, f"{call.path!r} has a constant along several axes")
+        return
+    axis = result.axes[0] - len(result.shape)
+    units = result.units.ravel()
+    if -axis > len(lanes.shape) or lanes.shape[axis] == 1:
+        return
+
+    def rewrite(keep: np.ndarray, arguments: Any) -> Any:
+        import tensorflow as tf
+
+        leaves = flatten(arguments)
+        is_tensor = [hasattr(leaf, "_keras_history") for leaf in leaves]
+        indices = [i for i, leaf in enumerate(leaves) if is_tensor[i] or _is_constant(leaf)]
+        value = np.asarray(leaves[indices[position]])
+        leaves[indices[position]] = np.compress(keep[units], value, axis=axis)
+        return tf.nest.pack_sequence_as(arguments, leaves)
+
+    flow.argument(call.path, rewrite)
+
+
+def _is_constant(leaf: Any) -> bool:
+    return isinstance(leaf, (int, float, np.ndarray)) or hasattr(leaf, "numpy")

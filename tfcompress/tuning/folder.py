@@ -1,0 +1,87 @@
+"""The folder of a search belongs to one search, which goes on only where that is asked for."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from tfcompress.atomic import write_text
+from tfcompress.reporting.run import to_json
+from tfcompress.tuning.nni.space import to_nni
+from tfcompress.tuning.results import SearchError
+from tfcompress.tuning.space import SearchSpace
+from tfcompress.tuning.trial import Objective
+
+STATE = "search.json"
+
+
+def state_search(
+    space: SearchSpace, objective: Objective, tuner: str, epochs: int | None, seed: int
+) -> dict[str, Any]:
+    """What a search that goes on must agree in with the one that was cut off."""
+    return {
+        "space": to_nni(space),
+        "objective": [objective.metric, objective.direction],
+        "tuner": tuner,
+        "epochs": epochs,
+        "seed": seed,
+    }
+
+
+@contextmanager
+def claimed(
+    folder: Path, stated: Mapping[str, Any], resume: bool
+) -> Iterator[Mapping[str, Any] | None]:
+    """Hold a folder for a search, or for the one that is in it and goes on.
+
+    Args:
+        folder: Of the search; made where it is not there.
+        stated: By `state_search`.
+        resume: Whether the search in the folder may go on.
+
+    Yields:
+        What the search in the folder stated; None where there is none.
+
+    Raises:
+        SearchError: The folder holds another search, `resume` is off, or another process is
+            working in it.
+    """
+    path = Path(folder) / STATE
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with (path.parent / ".lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise SearchError(
+                str(folder), "another search is running in it", "wait for it, or choose another"
+            ) from None
+        wanted = json.loads(to_json(stated))
+        if not path.is_file():
+            write_text(path, to_json(wanted))
+            yield None
+            return
+        old = json.loads(path.read_text(encoding="utf-8"))
+        differing = [key for key in wanted if old.get(key) != wanted[key]]
+        if differing:
+            raise SearchError(
+                str(folder),
+                f"it holds a search with another {' and '.join(differing)}",
+                "choose another folder, or delete it",
+            )
+        if not resume:
+            raise SearchError(
+                str(folder),
+                "it holds a search already",
+                "go on with it by RESUME=1 (resume=True), or delete it",
+            )
+        yield old
+
+
+def note(folder: Path, **more: Any) -> None:
+    """Write further keys beside what a search stated."""
+    path = Path(folder) / STATE
+    write_text(path, to_json({**json.loads(path.read_text(encoding="utf-8")), **more}))

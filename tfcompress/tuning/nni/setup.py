@@ -1,0 +1,102 @@
+"""NNI's programs, started so that they pair trials rightly and listen on loopback only."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from tfcompress.errors import ConfigError
+from tfcompress.tuning.nni.trial import import_nni
+
+PRELOAD = Path(__file__).with_name("preload.js")
+
+START_SECONDS = 60.0
+"""How long the manager may take to answer. NNI gives it four seconds, too few on a busy machine."""
+
+
+def environment(manager_ip: str = "127.0.0.1", watch: bool = False) -> dict[str, str]:
+    """Environment variables under which NNI's manager is to be started, by `nnictl` too.
+
+    Args:
+        manager_ip: Address of this machine for workers of other machines.
+        watch: Whether the manager ends with this process.
+    """
+    node = os.environ.get("NODE_OPTIONS", "")
+    preload = f'--require="{PRELOAD}"'
+    return {
+        "NODE_OPTIONS": node if preload in node else f"{node} {preload}".strip(),
+        "TFCOMPRESS_NNI_HOST": manager_ip,
+        "TFCOMPRESS_NNI_PARENT": str(os.getpid()) if watch else "",
+    }
+
+
+@contextmanager
+def patient_start() -> Iterator[None]:
+    """Let NNI wait `START_SECONDS` for its manager inside the block, as long as it lives."""
+    from nni.experiment import launcher, rest
+
+    kept = launcher._check_rest_server
+
+    def check(port: int, retry: int = 0, url_prefix: str | None = None) -> None:
+        wait_for(lambda: rest.get(port, "/check-status", url_prefix), _manager_lives)
+
+    launcher._check_rest_server = check
+    try:
+        yield
+    finally:
+        launcher._check_rest_server = kept
+
+
+def wait_for(
+    answer: Callable[[], Any],
+    may_come: Callable[[], bool],
+    seconds: float = START_SECONDS,
+    pause: float = 0.5,
+) -> None:
+    """Ask until there is an answer; the last error once none may come or the time is over."""
+    end = time.monotonic() + seconds
+    while True:
+        hopeless = not may_come() or time.monotonic() > end
+        try:
+            answer()
+            return
+        except Exception:
+            if hopeless:
+                raise
+        time.sleep(pause)
+
+
+def _manager_lives() -> bool:
+    """Whether a Node.js process of ours runs."""
+    for child in psutil.Process().children():
+        try:
+            if any(part.endswith("main.js") for part in child.cmdline()):
+                return True
+        except (psutil.NoSuchProcess, psutil.ZombieProcess):
+            continue
+    return False
+
+
+def nnictl() -> list[str]:
+    """The command `nnictl` of this interpreter.
+
+    Raises:
+        ConfigError: It is not there, or does not start.
+    """
+    import_nni()
+    path = Path(sys.executable).with_name("nnictl")
+    if not path.is_file():
+        raise ConfigError("nnictl", f"there is no {path}", "pip install 'nni==3.0'")
+    checked = subprocess.run([str(path), "--version"], capture_output=True, text=True, check=False)
+    if checked.returncode:
+        last = (checked.stderr.strip().splitlines() or ["no message"])[-1]
+        raise ConfigError("nnictl", f"it does not start ({last})", "pip install 'setuptools<82'")
+    return [str(path)]
