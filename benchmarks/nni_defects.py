@@ -106,7 +106,7 @@ def main(config: Config) -> Table:
                 cells.append(attempt(mended))
         table.add(what, *cells)
         console.print(f"{what}: {cells[0]} | {cells[1]}")
-    table.note("all failed: `run_experiment` of tfcompress raises an error instead")
+    table.note("all failed: `run_nni_experiment` of tfcompress raises an error instead")
     console.print(table.to_rich())
     for note in table.notes:
         console.print(f"  {note}", style="dim")

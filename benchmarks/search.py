@@ -23,9 +23,9 @@ from benchmarks.search_trial import OBJECTIVE, SPACE, train
 from experiments.common.program import run_experiment
 from tfcompress.reporting.tables import Table
 from tfcompress.tuning.keras_tuner.search import search_with_keras_tuner
-from tfcompress.tuning.keras_tuner.settings import Search
+from tfcompress.tuning.keras_tuner.settings import KerasTunerSearch
 from tfcompress.tuning.nni.experiment import NNISearch
-from tfcompress.tuning.nni.experiment import run_experiment as run_nni
+from tfcompress.tuning.nni.experiment import run_nni_experiment as run_nni
 from tfcompress.tuning.trial import Trial
 
 
@@ -75,7 +75,7 @@ def _bare(trials: int) -> float:
 
 def _keras_tuner(trials: int, isolate: bool = False) -> float:
     with tempfile.TemporaryDirectory() as folder:
-        search = Search(
+        search = KerasTunerSearch(
             function=train,
             space=SPACE,
             objective=OBJECTIVE,

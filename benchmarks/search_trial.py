@@ -8,10 +8,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from tfcompress.tuning.space import LogUniform, SearchSpace
-from tfcompress.tuning.trial import Objective, Trial
+from tfcompress.tuning.trial import SearchObjective, Trial
 
 SPACE = SearchSpace({"learning_rate": LogUniform(1e-4, 1e-2)})
-OBJECTIVE = Objective("val_accuracy")
+OBJECTIVE = SearchObjective("val_accuracy")
 EPOCHS = 3
 
 

@@ -29,8 +29,8 @@ PAGES = ["README.md", *(str(p.relative_to(ROOT)) for p in sorted((ROOT / "docs")
 # compared with the signatures of what they call. By page and a text of the block: why.
 NOT_RUN = {
     ("README.md", "search_oneshot("): "a supernet and 80 epochs take hours",
-    ("README.md", "tfc.run_experiment("): "starts an NNI experiment",
-    ("docs/guides/search.md", "tfc.run_experiment("): "starts an NNI experiment",
+    ("README.md", "tfc.run_nni_experiment("): "starts an NNI experiment",
+    ("docs/guides/search.md", "tfc.run_nni_experiment("): "starts an NNI experiment",
     ("docs/guides/yolov5.md", "search_oneshot("): "a supernet takes minutes an epoch",
 }
 
@@ -87,7 +87,7 @@ def test_readmes_search_trains(folder):
     source = next(s for _, s in blocks("README.md", "python") if "# search.py" in s)
     namespace = {**setups.readme(), "__name__": "page"}
     exec(source, namespace)
-    trial = tfcompress.Trial(0, tfcompress.Objective("val_accuracy"), folder)
+    trial = tfcompress.Trial(0, tfcompress.SearchObjective("val_accuracy"), folder)
     metrics = namespace["train"](namespace["space"].defaults(), trial)
     assert trial.history[0]["val_accuracy"] == pytest.approx(metrics["accuracy"])
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import warnings
 from typing import Any
 
 __version__ = "0.1.0"
@@ -31,19 +32,19 @@ _PUBLIC = {
     "Hint": "tfcompress.distillation.objectives",
     "Integer": "tfcompress.tuning.space",
     "KLDistillation": "tfcompress.distillation.criterion",
+    "KerasTunerSearch": "tfcompress.tuning.keras_tuner.settings",
     "LevelPruner": "tfcompress.pruning.level.pruner",
     "LiteModel": "tfcompress.litert.model",
     "LogUniform": "tfcompress.tuning.space",
-    "Machine": "tfcompress.tuning.nni.experiment",
     "MacroF1": "tfcompress.evaluation.classification",
     "MacroF1Loss": "tfcompress.losses",
     "MedianStop": "tfcompress.tuning.stopping",
     "NNISearch": "tfcompress.tuning.nni.experiment",
-    "Objective": "tfcompress.tuning.trial",
     "PixelWise": "tfcompress.distillation.objectives",
     "Polynomial": "tfcompress.pruning.schedules",
     "Relational": "tfcompress.distillation.objectives",
-    "Search": "tfcompress.tuning.keras_tuner.settings",
+    "RemoteMachine": "tfcompress.tuning.nni.experiment",
+    "SearchObjective": "tfcompress.tuning.trial",
     "SearchResult": "tfcompress.tuning.results",
     "STEPS": "tfcompress.pipeline.steps",
     "SearchSpace": "tfcompress.tuning.space",
@@ -61,7 +62,7 @@ _PUBLIC = {
     "debug_quantization": "tfcompress.quantization.report",
     "factorize": "tfcompress.factorization.factorize",
     "find_groups": "tfcompress.pruning.channels.trace.groups",
-    "jacard_coef": "tfcompress.evaluation.segmentation",
+    "jaccard": "tfcompress.evaluation.segmentation",
     "keep_faster": "tfcompress.factorization.factorize",
     "load_image_folder": "tfcompress.data.image_folder",
     "load_segmentation": "tfcompress.data.folder",
@@ -74,7 +75,7 @@ _PUBLIC = {
     "quantize_aware": "tfcompress.quantization.training.tfmot",
     "rebuild": "tfcompress.graph.rebuild",
     "refuse_amx": "tfcompress.litert.amx",
-    "run_experiment": "tfcompress.tuning.nni.experiment",
+    "run_nni_experiment": "tfcompress.tuning.nni.experiment",
     "run_nni_trial": "tfcompress.tuning.nni.trial",
     "search_with_keras_tuner": "tfcompress.tuning.keras_tuner.search",
     "segmentation_metrics": "tfcompress.evaluation.segmentation",
@@ -91,10 +92,28 @@ _PUBLIC = {
     "trash_score": "tfcompress.evaluation.classification",
 }
 
+# Old public names, which still work, with a warning, in this release.
+_RENAMED = {
+    "Machine": "RemoteMachine",
+    "Objective": "SearchObjective",
+    "Search": "KerasTunerSearch",
+    "jacard_coef": "jaccard",
+    "run_experiment": "run_nni_experiment",
+}
+
 __all__ = sorted(_PUBLIC)
 
 
 def __getattr__(name: str) -> Any:
+    if name in _RENAMED:
+        new = _RENAMED[name]
+        warnings.warn(
+            f"tfcompress.{name} is now called tfcompress.{new}; "
+            f"the old name will be removed in the next release",
+            DeprecationWarning,
+            stacklevel=2,
+        )
+        name = new
     if name in _PUBLIC:
         return getattr(importlib.import_module(_PUBLIC[name]), name)
     raise AttributeError(f"module 'tfcompress' has no attribute {name!r}")

@@ -47,10 +47,10 @@ if __name__ == "__main__":  # trials are processes that import this file
         {"learning_rate": tfc.LogUniform(1e-4, 1e-1), "width": tfc.Choice((8, 16, 32))}
     )
     result = tfc.search_with_keras_tuner(
-        tfc.Search(
+        tfc.KerasTunerSearch(
             function=train,
             space=space,
-            objective=tfc.Objective("val_accuracy"),
+            objective=tfc.SearchObjective("val_accuracy"),
             folder="search",
             trials=6,
             stop_rule=tfc.HalvingStop(first_epoch=2),

@@ -170,9 +170,9 @@ def check_tuner(config: SearchFields, tool: Tool) -> str:
 
 def _by_keras_tuner(run: Run, config: SearchFields, task: Task) -> SearchResult:
     from tfcompress.tuning.keras_tuner.search import search_with_keras_tuner
-    from tfcompress.tuning.keras_tuner.settings import Search
+    from tfcompress.tuning.keras_tuner.settings import KerasTunerSearch
 
-    search = Search(
+    search = KerasTunerSearch(
         function=task.function,
         space=task.space,
         objective=task.objective,
@@ -194,7 +194,7 @@ def _by_keras_tuner(run: Run, config: SearchFields, task: Task) -> SearchResult:
 
 
 def _by_nni(run: Run, config: SearchFields, task: Task, kind: str) -> SearchResult:
-    from tfcompress.tuning.nni.experiment import NNISearch, run_experiment
+    from tfcompress.tuning.nni.experiment import NNISearch, run_nni_experiment
 
     run.write_json(TRIAL_CONFIG, asdict(config))
     trial_config = str(run.path(TRIAL_CONFIG).resolve())
@@ -213,7 +213,7 @@ def _by_nni(run: Run, config: SearchFields, task: Task, kind: str) -> SearchResu
         trial_seconds=60 * config.trial_minutes,
         seconds=3600 * config.hours,
     )
-    return run_experiment(search, port=config.port, resume=True, tell=run.print)
+    return run_nni_experiment(search, port=config.port, resume=True, tell=run.print)
 
 
 def _assessor(config: SearchFields, task: Task) -> dict[str, Any]:

@@ -47,14 +47,14 @@ from tfcompress.evaluation.cost import count_cost
 from tfcompress.pruning.level.pruner import LevelPruner
 from tfcompress.reporting.run import Run, open_run
 from tfcompress.tuning.space import SearchSpace
-from tfcompress.tuning.trial import Objective, TrainingFunction, Trial
+from tfcompress.tuning.trial import SearchObjective, TrainingFunction, Trial
 
 SEGMENTATION = {
-    "mean_iou": Objective("val_mean_iou", "max", ("val_accuracy",)),
-    "accuracy": Objective("val_accuracy", "max", ("val_mean_iou",)),
+    "mean_iou": SearchObjective("val_mean_iou", "max", ("val_accuracy",)),
+    "accuracy": SearchObjective("val_accuracy", "max", ("val_mean_iou",)),
 }
-SCORE = Objective("val_score", "min", ("val_macro_f1", "val_accuracy"))
-F1 = Objective("val_macro_f1", "max", ("val_accuracy",))
+SCORE = SearchObjective("val_score", "min", ("val_macro_f1", "val_accuracy"))
+F1 = SearchObjective("val_macro_f1", "max", ("val_accuracy",))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,7 +152,7 @@ class Task:
     """
 
     space: SearchSpace
-    objective: Objective
+    objective: SearchObjective
     function: TrainingFunction
     fields: Callable[[Mapping[str, Any]], dict[str, Any]]
     epochs: int
@@ -301,7 +301,7 @@ def _metrics(row: Mapping[str, float]) -> dict[str, float]:
     return {name: value for name, value in row.items() if name not in ("epoch", "seconds")}
 
 
-def _best(history: list[dict[str, float]], objective: Objective) -> dict[str, float]:
+def _best(history: list[dict[str, float]], objective: SearchObjective) -> dict[str, float]:
     """The row of the best epoch, whose weights the model has."""
     values = [row[objective.metric] for row in history]
     return _metrics(history[values.index(objective.best(values))])

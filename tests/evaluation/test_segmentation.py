@@ -1,3 +1,5 @@
+import zipfile
+
 import keras
 import numpy as np
 import pytest
@@ -8,7 +10,7 @@ from tfcompress.evaluation.segmentation import (
     confusion_matrices,
     f1_per_class,
     iou_per_class,
-    jacard_coef,
+    jaccard,
     macro_f1,
     mean_iou,
     precision_recall,
@@ -88,13 +90,13 @@ def test_soft_jaccard_by_hand():
     """Two pixels: sum(y p) = 1.4, sum y = 2, sum p = 2: (1.4 + 1) / (4 - 1.4 + 1)."""
     predicted = np.array([[[0.8, 0.2], [0.4, 0.6]]], np.float32)
     for labels in (np.array([[0, 1]]), np.eye(2, dtype=np.float32)[[[0, 1]]]):
-        assert float(jacard_coef(labels, predicted)) == pytest.approx(2.4 / 3.6)
+        assert float(jaccard(labels, predicted)) == pytest.approx(2.4 / 3.6)
 
 
 def test_soft_jaccard_of_a_uniform_prediction_of_six_classes():
     labels = np.random.default_rng(0).integers(0, 6, (4, 64, 64))
     uniform = np.full((4, 64, 64, 6), 1 / 6, np.float32)
-    assert float(jacard_coef(labels, uniform)) == pytest.approx(0.0909, abs=1e-3)
+    assert float(jaccard(labels, uniform)) == pytest.approx(0.0909, abs=1e-3)
 
 
 def test_streaming_metrics_equal_the_whole(maps):
@@ -121,11 +123,31 @@ def test_streaming_metrics_equal_the_whole(maps):
 def test_metrics_compile_and_save(tmp_path):
     inputs = keras.Input((8, 8, 2))
     model = keras.Model(inputs, keras.layers.Conv2D(3, 1, activation="softmax")(inputs))
-    metrics = [*segmentation_metrics(3, ignored=255), jacard_coef]
+    metrics = [*segmentation_metrics(3, ignored=255), jaccard]
     model.compile("adam", "sparse_categorical_crossentropy", metrics=metrics)
     x = np.random.default_rng(0).random((4, 8, 8, 2), dtype=np.float32)
     y = np.random.default_rng(0).integers(0, 3, (4, 8, 8))
     history = model.fit(x, y, verbose=0).history
-    assert {"mean_iou", "jacard_coef"} <= set(history)
+    assert {"mean_iou", "jaccard"} <= set(history)
     model.save(tmp_path / "m.keras")
     assert keras.saving.load_model(tmp_path / "m.keras").evaluate(x, y, verbose=0)
+
+
+def test_a_model_saved_with_the_old_name_of_the_metric_loads(tmp_path):
+    inputs = keras.Input((8, 8, 2))
+    model = keras.Model(inputs, keras.layers.Conv2D(3, 1, activation="softmax")(inputs))
+    model.compile("adam", "sparse_categorical_crossentropy", metrics=[jaccard])
+    model.save(tmp_path / "new.keras")
+    with (
+        zipfile.ZipFile(tmp_path / "new.keras") as new,
+        zipfile.ZipFile(tmp_path / "old.keras", "w") as old,
+    ):
+        for name in new.namelist():
+            data = new.read(name)
+            if name == "config.json":
+                assert data.count(b"tfcompress>jaccard") == 1
+                data = data.replace(b"tfcompress>jaccard", b"tfcompress>jacard_coef")
+            old.writestr(name, data)
+    x, y = np.ones((1, 8, 8, 2)), np.zeros((1, 8, 8))
+    loaded = keras.saving.load_model(tmp_path / "old.keras")
+    assert "jaccard" in loaded.evaluate(x, y, verbose=0, return_dict=True)

@@ -16,7 +16,7 @@ import pytest
 from tests.tuning.nni.nni_trial import OBJECTIVE, SPACE
 from tests.tuning.nni.test_experiment import nni_processes
 from tfcompress.tuning.checks import free_port
-from tfcompress.tuning.nni.experiment import Machine, NNISearch, run_experiment
+from tfcompress.tuning.nni.experiment import NNISearch, RemoteMachine, run_nni_experiment
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).resolve().parents[2]
@@ -80,7 +80,7 @@ def test_nni_over_ssh(tmp_path):
     code.mkdir()
     (code / "trial.py").write_text(TRIAL)
     with ssh_server(tmp_path) as port:
-        machine = Machine(
+        machine = RemoteMachine(
             host="127.0.0.1",
             user=getpass.getuser(),
             port=port,
@@ -100,7 +100,7 @@ def test_nni_over_ssh(tmp_path):
             machines=(machine,),
             seconds=300,
         )
-        result = run_experiment(search, tell=None)
+        result = run_nni_experiment(search, tell=None)
     assert [trial.status for trial in result.trials] == ["finished"] * 6
     for trial in result.trials:
         expected = (1 - (trial.params["x"] - 0.3) ** 2) * 0.9375
@@ -116,11 +116,12 @@ from pathlib import Path
 from tests.tuning import functions
 from tests.tuning.nni.nni_trial import OBJECTIVE, SPACE
 from tfcompress.tuning.keras_tuner.search import search_with_keras_tuner
-from tfcompress.tuning.keras_tuner.settings import Search
+from tfcompress.tuning.keras_tuner.settings import KerasTunerSearch
 if __name__ == "__main__":
     # Slow trials: the worker that starts first must not be through before the other one is there.
-    search = Search(function=functions.slow, space=SPACE, objective=OBJECTIVE, tuner="random",
-                    folder=Path(sys.argv[1]), trials=6, isolate=False, stop_rule=None)
+    search = KerasTunerSearch(function=functions.slow, space=SPACE, objective=OBJECTIVE,
+                    tuner="random", folder=Path(sys.argv[1]), trials=6, isolate=False,
+                    stop_rule=None)
     result = search_with_keras_tuner(search)
     print("no result here" if result is None else result.table())
 """

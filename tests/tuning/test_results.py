@@ -20,7 +20,7 @@ from tfcompress.tuning.results import (
     write_trial,
 )
 from tfcompress.tuning.space import Choice, SearchSpace, Uniform
-from tfcompress.tuning.trial import Objective
+from tfcompress.tuning.trial import SearchObjective
 
 SPACE = SearchSpace(
     {
@@ -47,7 +47,7 @@ def made(direction="max", trials=40):
         metrics = {"val_iou": value, "val_accuracy": 0.5}
         timing = {"started": 10.0 * number, "seconds": 9.0}
         found.append(TrialResult(number, params, status, value, metrics, rows, **timing))
-    objective = Objective("val_iou", direction, ("val_accuracy",))
+    objective = SearchObjective("val_iou", direction, ("val_accuracy",))
     return SearchResult(SPACE, objective, tuple(found), "a tool", 12.0)
 
 
@@ -80,7 +80,7 @@ def test_importance_needs_trials():
 
 def test_no_trial_worked():
     failed = (TrialResult(0, {}, "failed", reason="no data"),)
-    result = SearchResult(SPACE, Objective("val_iou"), failed, "a tool", 1.0)
+    result = SearchResult(SPACE, SearchObjective("val_iou"), failed, "a tool", 1.0)
     with pytest.raises(SearchError, match="none of its 1 trials gave a value: no data"):
         _ = result.best
 
@@ -111,12 +111,12 @@ def test_the_best_epoch_counts():
         {"epoch": 2, "val_iou": 0.6},
         {"epoch": 3, "val_iou": 0.5},
     ]
-    assert trial_outcome(Objective("val_iou"), rows, {"val_iou": 0.5}) == {
+    assert trial_outcome(SearchObjective("val_iou"), rows, {"val_iou": 0.5}) == {
         "objective": 0.6,
         "metrics": rows[1],
     }
-    assert trial_outcome(Objective("val_iou", "min"), rows, None)["objective"] == 0.2
-    assert trial_outcome(Objective("val_iou"), [], {"val_iou": 0.5})["objective"] == 0.5
+    assert trial_outcome(SearchObjective("val_iou", "min"), rows, None)["objective"] == 0.2
+    assert trial_outcome(SearchObjective("val_iou"), [], {"val_iou": 0.5})["objective"] == 0.5
 
 
 def test_pictures_draw_every_trial():

@@ -112,12 +112,23 @@ def precision_recall(
     return curves
 
 
+# Models compiled before the metric was renamed were saved with its old name, and still load.
 @keras.saving.register_keras_serializable(package="tfcompress")
-def jacard_coef(y_true: Any, y_pred: Any) -> Any:
-    """Soft Jaccard over batch and classes: `(sum(y p) + 1) / (sum(y) + sum(p) - sum(y p) + 1)`.
+@keras.saving.register_keras_serializable(package="tfcompress", name="jacard_coef")
+def jaccard(y_true: Any, y_pred: Any) -> Any:
+    """Soft Jaccard index over the whole batch and all classes, as a Keras metric function.
 
-    The metric of the aerial-imagery project, under its name there. It is soft (no arg-max), so a
-    uniform prediction of six classes scores about 0.09 rather than 0.
+    `(sum(y p) + 1) / (sum(y) + sum(p) - sum(y p) + 1)`, where `y` is the one-hot ground truth and
+    `p` the predicted probabilities. It takes no arg-max, so a uniform prediction of six classes
+    scores about 0.09 rather than 0. The aerial-imagery project, from which the metric comes, calls
+    it `jacard_coef`; `tfcompress.jacard_coef` is an alias of that name.
+
+    Args:
+        y_true: Ground truth, `(..., C)` one-hot, or `(...)` or `(..., 1)` class indices.
+        y_pred: Predicted probabilities, `(..., C)`.
+
+    Returns:
+        A float32 scalar in (0, 1].
     """
     y_pred = ops.cast(y_pred, "float32")
     y_true = one_hot_labels(y_true, y_pred)

@@ -13,10 +13,15 @@ from tfcompress.evaluation.cost import count_cost
 from tfcompress.graph.saving import save_plain
 from tfcompress.pipeline.step import Builder, Context, Fitting, StepResult
 from tfcompress.tuning.keras_tuner.search import search_with_keras_tuner
-from tfcompress.tuning.keras_tuner.settings import TUNER_NAMES, Search, Tuner, import_keras_tuner
+from tfcompress.tuning.keras_tuner.settings import (
+    TUNER_NAMES,
+    KerasTunerSearch,
+    Tuner,
+    import_keras_tuner,
+)
 from tfcompress.tuning.keras_tuner.worker import ENVIRONMENT, role_of_process
 from tfcompress.tuning.results import SearchResult
-from tfcompress.tuning.trial import Objective, Trial
+from tfcompress.tuning.trial import SearchObjective, Trial
 
 MODEL = "model.keras"
 
@@ -102,10 +107,10 @@ def search(model: Any, options: HpoOptions, context: Context) -> StepResult:
         trial.epoch(1, {**found, "macs": macs})
         return {**found, "macs": macs}
 
-    study = Search(
+    study = KerasTunerSearch(
         function=train,
         space=builder.space,
-        objective=Objective("score", also=("quality", "macs")),
+        objective=SearchObjective("score", also=("quality", "macs")),
         folder=context.folder / "search",
         tuner=options.tuner,
         trials=options.trials,

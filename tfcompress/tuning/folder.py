@@ -14,13 +14,13 @@ from tfcompress.reporting.run import to_json
 from tfcompress.tuning.nni.space import to_nni
 from tfcompress.tuning.results import SearchError
 from tfcompress.tuning.space import SearchSpace
-from tfcompress.tuning.trial import Objective
+from tfcompress.tuning.trial import SearchObjective
 
 STATE = "search.json"
 
 
 def state_search(
-    space: SearchSpace, objective: Objective, tuner: str, epochs: int | None, seed: int
+    space: SearchSpace, objective: SearchObjective, tuner: str, epochs: int | None, seed: int
 ) -> dict[str, Any]:
     """What a search that goes on must agree in with the one that was cut off."""
     return {

@@ -14,7 +14,7 @@ from tfcompress.errors import CompressionError
 from tfcompress.reporting.run import to_json
 from tfcompress.reporting.tables import Table
 from tfcompress.tuning.space import SearchSpace
-from tfcompress.tuning.trial import Objective
+from tfcompress.tuning.trial import SearchObjective
 
 Status = Literal["finished", "stopped", "failed"]
 
@@ -60,7 +60,7 @@ class TrialResult:
         """Epochs that were reported."""
         return len(self.history)
 
-    def line(self, objective: Objective, trials: int) -> str:
+    def line(self, objective: SearchObjective, trials: int) -> str:
         """The trial in one line, of so many."""
         value = "failed" if self.objective is None else f"{self.objective:.4f}"
         more = f"  {self.reason}" if self.reason else ""
@@ -92,7 +92,7 @@ def _as_dict(result: TrialResult) -> dict[str, Any]:
 
 
 def trial_outcome(
-    objective: Objective,
+    objective: SearchObjective,
     history: Sequence[Mapping[str, float]],
     final: Mapping[str, float] | None,
 ) -> dict[str, Any]:
@@ -127,7 +127,7 @@ class SearchResult:
     """
 
     space: SearchSpace
-    objective: Objective
+    objective: SearchObjective
     trials: tuple[TrialResult, ...]
     tool: str
     seconds: float

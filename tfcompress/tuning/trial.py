@@ -36,7 +36,7 @@ class TrialError(RuntimeError):
 
 
 @dataclass(frozen=True)
-class Objective:
+class SearchObjective:
     """What a search is for.
 
     Attributes:
@@ -107,7 +107,7 @@ class Trial:
     """
 
     number: int
-    objective: Objective
+    objective: SearchObjective
     folder: Path
     seed: int = 0
     epochs: int | None = None

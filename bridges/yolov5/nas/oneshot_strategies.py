@@ -95,7 +95,7 @@ def set_choices(module: nn.Module, choices: Mapping[str, str]) -> None:
             part.resample(memo=dict(choices))
 
 
-class _Mended:
+class _Patched:
     """What is put right in NNI's differentiable modules, as a base before them."""
 
     def __init__(self, *args: Any, macs_penalty: MacsPenalty | None, **more: Any) -> None:
@@ -124,11 +124,11 @@ class _Mended:
         }
 
 
-class MendedDarts(_Mended, DartsLightningModule):
+class PatchedDarts(_Patched, DartsLightningModule):
     """Also ProxylessNAS', whose difference is in its layers."""
 
 
-class MendedGumbel(_Mended, GumbelDartsLightningModule):
+class PatchedGumbel(_Patched, GumbelDartsLightningModule):
     """DARTS with a falling temperature."""
 
 
@@ -144,9 +144,9 @@ class Darts(nni_strategy.DARTS):
         super().__init__(**more)
         self.macs_penalty = penalty
 
-    def configure_oneshot_module(self, training_module: Any) -> MendedDarts:
+    def configure_oneshot_module(self, training_module: Any) -> PatchedDarts:
         """The module that trains both."""
-        return MendedDarts(
+        return PatchedDarts(
             training_module=training_module,
             arc_learning_rate=self.arc_learning_rate,
             gradient_clip_val=self.gradient_clip_val,
@@ -166,9 +166,9 @@ class GumbelDarts(nni_strategy.GumbelDARTS):
         super().__init__(**more)
         self.macs_penalty = penalty
 
-    def configure_oneshot_module(self, training_module: Any) -> MendedGumbel:
+    def configure_oneshot_module(self, training_module: Any) -> PatchedGumbel:
         """The module that trains both."""
-        return MendedGumbel(
+        return PatchedGumbel(
             training_module=training_module,
             temperature_scheduler=LinearTemperatureScheduler(*self.temperature),
             arc_learning_rate=self.arc_learning_rate,

@@ -14,19 +14,19 @@ from tests.tuning import functions
 from tests.tuning.tensorflow_function import on_tensorflow
 from tfcompress.errors import ConfigError
 from tfcompress.tuning.keras_tuner.search import search_with_keras_tuner
-from tfcompress.tuning.keras_tuner.settings import Search
+from tfcompress.tuning.keras_tuner.settings import KerasTunerSearch
 from tfcompress.tuning.results import SearchError
 from tfcompress.tuning.space import Choice, SearchSpace, Uniform
 from tfcompress.tuning.stopping import MedianStop
-from tfcompress.tuning.trial import Objective, Trial, TrialError
+from tfcompress.tuning.trial import SearchObjective, Trial, TrialError
 
 SPACE = SearchSpace({"x": Uniform(0.0, 1.0), "kind": Choice(("a", "b"))})
-OBJECTIVE = Objective("val_score", "max", ("val_accuracy",))
+OBJECTIVE = SearchObjective("val_score", "max", ("val_accuracy",))
 
 
 def search(folder, function=functions.quadratic, **more):
     more = {"isolate": False, "trials": 6, "tuner": "random", "space": SPACE, **more}
-    return Search(function=function, objective=OBJECTIVE, folder=folder, **more)
+    return KerasTunerSearch(function=function, objective=OBJECTIVE, folder=folder, **more)
 
 
 @pytest.mark.parametrize("tuner", ["random", "bayesian", "grid"])

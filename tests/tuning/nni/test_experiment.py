@@ -18,12 +18,12 @@ from tests.tuning.nni.nni_trial import NUMBERS, OBJECTIVE, SPACE
 from tfcompress.errors import ConfigError, DataError
 from tfcompress.tuning.checks import free_port
 from tfcompress.tuning.folder import claimed, note, state_search
-from tfcompress.tuning.nni.experiment import Machine, NNISearch, run_experiment
+from tfcompress.tuning.nni.experiment import NNISearch, RemoteMachine, run_nni_experiment
 from tfcompress.tuning.nni.records import read_trials
 from tfcompress.tuning.nni.setup import environment, nnictl, patient_start, wait_for
 from tfcompress.tuning.results import SearchError
 from tfcompress.tuning.space import SearchSpace, Uniform
-from tfcompress.tuning.trial import Objective
+from tfcompress.tuning.trial import SearchObjective
 
 SCRIPT = Path(__file__).with_name("nni_trial.py")
 
@@ -59,7 +59,7 @@ def test_an_experiment(tmp_path):
     """Two at a time: parameters and results belong together; one crashes, and says why."""
     lines = []
     how = search(tmp_path, "crashes_second", trials=5, concurrency=2, assessor=None)
-    result = run_experiment(how, tell=lines.append)
+    result = run_nni_experiment(how, tell=lines.append)
     assert len(result.trials) == 5
     assert [trial.number for trial in result.trials] == list(range(5))
     for trial in result.trials:
@@ -78,7 +78,7 @@ def test_an_experiment(tmp_path):
     assert nni_processes(tmp_path) == []
     assert len(lines) == 6
     with pytest.raises(SearchError, match="holds a search already"):
-        run_experiment(how, tell=None)
+        run_nni_experiment(how, tell=None)
 
 
 def test_outside_an_experiment(tmp_path):
@@ -107,7 +107,7 @@ model = keras.Sequential([keras.Input((4, 4, 1)), keras.layers.Conv2D(2, 1)])
 loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 model.compile("sgd", loss, metrics=[*tfc.segmentation_metrics(2), "accuracy"])
 data = np.ones((4, 4, 4, 1)), np.zeros((4, 4, 4), int)
-callback = tfc.nni_callback(tfc.Objective("val_mean_iou", also=("val_accuracy",)))
+callback = tfc.nni_callback(tfc.SearchObjective("val_mean_iou", also=("val_accuracy",)))
 history = model.fit(*data, epochs=2, verbose=0, validation_data=data, callbacks=[callback]).history
 print("HISTORY", history)
 """
@@ -159,19 +159,19 @@ def test_records_join_on_the_parameter_that_was_reported(tmp_path):
                 (name, str(1 - number), json.dumps(json.dumps({"default": 0.25 * number}))),
             )
     space = SearchSpace({"x": Uniform(0.0, 1.0)})
-    first, second = read_trials(tmp_path, space, Objective("score"))
+    first, second = read_trials(tmp_path, space, SearchObjective("score"))
     assert (first.name, first.params["x"], first.objective) == ("A", 0.5, 0.0)
     assert (second.name, second.params["x"], second.objective) == ("B", 0.0, 0.25)
     assert (second.started, second.seconds) == (1.0, 3.0)
     with pytest.raises(DataError, match="no NNI experiment"):
-        read_trials(tmp_path / "db", space, Objective("score"))
+        read_trials(tmp_path / "db", space, SearchObjective("score"))
 
 
 def test_an_experiment_whose_tables_are_being_made_has_no_trials(tmp_path):
     with closing(nni_database(tmp_path)) as db:
         db.execute("drop table MetricData")
         space = SearchSpace({"x": Uniform(0.0, 1.0)})
-        assert read_trials(tmp_path, space, Objective("score")) == ()
+        assert read_trials(tmp_path, space, SearchObjective("score")) == ()
 
 
 def test_ids_that_start_again_after_a_resume(tmp_path):
@@ -190,7 +190,9 @@ def test_ids_that_start_again_after_a_resume(tmp_path):
                     "insert into MetricData values (3000, ?, '1', 'PERIODICAL', ?, ?)",
                     (name, number, json.dumps(json.dumps({"default": value}))),
                 )
-    old, new = read_trials(tmp_path, SearchSpace({"x": Uniform(0.0, 1.0)}), Objective("score"))
+    old, new = read_trials(
+        tmp_path, SearchSpace({"x": Uniform(0.0, 1.0)}), SearchObjective("score")
+    )
     assert [(t.number, t.name, t.params["x"]) for t in (old, new)] == [
         (0, "old", 0.2), (1, "new", 0.9),
     ]  # fmt: skip
@@ -204,7 +206,7 @@ def test_two_searches_in_one_folder(tmp_path):
         claimed(tmp_path, {}, resume=False),
         pytest.raises(SearchError, match="another search is running in it"),
     ):
-        run_experiment(how, tell=None)
+        run_nni_experiment(how, tell=None)
 
 
 def test_hyperband_is_not_resumed_and_needs_trials(tmp_path):
@@ -217,7 +219,7 @@ def test_hyperband_is_not_resumed_and_needs_trials(tmp_path):
     (tmp_path / "gone" / "db").mkdir(parents=True)
     (tmp_path / "gone" / "db" / "nni.sqlite").touch()
     with pytest.raises(SearchError, match="Hyperband knows, so it cannot go on"):
-        run_experiment(how, resume=True, tell=None)
+        run_nni_experiment(how, resume=True, tell=None)
 
 
 def test_a_taken_port(tmp_path):
@@ -226,16 +228,16 @@ def test_a_taken_port(tmp_path):
         taken.listen()
         port = taken.getsockname()[1]
         with pytest.raises(SearchError, match=f"port {port}.*choose a free PORT"):
-            run_experiment(search(tmp_path), port=port, tell=None)
+            run_nni_experiment(search(tmp_path), port=port, tell=None)
 
 
 def test_a_machine_that_does_not_answer(tmp_path):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    how = search(tmp_path, machines=(Machine(host="127.0.0.1", user="nobody", port=port),))
+    how = search(tmp_path, machines=(RemoteMachine(host="127.0.0.1", user="nobody", port=port),))
     with pytest.raises(SearchError, match=f"machine 127.0.0.1:{port}.*cannot be reached"):
-        run_experiment(how, tell=None)
+        run_nni_experiment(how, tell=None)
 
 
 @pytest.mark.parametrize("name", ["Random", "TPE"])
@@ -244,9 +246,9 @@ def test_a_resumed_tuner_draws_new_parameters(name):
     from nni.algorithms.hpo.random_tuner import RandomTuner
     from nni.algorithms.hpo.tpe_tuner import TpeTuner
 
-    from tfcompress.tuning.nni.advisors import MendedRandom, MendedTPE
+    from tfcompress.tuning.nni.advisors import PatchedRandom, PatchedTPE
 
-    kinds = {"Random": (MendedRandom, RandomTuner), "TPE": (MendedTPE, TpeTuner)}
+    kinds = {"Random": (PatchedRandom, RandomTuner), "TPE": (PatchedTPE, TpeTuner)}
     space = {"x": {"_type": "uniform", "_value": [0, 1]}}
 
     def draws(kind, finished=()):

@@ -18,7 +18,7 @@ from tests.tuning.nni.test_experiment import SCRIPT, nni_processes
 from tests.tuning.nni.test_experiment import search as searched
 from tfcompress.tuning.checks import free_port
 from tfcompress.tuning.nni import manager as nni_manager
-from tfcompress.tuning.nni.experiment import NNISearch, run_experiment
+from tfcompress.tuning.nni.experiment import NNISearch, run_nni_experiment
 from tfcompress.tuning.nni.records import read_trials
 from tfcompress.tuning.nni.setup import environment, nnictl
 from tfcompress.tuning.results import SearchError
@@ -44,7 +44,7 @@ def test_the_manager_listens_on_loopback_only(tmp_path):
                 if c.status == "LISTEN" and c.laddr.port == int(port[1])
             )
 
-    run_experiment(searched(tmp_path, trials=1), tell=look)
+    run_nni_experiment(searched(tmp_path, trials=1), tell=look)
     assert addresses == {"127.0.0.1"}
 
 
@@ -63,7 +63,7 @@ def test_workers_elsewhere_reach_the_manager(tmp_path):
             url = f"http://127.0.0.2:{port}/api/v1/nni/check-status"
             answers["status"] = json.loads(urllib.request.urlopen(url, timeout=10).read())
 
-    run_experiment(searched(tmp_path, trials=1, manager_ip="127.0.0.2"), tell=look)
+    run_nni_experiment(searched(tmp_path, trials=1, manager_ip="127.0.0.2"), tell=look)
     assert answers["addresses"] == {"127.0.0.1", "127.0.0.2"}
     assert "status" in answers["status"]
 
@@ -81,7 +81,7 @@ def test_parameters_after_an_early_crash(tmp_path):
         tmp_path / "nni", tuner="TPE", trials=4, command=[sys.executable, script], concurrency=2,
         assessor=None,
     )  # fmt: skip
-    result = run_experiment(how, tell=None)
+    result = run_nni_experiment(how, tell=None)
     assert [trial.status for trial in result.trials] == ["failed", *["finished"] * 3]
     for trial in result.trials[1:]:
         assert trial.objective == pytest.approx(expected(trial.params), abs=1e-9)
@@ -89,13 +89,13 @@ def test_parameters_after_an_early_crash(tmp_path):
 
 def test_all_failed_is_an_error(tmp_path):
     with pytest.raises(SearchError, match="none of its 3 trials.*RuntimeError: the data set is g"):
-        run_experiment(searched(tmp_path, "always_crashes", trials=6), tell=None)
+        run_nni_experiment(searched(tmp_path, "always_crashes", trials=6), tell=None)
     assert nni_processes(tmp_path) == []
 
 
 def test_troubled_trials(tmp_path):
     how = searched(tmp_path, "troubled", trials=7, trial_seconds=25, concurrency=2, assessor=None)
-    result = run_experiment(how, tell=None)
+    result = run_nni_experiment(how, tell=None)
     status = [trial.status for trial in result.trials]
     assert status == ["finished", *["failed"] * 5, "finished"]
     reasons = [trial.reason for trial in result.trials]
@@ -117,7 +117,7 @@ def test_troubled_trials(tmp_path):
 def test_stopped_trials_are_in_the_result(tmp_path, rule):
     """Trials whose curve is under the others' end early, and are not lost."""
     how = searched(tmp_path, "slow", trials=6, concurrency=1, seed=1, **rule)
-    result = run_experiment(how, tell=None)
+    result = run_nni_experiment(how, tell=None)
     assert len(result.trials) == 6
     stopped = [trial for trial in result.trials if trial.status == "stopped"]
     assert stopped
@@ -138,7 +138,7 @@ def test_tuners(tmp_path, tuner):
         epochs=3,
         assessor=None,
     )
-    result = run_experiment(how, tell=None)
+    result = run_nni_experiment(how, tell=None)
     assert len(result.trials) == 4
     for trial in result.trials:
         scale = (1 - 0.5**trial.epochs) / 0.9375
@@ -208,7 +208,7 @@ def test_a_tuner_that_does_not_answer(tmp_path, monkeypatch):
                     child.suspend()
 
     try:
-        told = run_experiment(searched(tmp_path, trials=3), tell=freeze).stopped_by
+        told = run_nni_experiment(searched(tmp_path, trials=3), tell=freeze).stopped_by
     except SearchError as error:  # where it was frozen before the first trial
         told = str(error)
     assert "NNI gave out no trial for 10 s, so its tuner does not answer" in told
@@ -217,7 +217,7 @@ def test_a_tuner_that_does_not_answer(tmp_path, monkeypatch):
 
 def test_names_with_signs_of_comments(tmp_path):
     """Which NNI's tuner by itself cuts off: it then waits for ever."""
-    result = run_experiment(
+    result = run_nni_experiment(
         NNISearch(
             command=[sys.executable, SCRIPT, "signs"],
             space=SIGNS,

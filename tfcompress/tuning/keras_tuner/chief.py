@@ -23,7 +23,7 @@ from keras_tuner.src.distribute.oracle_chief import OracleServicer
 
 from tfcompress.errors import ConfigError
 from tfcompress.tuning.isolation import die_with_parent, ended_how, sendable
-from tfcompress.tuning.keras_tuner.settings import Search
+from tfcompress.tuning.keras_tuner.settings import KerasTunerSearch
 from tfcompress.tuning.keras_tuner.worker import ENVIRONMENT, Worker, make_tuner, role_of_process
 from tfcompress.tuning.results import SearchError, read_trial
 
@@ -38,7 +38,7 @@ DEATHS_WITHOUT_A_TRIAL = 3
 """Workers that may die before they have a trial: nothing would ever fail, nothing would end."""
 
 
-def work_for_chief(search: Search) -> None:
+def work_for_chief(search: KerasTunerSearch) -> None:
     """Run trials of a chief on another machine (or in another process) until it has no more.
 
     Raises:
@@ -59,7 +59,9 @@ def work_for_chief(search: Search) -> None:
 class Chief:
     """Serves an oracle, and looks after its workers."""
 
-    def __init__(self, search: Search, port: int, tell: Callable[[str], None] | None) -> None:
+    def __init__(
+        self, search: KerasTunerSearch, port: int, tell: Callable[[str], None] | None
+    ) -> None:
         self.search = search
         self.tell = tell or (lambda line: None)
         self.outside = role_of_process() == "chief"

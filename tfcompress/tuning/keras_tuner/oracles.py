@@ -16,7 +16,7 @@ from keras_tuner.src.engine.oracle import LOCKS, THREADS
 from tfcompress.atomic import write_text
 from tfcompress.reporting.run import to_json
 from tfcompress.tuning.stopping import StopRule, gives_up
-from tfcompress.tuning.trial import Objective
+from tfcompress.tuning.trial import SearchObjective
 
 if TYPE_CHECKING:
     from keras_tuner import Oracle
@@ -182,7 +182,7 @@ def hyperband_first_round(epochs: int) -> int:
 def make_oracle(
     tuner: str,
     space: Any,
-    objective: Objective,
+    objective: SearchObjective,
     trials: int,
     epochs: int | None,
     seed: int,

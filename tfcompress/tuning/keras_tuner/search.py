@@ -14,14 +14,14 @@ from typing import Any
 from tfcompress.errors import ConfigError
 from tfcompress.tuning.checks import free_port
 from tfcompress.tuning.folder import claimed, state_search
-from tfcompress.tuning.keras_tuner.settings import Search, import_keras_tuner
+from tfcompress.tuning.keras_tuner.settings import KerasTunerSearch, import_keras_tuner
 from tfcompress.tuning.keras_tuner.space import tuner_values
 from tfcompress.tuning.keras_tuner.worker import Worker, role_of_process
 from tfcompress.tuning.results import SearchResult, TrialResult, read_trial, trial_outcome
 
 
 def search_with_keras_tuner(
-    search: Search,
+    search: KerasTunerSearch,
     *,
     workers: int = 1,
     port: int = 0,
@@ -75,7 +75,7 @@ def search_with_keras_tuner(
     return result
 
 
-def collect(search: Search, oracle: Any, seconds: float) -> SearchResult:
+def collect(search: KerasTunerSearch, oracle: Any, seconds: float) -> SearchResult:
     """The result of a search from its oracle and from the trials' records."""
     trials = []
     for trial_id in oracle.start_order:
@@ -94,7 +94,7 @@ def collect(search: Search, oracle: Any, seconds: float) -> SearchResult:
     )
 
 
-def _from_oracle(search: Search, trial: Any) -> TrialResult:
+def _from_oracle(search: KerasTunerSearch, trial: Any) -> TrialResult:
     """A trial of a worker whose disk is not ours, or that died, from what it had reported."""
     steps: dict[int, dict[str, float]] = {}
     for name, metric in trial.metrics.metrics.items():

@@ -12,14 +12,14 @@ from tfcompress.tuning.checks import check_epochs, check_first_round, check_limi
 from tfcompress.tuning.isolation import sendable
 from tfcompress.tuning.space import SearchSpace
 from tfcompress.tuning.stopping import MedianStop, StopRule
-from tfcompress.tuning.trial import Objective, TrainingFunction
+from tfcompress.tuning.trial import SearchObjective, TrainingFunction
 
 Tuner = Literal["random", "bayesian", "hyperband", "grid"]
 TUNER_NAMES = ("random", "bayesian", "hyperband", "grid")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Search:
+class KerasTunerSearch:
     """A search, stated.
 
     Attributes:
@@ -42,7 +42,7 @@ class Search:
 
     function: TrainingFunction
     space: SearchSpace
-    objective: Objective
+    objective: SearchObjective
     folder: Path
     tuner: Tuner = "bayesian"
     trials: int = 20

@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from tfcompress.errors import ConfigError
 from tfcompress.tuning.isolation import TrialJob, run_here, run_isolated, trial_result
-from tfcompress.tuning.keras_tuner.settings import Search, import_keras_tuner
+from tfcompress.tuning.keras_tuner.settings import KerasTunerSearch, import_keras_tuner
 from tfcompress.tuning.keras_tuner.space import to_keras_tuner, tuner_values
 from tfcompress.tuning.results import TrialResult, read_trial, write_trial
 from tfcompress.tuning.trial import Trial
@@ -44,7 +44,7 @@ def role_of_process() -> Literal["chief", "worker"] | None:
 class Worker:
     """Takes trials from an oracle, of this process or of a chief, and runs them."""
 
-    def __init__(self, search: Search, tell: Callable[[str], None] | None = None) -> None:
+    def __init__(self, search: KerasTunerSearch, tell: Callable[[str], None] | None = None) -> None:
         self.search = search
         self.tell = tell
         self.tuner = make_tuner(search)
@@ -110,13 +110,13 @@ class Worker:
         return self.oracle.update_trial(trial_id, finite, step=step).status == "STOPPED"
 
 
-def seconds_before(search: Search) -> float:
+def seconds_before(search: KerasTunerSearch) -> float:
     """How long a search that goes on had run: to the end of its last trial."""
     records = [read_trial(path) for path in Path(search.folder).glob("trials/*")]
     return max((record.started + record.seconds for record in records if record), default=0.0)
 
 
-def make_tuner(search: Search) -> Any:
+def make_tuner(search: KerasTunerSearch) -> Any:
     """A keras-tuner tuner that holds the oracle with what it knows, or the link to the chief's."""
     from tfcompress.tuning.keras_tuner.oracles import make_oracle
 

@@ -23,7 +23,7 @@ else:
     Tuner = object  # what is mixed in; NNI's class stands behind it
 
 
-class MendedHyperband(Hyperband):
+class PatchedHyperband(Hyperband):
     """Hyperband (Li et al. 2018); the epochs of a trial come as the parameter `TRIAL_BUDGET`.
 
     It cannot be resumed: NNI writes none of its brackets.
@@ -65,11 +65,11 @@ class _NewDraws(Tuner):
         self.rng = np.random.default_rng([self._seed, len(data)])
 
 
-class MendedRandom(_NewDraws, RandomTuner):
+class PatchedRandom(_NewDraws, RandomTuner):
     """Random search."""
 
 
-class MendedTPE(_NewDraws, TpeTuner):
+class PatchedTPE(_NewDraws, TpeTuner):
     """TPE (Bergstra et al. 2011)."""
 
 

@@ -24,16 +24,16 @@ from tfcompress.tuning.nni.space import to_nni
 from tfcompress.tuning.nni.trial import import_nni
 from tfcompress.tuning.results import SearchError, SearchResult
 from tfcompress.tuning.space import SearchSpace
-from tfcompress.tuning.trial import Objective
+from tfcompress.tuning.trial import SearchObjective
 
 _TUNERS: dict[str, dict[str, Any]] = {
-    "TPE": {"seed": True, "mended": "MendedTPE"},
-    "Random": {"seed": True, "mended": "MendedRandom"},
+    "TPE": {"seed": True, "patched": "PatchedTPE"},
+    "Random": {"seed": True, "patched": "PatchedRandom"},
     "GridSearch": {"mode": False},
     "Evolution": {"class_args": {"population_size": 8}},
     "GP": {},
     "Metis": {},
-    "Hyperband": {"seed": True, "mended": "MendedHyperband"},
+    "Hyperband": {"seed": True, "patched": "PatchedHyperband"},
 }
 TUNER_NAMES = tuple(_TUNERS)
 _OF_NUMBERS = ("GP", "Metis")
@@ -45,7 +45,7 @@ _ASSESSORS = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Machine:
+class RemoteMachine:
     """A worker over SSH, for NNI's remote training service.
 
     Attributes:
@@ -92,7 +92,7 @@ class NNISearch:
 
     command: Sequence[str]
     space: SearchSpace
-    objective: Objective
+    objective: SearchObjective
     folder: Path
     code_directory: Path = Path(".")
     tuner: str = "TPE"
@@ -105,7 +105,7 @@ class NNISearch:
     seed: int = 0
     trial_seconds: float | None = 6 * 3600.0
     seconds: float | None = None
-    machines: tuple[Machine, ...] = ()
+    machines: tuple[RemoteMachine, ...] = ()
     manager_ip: str = "127.0.0.1"
 
     def __post_init__(self) -> None:
@@ -127,7 +127,7 @@ class NNISearch:
             raise ConfigError("code_directory", f"there is no {self.code_directory}", "name one")
 
 
-def run_experiment(
+def run_nni_experiment(
     search: NNISearch,
     *,
     port: int = 0,
@@ -192,8 +192,8 @@ def _configured(search: NNISearch, experiment_id: str | None) -> Any:
     if search.tuner == "Hyperband":
         arguments.update(R=search.epochs, eta=3)
     arguments.update(search.tuner_args or {})
-    if mended := known.get("mended"):
-        config.tuner = _ours(mended, arguments)
+    if patched := known.get("patched"):
+        config.tuner = _ours(patched, arguments)
     else:
         config.tuner.name = search.tuner
         config.tuner.class_args = arguments
@@ -254,7 +254,7 @@ def _hyperband_first_round(epochs: int) -> int:
     return 3 ** math.floor(math.log(epochs, 3) + 1e-6)
 
 
-def _reachable(machine: Machine) -> None:
+def _reachable(machine: RemoteMachine) -> None:
     """Raise where a worker does not answer: NNI's manager would crash on it."""
     try:
         socket.create_connection((machine.host, machine.port), timeout=10).close()

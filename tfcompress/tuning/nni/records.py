@@ -18,7 +18,7 @@ from tfcompress.errors import DataError
 from tfcompress.tuning.nni.space import flat_values
 from tfcompress.tuning.results import Status, TrialResult, read_trial, trial_outcome
 from tfcompress.tuning.space import SearchSpace
-from tfcompress.tuning.trial import Objective
+from tfcompress.tuning.trial import SearchObjective
 
 BUDGET = "TRIAL_BUDGET"
 """Hyperband's name for the epochs of a trial, among its parameters."""
@@ -41,7 +41,7 @@ class _Job:
 def read_trials(
     experiment: Path,
     space: SearchSpace,
-    objective: Objective,
+    objective: SearchObjective,
     cancelled: Mapping[str, str] | None = None,
 ) -> tuple[TrialResult, ...]:
     """The trials of an experiment that have ended.
@@ -121,7 +121,7 @@ def _result(
     job: _Job,
     started: float,
     space: SearchSpace,
-    objective: Objective,
+    objective: SearchObjective,
     reason: str,
 ) -> TrialResult:
     folder = trial_folder(experiment, job.name)
@@ -167,7 +167,7 @@ def _value(data: str) -> Any:
     return json.loads(value) if isinstance(value, str) else value
 
 
-def _named(value: Any, objective: Objective) -> dict[str, float]:
+def _named(value: Any, objective: SearchObjective) -> dict[str, float]:
     """A reported metric by name; a bare number, or "default", is the objective."""
     if not isinstance(value, Mapping):
         return {objective.metric: float("nan") if value is None else float(value)}

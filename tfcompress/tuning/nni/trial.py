@@ -24,7 +24,7 @@ from tfcompress.tuning.nni.records import BUDGET
 from tfcompress.tuning.nni.space import flat_values
 from tfcompress.tuning.results import TrialResult, trial_outcome, write_trial
 from tfcompress.tuning.space import SearchSpace
-from tfcompress.tuning.trial import Objective, Report, TrainingFunction, Trial
+from tfcompress.tuning.trial import Report, SearchObjective, TrainingFunction, Trial
 
 
 def import_nni() -> Any:
@@ -45,7 +45,7 @@ def nni_parameters(space: SearchSpace) -> dict[str, Any]:
     return _ask(space)[0]
 
 
-def nni_callback(objective: Objective, flavor: Literal["keras", "tf_keras"] = "keras") -> Any:
+def nni_callback(objective: SearchObjective, flavor: Literal["keras", "tf_keras"] = "keras") -> Any:
     """A Keras callback that reports every epoch to NNI, and at the end the best one as final.
 
     A report is a dict: "default" is the objective, beside it every metric of the epoch.
@@ -69,13 +69,13 @@ def nni_callback(objective: Objective, flavor: Literal["keras", "tf_keras"] = "k
     return ReportToNNI()
 
 
-def report_final(objective: Objective, metrics: Mapping[str, float]) -> None:
+def report_final(objective: SearchObjective, metrics: Mapping[str, float]) -> None:
     """Report a trial's result."""
     import_nni().report_final_result(_message(objective, metrics))
 
 
 def run_nni_trial(
-    function: TrainingFunction, space: SearchSpace, objective: Objective, seed: int = 0
+    function: TrainingFunction, space: SearchSpace, objective: SearchObjective, seed: int = 0
 ) -> TrialResult:
     """The whole of a trial's script: parameters, training, reports, `trial.json`, exit code.
 
@@ -136,7 +136,7 @@ def _ask(space: SearchSpace) -> tuple[dict[str, Any], int | None]:
     return values, None if budget is None else max(1, round(budget))
 
 
-def _report(objective: Objective) -> Report:
+def _report(objective: SearchObjective) -> Report:
     def report(epoch: int, metrics: Mapping[str, float]) -> bool:
         import_nni().report_intermediate_result(_message(objective, metrics))
         return False  # NNI ends the process where its assessor says so
@@ -144,7 +144,7 @@ def _report(objective: Objective) -> Report:
     return report
 
 
-def _message(objective: Objective, metrics: Mapping[str, float]) -> dict[str, float]:
+def _message(objective: SearchObjective, metrics: Mapping[str, float]) -> dict[str, float]:
     named = {k: float(v) for k, v in metrics.items() if k != "epoch" and math.isfinite(v)}
     return {"default": float(metrics[objective.metric]), **named}
 
