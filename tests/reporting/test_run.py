@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 
 from tfcompress.errors import RunError
+from tfcompress.reporting.machine import this_machine
+from tfcompress.reporting.record import read_record
 from tfcompress.reporting.run import environment, open_run, to_json
 from tfcompress.reporting.tables import Table
 
@@ -27,8 +29,35 @@ def test_a_finished_run_of_the_same_configuration(tmp_path):
     open_run(tmp_path, "e", "r", CONFIG).finish({"mean_iou": 0.5})
     run = open_run(tmp_path, "e", "r", CONFIG)
     assert run.finished
-    assert run.read_json("metrics.json") == {"mean_iou": 0.5}
+    metrics = run.read_json("metrics.json")
+    assert metrics.pop("record")["name"] == "e/r"
+    assert metrics == {"mean_iou": 0.5}
     run.close()
+
+
+def test_metrics_say_where_they_come_from(tmp_path):
+    config = {**CONFIG, "seeds": (3, 4)}
+    open_run(tmp_path, "e", "r", config).finish({"mean_iou": np.float32(0.5)})
+    record = read_record(tmp_path / "e" / "r" / "metrics.json")
+    assert record.measured == {"mean_iou": 0.5}
+    assert (record.name, record.seeds, record.conditions) == ("e/r", (3, 4), "")
+    assert record.machine == this_machine()
+
+
+def test_metrics_of_a_resumed_run_say_so(tmp_path):
+    run = open_run(tmp_path, "e", "r", CONFIG)
+    run.path("checkpoints").mkdir()
+    run.close()
+    open_run(tmp_path, "e", "r", CONFIG, resume=True).finish({})
+    assert read_record(tmp_path / "e" / "r" / "metrics.json").conditions.startswith("resumed")
+
+
+def test_a_metric_called_record_is_refused(tmp_path):
+    run = open_run(tmp_path, "e", "r", CONFIG)
+    with pytest.raises(RunError, match="e/r: a measured value is called 'record'"):
+        run.finish({"record": 1})
+    run.close()
+    assert json.loads((tmp_path / "e/r/status.json").read_text()) == {"state": "running"}
 
 
 def test_another_configuration_names_the_difference(tmp_path):

@@ -1,19 +1,18 @@
 """A run is a folder: configuration, log, history, metrics, models, plots and a page.
 
 `runs/<experiment>/<name>/` holds `config.json`, `environment.json`, `status.json`, `log.txt`,
-`history.csv`, `metrics.json`, `plots/*.png`, `report.html`, and the models. Everything is written
-atomically; a killed run keeps what it had and goes on with `resume`.
+`history.csv`, `metrics.json`, `plots/*.png`, `report.html`, and the models. `metrics.json` is a
+record (see `record.py`): what was measured, by which command, code and machine. Everything is
+written atomically; a killed run keeps what it had and goes on with `resume`.
 """
 
 from __future__ import annotations
 
 import csv
 import fcntl
-import importlib.metadata
 import io
 import json
 import os
-import platform
 import shutil
 import sys
 import time
@@ -22,11 +21,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from rich.console import Console
 
 from tfcompress.atomic import remove_leftovers, write_text
 from tfcompress.errors import RunError
+from tfcompress.reporting.json_text import to_json as to_json
+from tfcompress.reporting.machine import environment as environment
+from tfcompress.reporting.record import Start, new_record, seeds_of, write_record
 from tfcompress.reporting.tables import Table
 
 # Data that experiments draw where they are given none.
@@ -41,10 +42,6 @@ _BEFORE_WORK = {
     "model_card.json",
     *_GENERATED,
 }
-_VERSIONS = (
-    "tensorflow", "keras", "tf_keras", "ai-edge-litert", "torch", "torch-pruning", "nni",
-    "numpy", "tfcompress",
-)  # fmt: skip
 
 
 class Run:
@@ -56,13 +53,14 @@ class Run:
         console: Where to print; `print` goes to the log too.
     """
 
-    def __init__(self, folder: Path, finished: bool, lock: int) -> None:
+    def __init__(self, folder: Path, finished: bool, lock: int, resumed: bool = False) -> None:
         self.folder = folder
         self.finished = finished
         self.console = Console(soft_wrap=False, width=None if sys.stdout.isatty() else 160)
         # Of a run that is dropped without an end, too.
         self._release = weakref.finalize(self, os.close, lock)
-        self._started = time.monotonic()
+        self._start = Start.now()
+        self._resumed = resumed
 
     def path(self, *parts: str) -> Path:
         """A path inside the folder."""
@@ -81,7 +79,7 @@ class Run:
 
     def log(self, *lines: Any) -> None:
         """Append to `log.txt` alone."""
-        elapsed = time.monotonic() - self._started
+        elapsed = time.monotonic() - self._start.clock
         with self.path("log.txt").open("a", encoding="utf-8") as log:
             for line in lines:
                 log.write(f"[{elapsed:8.1f} s] {line}\n")
@@ -105,8 +103,23 @@ class Run:
         write_text(self.path(name), text.getvalue())
 
     def finish(self, metrics: Mapping[str, Any]) -> None:
-        """Write `metrics.json` and mark the run as finished."""
-        self.write_json("metrics.json", metrics)
+        """Write `metrics.json`, with a record of where it comes from, and mark the run as finished.
+
+        Args:
+            metrics: Numbers and tables by name; the record is put beside them under "record" (see
+                `tfcompress.reporting.record`).
+
+        Raises:
+            RunError: A metric is called "record".
+        """
+        record = new_record(
+            "/".join(self.folder.parts[-2:]),
+            metrics,
+            self._start,
+            seeds_of(self.read_json("config.json") or {}),
+            "resumed: the time is that of the last process" if self._resumed else "",
+        )
+        write_record(self.path("metrics.json"), record)
         self.write_json("status.json", {"state": "finished"})
         self.finished = True
         self.close()
@@ -153,7 +166,7 @@ def open_run(
     except RunError:
         os.close(lock)
         raise
-    run = Run(folder, finished, lock)
+    run = Run(folder, finished, lock, resumed=existing is not None and not _unworked(folder))
     if not finished:
         remove_leftovers(folder)
         run.write_json("config.json", wanted)
@@ -169,7 +182,7 @@ def _may_be_used(
     if existing is None:
         return False
     finished = (_read(folder / "status.json") or {}).get("state") == "finished"
-    if not finished and {path.name for path in folder.iterdir()} <= _BEFORE_WORK:
+    if not finished and _unworked(folder):
         # It ended on bad input before any work: nothing to go on with, nothing to lose.
         if existing != wanted:
             for generated in _GENERATED:
@@ -188,40 +201,9 @@ def _may_be_used(
     return finished
 
 
-def environment() -> dict[str, Any]:
-    """Versions and machine that a result depends on."""
-    versions = {}
-    for package in _VERSIONS:
-        try:
-            versions[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return {
-        "python": platform.python_version(),
-        "platform": f"{platform.system()} {platform.machine()}",
-        "processor": _processor(),
-        "cpus": os.cpu_count(),
-        "packages": versions,
-    }
-
-
-def to_json(content: Any) -> str:
-    """JSON text of plain data, NumPy values included; NaN becomes null."""
-    return json.dumps(_plain(content), indent=2) + "\n"
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
-    if isinstance(value, np.ndarray):
-        return _plain(value.tolist())
-    if isinstance(value, np.generic):
-        value = value.item()
-    if isinstance(value, float) and not np.isfinite(value):
-        return None
-    return str(value) if isinstance(value, Path) else value
+def _unworked(folder: Path) -> bool:
+    """Whether the folder holds only what is written before the work starts."""
+    return {path.name for path in folder.iterdir()} <= _BEFORE_WORK
 
 
 def _read(path: Path) -> Any:
@@ -245,14 +227,3 @@ def _locked(folder: Path) -> int:
             str(folder), "another process is working in it", "wait for it, or choose another RUN"
         ) from None
     return lock
-
-
-def _processor() -> str:
-    try:
-        with open("/proc/cpuinfo", encoding="utf-8") as file:
-            names = [
-                line.split(":", 1)[1].strip() for line in file if line.startswith("model name")
-            ]
-        return names[0] if names else platform.processor()
-    except OSError:
-        return platform.processor()
