@@ -51,11 +51,11 @@ def main(config: Config) -> Table:
     seconds, memory = resnet152()
     table.add("ResNet152: groups, plan, shrink", f"{seconds:.1f} s", "20 s", _met(seconds < 20))
     table.add("ResNet152: peak memory / model", f"{memory:.2f}x", "3.00x", _met(memory < 3))
-    for recipe in ("float32", "int8"):
+    for format in ("float32", "int8"):
         for share in config.shares:
-            wanted, reached, macs = latency_target(config, recipe, share)
+            wanted, reached, macs = latency_target(config, format, share)
             table.add(
-                f"U-Net {recipe}, target {share:.0%} of its latency ({macs:.0%} of the MACs)",
+                f"U-Net {format}, target {share:.0%} of its latency ({macs:.0%} of the MACs)",
                 f"{reached / wanted:.2f}x",
                 "0.90x to 1.10x",
                 _met(abs(reached / wanted - 1) <= 0.1),
@@ -77,7 +77,7 @@ def resnet152() -> tuple[float, float]:
     return seconds, peak[0] / size
 
 
-def latency_target(config: Config, recipe: str, share: float) -> tuple[float, float, float]:
+def latency_target(config: Config, format: str, share: float) -> tuple[float, float, float]:
     """(wanted ms, ms on re-measurement, share of the MACs) of one plan.
 
     The machine's speed drifts: the wanted time is that share of the whole model's time as measured
@@ -87,7 +87,7 @@ def latency_target(config: Config, recipe: str, share: float) -> tuple[float, fl
     calibration = np.random.default_rng(0).random((32, *model.input_shape[1:]), dtype=np.float32)
 
     def converted(candidate: Any) -> Any:
-        return to_litert(candidate, recipe, calibration if recipe == "int8" else None)
+        return to_litert(candidate, format, calibration if format == "int8" else None)
 
     def milliseconds(candidate: Any) -> float:
         return measure_latency([converted(candidate)], repeats=config.repeats)[0].median_ms

@@ -48,22 +48,22 @@ def main(config: Config) -> Table:
     }
     images = np.random.default_rng(0).random((32, *dense.input_shape[1:]), dtype=np.float32)
     files: dict[tuple[str, str], Any] = {}
-    for recipe in ("float32", "int8"):
+    for format in ("float32", "int8"):
         for name, model in models.items():
-            calibration = images if recipe == "int8" else None
-            files[name, recipe] = to_litert(model, recipe, calibration, sparse_encoding=False)
+            calibration = images if format == "int8" else None
+            files[name, format] = to_litert(model, format, calibration, sparse_encoding=False)
             if "zeros" in name:
-                encoded = to_litert(model, recipe, calibration, sparse_encoding=True)
-                files[f"{name}, sparsely encoded", recipe] = encoded
+                encoded = to_litert(model, format, calibration, sparse_encoding=True)
+                files[f"{name}, sparsely encoded", format] = encoded
     times = measure_latency(list(files.values()), repeats=config.repeats)
     runtime = times[0].runtime
     columns = ("form", "number format", "file", "median", "p90", "speed")
     table = Table(columns, title=f"Forms of a U-Net, {runtime}")
     first = times[0].median_ms
-    for ((name, recipe), lite), time in zip(files.items(), times, strict=True):
+    for ((name, format), lite), time in zip(files.items(), times, strict=True):
         table.add(
             name,
-            recipe,
+            format,
             f"{lite.size_bytes / 1e6:.2f} MB",
             f"{time.median_ms:.2f} ms",
             f"{time.p90_ms:.2f} ms",

@@ -18,6 +18,7 @@ LEVELS = {
     "tfcompress.atomic": 0,
     "tfcompress.quiet": 0,
     "tfcompress.extras": 0,
+    "tfcompress.renamed": 0,
     "tfcompress.config": 0,
     "tfcompress.litert.amx": 0,
     "tfcompress.startup": 1,
@@ -61,6 +62,7 @@ NUMPY_ONLY = (
 BRIDGE = (
     "tfcompress.errors",
     "tfcompress.atomic",
+    "tfcompress.renamed",
     "tfcompress.reporting",
     "tfcompress.litert",
     "tfcompress.evaluation",

@@ -309,7 +309,7 @@ def _macs_of(model: Any) -> int | None:
 
 def _format_of(model: Any) -> str:
     if isinstance(model, LiteModel):
-        return f"LiteRT {model.recipe or model.inputs[0].dtype}"
+        return f"LiteRT {model.format or model.inputs[0].dtype}"
     policy = getattr(model, "dtype_policy", None)
     return f"Keras {policy.name if policy is not None else model.dtype}"
 

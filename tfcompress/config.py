@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 
 from tfcompress.errors import ConfigError
+from tfcompress.renamed import warn_renamed
 
 
 def read_config_file(config_class: type, path: str | Path) -> dict[str, Any]:
@@ -44,13 +45,25 @@ def read_mapping(path: str | Path) -> dict[str, Any]:
 def checked_fields(config_class: type, content: Mapping[str, Any], where: str) -> dict[str, Any]:
     """Plain values as the fields of a dataclass; `where` names them in errors.
 
+    A dataclass whose fields were renamed says so in a class variable
+    `RENAMED = {"old": "new"}`: the old key still works, with a DeprecationWarning.
+
     Raises:
         ConfigError: Naming the key and what is known.
     """
     types_of = typing.get_type_hints(config_class)
     known = [field.name for field in dataclasses.fields(config_class)]
+    renamed: Mapping[str, str] = getattr(config_class, "RENAMED", {})
     values = {}
     for key, value in content.items():
+        if key in renamed:
+            if renamed[key] in content:
+                raise ConfigError(
+                    where, f"{key!r} is the old name of {renamed[key]!r}, and both are given",
+                    f"give {renamed[key]} alone",
+                )  # fmt: skip
+            warn_renamed(f"{where}: the field {key!r}", renamed[key])
+            key = renamed[key]
         if key not in known:
             raise ConfigError(where, f"unknown field {key!r}", f"use {', '.join(known) or 'none'}")
         try:

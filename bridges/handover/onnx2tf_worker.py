@@ -5,8 +5,8 @@ Importing onnx2tf seeds every generator, turns on deterministic operators and se
 net unless a file of a certain name lies in the working directory. So nothing else runs here, and
 nothing of this package is imported.
 
-The working directory holds `model.onnx`, `request.json` (recipes, names of the outputs) and,
-for int8, `calibration.npy`, (N, H, W, C) float32. It leaves `<recipe>.tflite` for each recipe.
+The working directory holds `model.onnx`, `request.json` (formats, names of the outputs) and,
+for int8, `calibration.npy`, (N, H, W, C) float32. It leaves `<format>.tflite` for each format.
 """
 
 from __future__ import annotations
@@ -36,15 +36,15 @@ def main() -> None:
         output_signaturedefs=True,
         non_verbose=True,
     )
-    for recipe in request["recipes"]:
-        target = Path(f"{recipe}.tflite")
-        if recipe in ("float32", "float16"):
-            shutil.copy(f"saved/model_{recipe}.tflite", target)
+    for format in request["formats"]:
+        target = Path(f"{format}.tflite")
+        if format in ("float32", "float16"):
+            shutil.copy(f"saved/model_{format}.tflite", target)
         else:
-            target.write_bytes(quantized(recipe, request["outputs"]))
+            target.write_bytes(quantized(format, request["outputs"]))
 
 
-def quantized(recipe: str, outputs: list[str]) -> bytes:
+def quantized(format: str, outputs: list[str]) -> bytes:
     """A file of integer weights, and integers all through for int8, from the saved model.
 
     onnx2tf writes such files too, but the dynamic one has no signature, and the int8 one has lost
@@ -77,7 +77,7 @@ def quantized(recipe: str, outputs: list[str]) -> bytes:
         [serve.get_concrete_function()], tf.Module()
     )
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
-    if recipe == "int8":
+    if format == "int8":
         images = np.load("calibration.npy")
 
         def samples() -> Iterator[dict[str, Any]]:

@@ -33,8 +33,9 @@ from bridges.handover.onnx_model import OnnxModel
 from bridges.handover.parity import ParityReport, compare_tensors, litert_tensors, onnx_tensors
 from tfcompress import LiteModel
 from tfcompress.errors import ConfigError, DataError, LayerError
+from tfcompress.renamed import renamed_argument
 
-RECIPES = ("float32", "float16", "dynamic_int8", "int8")
+FORMATS = ("float32", "float16", "dynamic_int8", "int8")
 """Number formats, named as in `tfcompress.to_litert`."""
 CALIBRATION_AT_MOST = 200
 TOLERANCE = 1e-4
@@ -47,7 +48,7 @@ class LiteCrossing:
     """LiteRT files that came from one ONNX graph.
 
     Attributes:
-        files: By recipe, in the order that was asked for.
+        files: LiteRT file of each number format, in the order that was asked for.
         parity: The float32 file against onnxruntime.
         output_names: The graph's name of each output, in the order of the files'.
     """
@@ -63,9 +64,10 @@ class LiteCrossing:
         return str(table)
 
 
+@renamed_argument("recipes", "formats")
 def to_litert(
     source: OnnxModel | str | Path,
-    recipes: Sequence[str] = ("float32",),
+    formats: Sequence[str] = ("float32",),
     calibration: np.ndarray | None = None,
     images: np.ndarray | None = None,
     tolerance: float | None = TOLERANCE,
@@ -76,7 +78,8 @@ def to_litert(
     Args:
         source: An ONNX file, or what was read from one; the file itself is not touched. A free
             batch becomes 1.
-        recipes: Number formats, see `RECIPES`.
+        formats: Number formats, some of `FORMATS`. Its old name `recipes` still works, with a
+            warning.
         calibration: For int8: images (N, C, H, W) as the graph takes them, 100 or so; more than 200
             are thinned out evenly.
         images: (B, C, H, W) to compare on; default the first of the calibration, or random numbers
@@ -86,16 +89,16 @@ def to_litert(
         seconds: After this time the conversion is ended.
 
     Raises:
-        ConfigError: An unknown recipe.
+        ConfigError: An unknown number format.
         DataError: A broken file, no calibration for int8, or images of another size.
         LayerError: onnx2tf cannot convert the graph, or what it makes computes something else.
     """
     model = source if isinstance(source, OnnxModel) else OnnxModel.load(source)
-    unknown = [name for name in recipes if name not in RECIPES]
-    if unknown or not recipes:
+    unknown = [name for name in formats if name not in FORMATS]
+    if unknown or not formats:
         raise ConfigError(
-            "recipes", f"{unknown[0]!r} is unknown" if unknown else "there is none",
-            f"use some of {', '.join(RECIPES)}",
+            "formats", f"{unknown[0]!r} is unknown" if unknown else "there is none",
+            f"use some of {', '.join(FORMATS)}",
         )  # fmt: skip
     if len(model.inputs) != 1 or len(model.inputs[0].shape) != 4:
         raise DataError(
@@ -103,7 +106,7 @@ def to_litert(
             f"its inputs are {', '.join(str(port.shape) for port in model.inputs)}",
             "give a graph of one image input (B, C, H, W)",
         )
-    samples = _checked_calibration(model, recipes, calibration)
+    samples = _checked_calibration(model, formats, calibration)
     fixed = _with_fixed_batch(model)
     if images is None:
         shape = (fixed.inputs[0].shape[0], *fixed.inputs[0].shape[1:])
@@ -114,7 +117,7 @@ def to_litert(
         )
     wanted = onnx_tensors(fixed, images, inner=False)
     safe, old_names = _with_safe_outputs(fixed)
-    made = _converted(safe, tuple(dict.fromkeys((*recipes, "float32"))), samples, seconds)
+    made = _converted(safe, tuple(dict.fromkeys((*formats, "float32"))), samples, seconds)
     names = tuple(old_names[port.key] for port in made["float32"].outputs)
     atol = (tolerance or TOLERANCE) * max(
         1.0, *(float(np.abs(a).max()) for a in wanted.values.values())
@@ -127,19 +130,19 @@ def to_litert(
             f"what onnx2tf makes of it computes something else: {_differences(parity)}",
             "try bridges.handover.to_keras and tfcompress.to_litert",
         )
-    return LiteCrossing({name: made[name] for name in recipes}, parity, names)
+    return LiteCrossing({name: made[name] for name in formats}, parity, names)
 
 
 def _checked_calibration(
-    model: OnnxModel, recipes: Sequence[str], calibration: np.ndarray | None
+    model: OnnxModel, formats: Sequence[str], calibration: np.ndarray | None
 ) -> np.ndarray | None:
     """(N, C, H, W) float32 of the graph's size."""
-    if "int8" not in recipes:
+    if "int8" not in formats:
         return None
     if calibration is None or not len(calibration):
         raise DataError(
             "calibration",
-            "recipe 'int8' measures ranges on images, and there are none",
+            "format 'int8' measures ranges on images, and there are none",
             "pass calibration=, about 100 images as the model is fed",
         )
     images, wanted = np.asarray(calibration, np.float32), tuple(model.inputs[0].shape[1:])
@@ -186,14 +189,14 @@ def _with_safe_outputs(model: OnnxModel) -> tuple[OnnxModel, dict[str, str]]:
 
 
 def _converted(
-    model: OnnxModel, recipes: Sequence[str], samples: np.ndarray | None, seconds: float
+    model: OnnxModel, formats: Sequence[str], samples: np.ndarray | None, seconds: float
 ) -> dict[str, LiteModel]:
-    """Files by recipe, made in a process and a folder of their own."""
+    """Files by format, made in a process and a folder of their own."""
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         model.save(folder / "model.onnx")
         outputs = [port.name for port in model.outputs]
-        request = {"recipes": list(recipes), "outputs": outputs}
+        request = {"formats": list(formats), "outputs": outputs}
         (folder / "request.json").write_text(json.dumps(request), encoding="utf-8")
         if samples is not None:
             np.save(folder / "calibration.npy", samples.transpose(0, 2, 3, 1))
@@ -219,7 +222,7 @@ def _converted(
                 f"onnx2tf was not done after {seconds:g} s",
                 "give it more time: seconds=",
             ) from None
-        missing = [recipe for recipe in recipes if not (folder / f"{recipe}.tflite").is_file()]
+        missing = [format for format in formats if not (folder / f"{format}.tflite").is_file()]
         if done.returncode or missing:
             raise LayerError(
                 model.source,
@@ -227,10 +230,10 @@ def _converted(
                 "replace the operation in the original, or try bridges.handover.to_keras",
             )
         return {
-            recipe: LiteModel.from_bytes(
-                (folder / f"{recipe}.tflite").read_bytes(), recipe, [model.inputs[0].name]
+            format: LiteModel.from_bytes(
+                (folder / f"{format}.tflite").read_bytes(), format, [model.inputs[0].name]
             )
-            for recipe in recipes
+            for format in formats
         }
 
 

@@ -106,10 +106,10 @@ def main(config: Config) -> dict[str, ParityReport]:
     reports["Keras"] = crossing.keras(crossed.model, crossed.layers)
     with console.status("ONNX to LiteRT, float32 and int8 (some minutes)"):
         files = to_litert(graph, ("float32", "int8"), calibration, images, tolerance=None).files
-    for recipe, file in files.items():
-        LiteDetector(file, spec).save(out / f"model-{recipe}.tflite")
-        tensors = litert_tensors(file, images, spec.outputs, f"LiteRT {recipe}")
-        reports[f"LiteRT {recipe}"] = crossing.report(tensors)
+    for format, file in files.items():
+        LiteDetector(file, spec).save(out / f"model-{format}.tflite")
+        tensors = litert_tensors(file, images, spec.outputs, f"LiteRT {format}")
+        reports[f"LiteRT {format}"] = crossing.report(tensors)
     if config.layers:
         with console.status("ONNX to LiteRT, with every block's output"):
             reports["LiteRT float32, layer by layer"] = crossing.litert_layers()

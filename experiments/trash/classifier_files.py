@@ -7,10 +7,10 @@ from dataclasses import replace
 from typing import Any
 
 from experiments.trash.classification import CARD_NAME, ClassificationConfig, Images
-from experiments.unet.lite_files import FORMATS
+from experiments.unet.lite_files import FLOAT_AND_INT8
 from tfcompress.comparison import Comparison, compare
 from tfcompress.evaluation.classification import trash_score
-from tfcompress.litert.formats import RECIPES
+from tfcompress.litert.formats import FORMATS
 from tfcompress.litert.model import LiteModel, to_litert
 from tfcompress.reporting.page import Section
 from tfcompress.reporting.plots import plot_tradeoff, save_figure
@@ -37,14 +37,14 @@ def write_formats(
     """
     files = {}
     for name, model in models.items():
-        for recipe in FORMATS:
-            stem = f"{name}-{recipe}" if seed is None else f"{name}-{recipe}-seed{seed}"
+        for format in FLOAT_AND_INT8:
+            stem = f"{name}-{format}" if seed is None else f"{name}-{format}-seed{seed}"
             path = run.path(f"{stem}.tflite")
-            calibration = images.calibration() if RECIPES[recipe].needs_calibration else None
-            with run.console.status(f"converting {name} to {recipe}"):
-                lite = to_litert(model, recipe, calibration)
+            calibration = images.calibration() if FORMATS[format].needs_calibration else None
+            with run.console.status(f"converting {name} to {format}"):
+                lite = to_litert(model, format, calibration)
             lite.with_card(run.read_json(CARD_NAME) or {}).save(path)
-            files[f"{name} {recipe}"] = replace(LiteModel.load(path), recipe=recipe)
+            files[f"{name} {format}"] = replace(LiteModel.load(path), format=format)
     return files
 
 

@@ -21,7 +21,7 @@ from rich.progress import Progress
 from experiments.common.program import compared, run_experiment
 from experiments.common.report import already_finished, finish, history_section
 from experiments.common.seeds import seed_file, seeds_table
-from experiments.unet.lite_files import FORMATS, compare_lite, write_formats
+from experiments.unet.lite_files import FLOAT_AND_INT8, compare_lite, write_formats
 from experiments.unet.segmentation import (
     CARD_NAME,
     SMOKE,
@@ -208,7 +208,7 @@ def _measure(
     titles = {"dense": "dense", **{v.slug: v.title for v in variants_of(config)}}
     both = {"dense", *(v.slug for v in variants_of(config) if v.kind == "pruned")}
     files = write_formats(
-        run, seed, data, titles, lambda slug: FORMATS if slug in both else FORMATS[:1]
+        run, seed, data, titles, lambda slug: FLOAT_AND_INT8 if slug in both else FLOAT_AND_INT8[:1]
     )
     outputs, comparison = compare_lite(list(files.values()), list(files), config, data, run)
     return Outcome(outputs, comparison, plans, histories)
@@ -226,8 +226,8 @@ def ratio_table(config: Config, comparison: Comparison) -> Table:
             continue
         cells = []
         for attribute in (lambda row: row.latency.median_ms, lambda row: row.size_bytes):
-            for recipe in ("float32", "int8"):
-                ours, dense = rows[f"{variant.title} {recipe}"], rows[f"dense {recipe}"]
+            for format in ("float32", "int8"):
+                ours, dense = rows[f"{variant.title} {format}"], rows[f"dense {format}"]
                 cells.append(f"{attribute(ours) / attribute(dense):.1%}")
         macs = rows[f"{variant.title} float32"].macs / rows["dense float32"].macs
         table.add(variant.title, f"{macs:.1%}", *cells)
@@ -277,7 +277,7 @@ def _write_report(
     )
     pruned = [v for v in variants_of(config) if v.kind == "pruned"]
     shown = ["dense float32"]
-    shown += [f"{v.title} {recipe}" for v in pruned for recipe in ("float32", "int8")]
+    shown += [f"{v.title} {format}" for v in pruned for format in ("float32", "int8")]
     text = (
         "Every number is read back from the finished LiteRT file. Channels that go make a model "
         "smaller and faster on any CPU: no sparse kernel is needed. Quality is that of the "

@@ -7,9 +7,9 @@ Ranges are calibrated on training patches. Every row is measured on the saved fi
 from tfcompress import startup  # noqa: F401  (first: TensorFlow without its messages)
 
 # isort: split
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import keras
 import numpy as np
@@ -32,7 +32,7 @@ from tfcompress.comparison import predict
 from tfcompress.errors import ConfigError
 from tfcompress.evaluation.latency import measure_latency
 from tfcompress.evaluation.parity import compare_outputs
-from tfcompress.litert.formats import RECIPES, recipe_named
+from tfcompress.litert.formats import FORMATS, format_named
 from tfcompress.litert.model import LiteModel
 from tfcompress.model_files import load_model_file
 from tfcompress.reporting.page import Section, write_page
@@ -44,9 +44,11 @@ from tfcompress.reporting.tables import Table
 class Config(SegmentationConfig):
     """Convert a U-Net to LiteRT."""
 
+    RENAMED: ClassVar[Mapping[str, str]] = {"recipes": "formats"}
+
     model: str = ""
     """A .keras file; empty trains a U-Net first."""
-    recipes: tuple[str, ...] = ("float32", "float16", "dynamic_int8", "int8", "int16x8")
+    formats: tuple[str, ...] = ("float32", "float16", "dynamic_int8", "int8", "int16x8")
     """Number formats; the first is the baseline."""
     calibration_samples: int = 200
     """Training patches that the ranges are measured on."""
@@ -55,11 +57,11 @@ class Config(SegmentationConfig):
     seed: int = 0
 
     def check(self) -> None:
-        """Check the recipes before any training."""
-        for name in self.recipes:
-            recipe_named(name)
-        if not self.recipes:
-            raise ConfigError("recipes", "there is none", f"give some of {', '.join(RECIPES)}")
+        """Check the formats before any training."""
+        for name in self.formats:
+            format_named(name)
+        if not self.formats:
+            raise ConfigError("formats", "there is none", f"give some of {', '.join(FORMATS)}")
 
 
 def main(config: Config) -> dict[str, Any]:
@@ -74,14 +76,14 @@ def main(config: Config) -> dict[str, Any]:
     model = load_model_file(config.model) if config.model else train_unet(config, run, data)
     run.write_json(CARD_NAME, asdict(card_of(config, data)))
     files = []
-    for recipe in config.recipes:
-        path = run.path(f"model-{recipe}.tflite")
-        file = LiteFile("the U-Net", path, model, recipe, config.sparse_encoding)
+    for format in config.formats:
+        path = run.path(f"model-{format}.tflite")
+        file = LiteFile("the U-Net", path, model, format, config.sparse_encoding)
         files.append(write_lite(file, data, run, config.calibration_samples))
         run.print(f"wrote {path.name}, {path.stat().st_size / 1e6:.2f} MB")
-    outputs, comparison = compare_lite(files, config.recipes, config, data, run)
+    outputs, comparison = compare_lite(files, config.formats, config, data, run)
     parity = _parity_table(config, files, predict(model, data.test.images), list(outputs.values()))
-    shown = {name: outputs[name] for name in (config.recipes[0], "int8") if name in outputs}
+    shown = {name: outputs[name] for name in (config.formats[0], "int8") if name in outputs}
     write_page(
         run.path("report.html"),
         "A U-Net in LiteRT's number formats",
@@ -113,7 +115,7 @@ def _parity_table(
     for file, output, latency in zip(files, outputs, slow, strict=True):
         parity = compare_outputs(reference, output)
         table.add(
-            file.recipe,
+            file.format,
             f"{parity.max_abs:.2g}",
             f"{parity.mean_abs:.2g}",
             f"{parity.snr_db:.1f} dB",
@@ -121,8 +123,8 @@ def _parity_table(
             f"{latency.median_ms:.2f} ms",
             ", ".join(file.float_ops) if len(file.float_ops) < 3 else "all",
         )
-    if "int16x8" in config.recipes:
-        table.note(f"int16x8: {RECIPES['int16x8'].summary}")
+    if "int16x8" in config.formats:
+        table.note(f"int16x8: {FORMATS['int16x8'].summary}")
     return table
 
 

@@ -14,11 +14,11 @@ from experiments.common.seeds import seed_file
 from experiments.unet.segmentation import CARD_NAME, SegmentationConfig
 from tfcompress.comparison import Comparison, compare
 from tfcompress.data.folder import SegmentationData
-from tfcompress.litert.formats import RECIPES
+from tfcompress.litert.formats import FORMATS
 from tfcompress.litert.model import LiteModel, to_litert
 from tfcompress.reporting.run import Run
 
-FORMATS = ("float32", "int8")
+FLOAT_AND_INT8 = ("float32", "int8")
 
 
 @dataclass(frozen=True)
@@ -29,14 +29,14 @@ class LiteFile:
         title: Of the model in tables and plots.
         path: Ends in ".tflite".
         model: The Keras model.
-        recipe: Its number format.
+        format: Its number format.
         sparse: Store zeros sparsely, where the format can.
     """
 
     title: str
     path: Path
     model: Any
-    recipe: str
+    format: str
     sparse: bool = False
 
 
@@ -44,16 +44,16 @@ def write_lite(
     file: LiteFile, data: SegmentationData, run: Run, calibration_samples: int = 200
 ) -> LiteModel:
     """Convert, save with the run's card inside, and read back; calibrated on training patches."""
-    recipe = RECIPES[file.recipe]
-    with run.console.status(f"converting {file.title} to {file.recipe}"):
+    format = FORMATS[file.format]
+    with run.console.status(f"converting {file.title} to {file.format}"):
         to_litert(
             file.model,
-            file.recipe,
-            data.train.images if recipe.needs_calibration else None,
-            sparse_encoding=file.sparse and recipe.can_be_sparse,
+            file.format,
+            data.train.images if format.needs_calibration else None,
+            sparse_encoding=file.sparse and format.can_be_sparse,
             calibration_samples_at_most=calibration_samples,
         ).with_card(run.read_json(CARD_NAME) or {}).save(file.path)
-    return replace(LiteModel.load(file.path), recipe=file.recipe)
+    return replace(LiteModel.load(file.path), format=file.format)
 
 
 def write_formats(
@@ -61,7 +61,7 @@ def write_formats(
     seed: int,
     data: SegmentationData,
     names: Mapping[str, str],
-    recipes: Callable[[str], Sequence[str]] = lambda name: FORMATS,
+    formats: Callable[[str], Sequence[str]] = lambda name: FLOAT_AND_INT8,
     sparse: Callable[[str], bool] = lambda name: False,
 ) -> dict[str, LiteModel]:
     """Load a seed's saved U-Nets and write each in its number formats.
@@ -71,7 +71,7 @@ def write_formats(
         seed: Of the U-Nets.
         data: To calibrate on.
         names: Title of each U-Net, by the name of its file.
-        recipes: Formats of a U-Net, by name.
+        formats: Formats of a U-Net, by name.
         sparse: Whether its zeros are stored sparsely, by name.
 
     Returns:
@@ -80,10 +80,10 @@ def write_formats(
     files = {}
     for name, title in names.items():
         model = keras.saving.load_model(seed_file(run, seed, name))
-        for recipe in recipes(name):
-            path = seed_file(run, seed, f"{name}-{recipe}", ".tflite")
-            file = LiteFile(title, path, model, recipe, sparse(name))
-            files[f"{title} {recipe}"] = write_lite(file, data, run)
+        for format in formats(name):
+            path = seed_file(run, seed, f"{name}-{format}", ".tflite")
+            file = LiteFile(title, path, model, format, sparse(name))
+            files[f"{title} {format}"] = write_lite(file, data, run)
     return files
 
 

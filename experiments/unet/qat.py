@@ -182,8 +182,8 @@ def _file(file: QatFile, model: Any, config: Config, run: Run, data: Segmentatio
     path = seed_file(run, config.seeds[0], file.name, ".tflite")
     sparse = config.sparse_encoding and file.source == "pruned"
     if file.how in ("float32", "PTQ"):
-        recipe = "float32" if file.how == "float32" else "int8"
-        return write_lite(LiteFile(file.title, path, model, recipe, sparse), data, run)
+        format = "float32" if file.how == "float32" else "int8"
+        return write_lite(LiteFile(file.title, path, model, format, sparse), data, run)
     if not path.is_file() or not _keras_path(file, config, run).is_file():
         how = TwinTraining(
             "PQAT" if file.how == "sparsity" else "QAT",
@@ -205,7 +205,7 @@ def _file(file: QatFile, model: Any, config: Config, run: Run, data: Segmentatio
         save_plain(result.model, _keras_path(file, config, run), training_state=False)
         lite = result.to_litert(sparse_encoding=sparse)
         lite.with_card(run.read_json(CARD_NAME) or {}).save(path)
-    return replace(LiteModel.load(path), recipe="int8")
+    return replace(LiteModel.load(path), format="int8")
 
 
 def _keras_path(file: QatFile, config: Config, run: Run) -> Path:

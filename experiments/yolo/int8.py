@@ -19,7 +19,7 @@ from bridges.handover.detectors import LiteDetector, OnnxDetector
 from bridges.handover.export import export_detector
 from bridges.handover.heads import HeadSpec
 from bridges.handover.to_keras import to_keras
-from bridges.handover.to_litert import RECIPES, to_litert
+from bridges.handover.to_litert import FORMATS, to_litert
 from bridges.yolov5.data.dataset import DetectionData
 from bridges.yolov5.detector.cost import torch_runner
 from bridges.yolov5.detector.evaluate import DetectionScore, evaluate_detector
@@ -159,9 +159,9 @@ def write_forms(
     forms["ONNX"] = Form(on_onnx, file, on_onnx.runner(config.threads))
     images = as_inputs(evenly(data.splits["train"], config.calibration), side)
     with run.console.status("ONNX to LiteRT by onnx2tf (some minutes)"):
-        crossing = to_litert(graph, RECIPES, images)
+        crossing = to_litert(graph, FORMATS, images)
     run.print(crossing)
-    lite = {f"LiteRT {recipe}": model for recipe, model in crossing.files.items()}
+    lite = {f"LiteRT {format}": model for format, model in crossing.files.items()}
     with run.console.status("ONNX to Keras, and int8 from there"):
         crossed = to_keras(graph, images[:2]).model
         save_plain(crossed, run.path("model.keras"))

@@ -84,11 +84,24 @@ def test_quantize(folder, capsys, tmp_path, calibration):
 
 def test_compare(folder, capsys, tmp_path):
     lite = tmp_path / "model.tflite"
-    run(capsys, "quantize", folder / "model.keras", lite, "--recipe", "float16")
+    run(capsys, "quantize", folder / "model.keras", lite, "--format", "float16")
     shown = run(capsys, "compare", folder / "model.keras", lite, "--data", folder / "test.npz")
     assert "macro F1" in shown
     assert "LiteRT" in shown
     assert "on 40 samples" in shown
+
+
+@pytest.mark.parametrize("flag", [["--recipe", "float16"], ["--recipe=float16"]])
+def test_the_old_flag_of_quantize_works_and_says_its_new_name(folder, capsys, tmp_path, flag):
+    out = tmp_path / "model.tflite"
+    main(["quantize", str(folder / "model.keras"), str(out), *flag])
+    assert "--recipe of quantize is now called --format" in capsys.readouterr().err
+    assert out.stat().st_size < 0.7 * _float32_size(folder)
+
+
+def _float32_size(folder):
+    """Bytes of the model's weights in float32: 3*16*9 + 16 + 16*32*9 + 32 + 32*4 + 4 numbers."""
+    return 4 * (432 + 16 + 4608 + 32 + 128 + 4)
 
 
 @pytest.mark.parametrize(
@@ -102,7 +115,7 @@ def test_compare(folder, capsys, tmp_path):
         (["prune", "{model}", "out.keras", "--sparsity", "2"], "sparsity: it is 2"),
         (["prune", "{model}", "out.keras", "--sparsity", "0"], "sparsity: it is 0"),
         (["quantize", "{model}", "out.tflite"], "int8 measures ranges on data, and none is given"),
-        (["quantize", "{model}", "out.tflite", "--recipe", "int2"], "int2"),
+        (["quantize", "{model}", "out.tflite", "--format", "int2"], "int2"),
         (["compare", "{model}", "--data", "none.npz"], "none.npz: there is no such file"),
     ],
 )

@@ -145,5 +145,5 @@ def test_litert_file_costs_what_its_model_costs(library):
     by_hand = 64 * 8 * 9 * 4 + 64 * 8 * 9 + 64 * 8 * 4 * 4 + 12
     data = np.random.default_rng(0).random((20, 16, 16, 4), dtype=np.float32)
     assert count_cost(model).macs == by_hand
-    for recipe in ("float32", "int8"):
-        assert count_litert_macs(to_litert(model, recipe, data).file) == by_hand
+    for format in ("float32", "int8"):
+        assert count_litert_macs(to_litert(model, format, data).file) == by_hand

@@ -7,7 +7,7 @@ import pytest
 from models.unet import multi_unet_model
 from tfcompress.errors import ConfigError, DataError, LayerError
 from tfcompress.litert.file import read_litert_file
-from tfcompress.litert.formats import RECIPES
+from tfcompress.litert.formats import FORMATS
 from tfcompress.litert.model import LiteModel, Port, to_litert
 
 
@@ -24,21 +24,21 @@ def batch():
 TOLERANCE = {"float32": 1e-6, "float16": 1e-3, "dynamic_int8": 0.03, "int8": 0.03, "int16x8": 0.03}
 
 
-@pytest.mark.parametrize("recipe", RECIPES)
-def test_recipes(unet, batch, recipe):
+@pytest.mark.parametrize("format", FORMATS)
+def test_formats(unet, batch, format):
     expected = unet.predict(batch, verbose=0)
-    lite = to_litert(unet, recipe, batch)
+    lite = to_litert(unet, format, batch)
     output = lite.predict(batch)
     assert output.shape == expected.shape
     assert output.dtype == np.float32
-    np.testing.assert_allclose(output, expected, atol=TOLERANCE[recipe])
-    ports = {"int8": "int8", "int16x8": "int16"}.get(recipe, "float32")
+    np.testing.assert_allclose(output, expected, atol=TOLERANCE[format])
+    ports = {"int8": "int8", "int16x8": "int16"}.get(format, "float32")
     assert (lite.inputs[0].dtype, lite.outputs[0].dtype) == (ports, ports)
     assert lite.inputs[0].shape == (1, 32, 32, 3)
-    assert (lite.float_ops == ()) == (recipe in ("int8", "int16x8"))
-    stored = {"float32": "float32", "float16": "float16"}.get(recipe, "int8")
+    assert (lite.float_ops == ()) == (format in ("int8", "int16x8"))
+    stored = {"float32": "float32", "float16": "float16"}.get(format, "int8")
     formats = {tensor.dtype for _, tensor in lite.file.weights()}
-    if recipe == "dynamic_int8":  # transposed convolutions and small kernels stay in float
+    if format == "dynamic_int8":  # transposed convolutions and small kernels stay in float
         assert formats == {"int8", "float32"}
     else:
         assert formats == {stored}
@@ -56,7 +56,7 @@ def test_activations_with_gradients_of_their_own(activation):
 
 
 def test_sizes_follow_the_format(unet, batch):
-    sizes = {recipe: to_litert(unet, recipe, batch).size_bytes for recipe in RECIPES}
+    sizes = {format: to_litert(unet, format, batch).size_bytes for format in FORMATS}
     assert 0.45 < sizes["float16"] / sizes["float32"] < 0.65
     assert 0.2 < sizes["int8"] / sizes["float32"] < 0.5
 
@@ -161,9 +161,9 @@ def test_zeros_are_counted_in_the_bytes(library):
     kernel.reshape(-1)[generator.permutation(1152)[: int(1152 * 0.9)]] = 0
     layer.kernel.assign(kernel)
     data = generator.random((20, 8, 8, 8), dtype=np.float32)
-    for recipe in ("float32", "float16", "int8"):
+    for format in ("float32", "float16", "int8"):
         for sparse in (False, True):
-            lite = to_litert(model, recipe, data, sparse_encoding=sparse)
+            lite = to_litert(model, format, data, sparse_encoding=sparse)
             ((kind, tensor),) = lite.file.weights()
             assert kind == "CONV_2D"
             assert tensor.is_sparse == sparse
@@ -183,14 +183,14 @@ def test_activations_are_no_weights(unet, batch):
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
-        (dict(recipe="int4"), ConfigError, "recipe: 'int4' is unknown.*dynamic_int8"),
-        (dict(recipe="int8"), DataError, "measures ranges on data, and none was given"),
+        (dict(format="int4"), ConfigError, "format: 'int4' is unknown.*dynamic_int8"),
+        (dict(format="int8"), DataError, "measures ranges on data, and none was given"),
         (
-            dict(recipe="int8", calibration=np.zeros((20, 16, 16, 3))),
+            dict(format="int8", calibration=np.zeros((20, 16, 16, 3))),
             DataError,
             r"shape \(16, 16, 3\), but the model takes \(32, 32, 3\)",
         ),
-        (dict(recipe="dynamic_int8", sparse_encoding=True), ConfigError, "refuses sparse weights"),
+        (dict(format="dynamic_int8", sparse_encoding=True), ConfigError, "refuses sparse weights"),
     ],
 )
 def test_bad_arguments(unet, arguments, error, message):

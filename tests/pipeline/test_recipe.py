@@ -65,7 +65,7 @@ def test_what_a_budget_misses():
         ({"steps": [{"level_prune": {"granularity": "9:4"}}]}, "level_prune.*9:4"),
         ({"steps": [{"distill": {"weight": 0}}]}, "weight, channel_weight: both are 0"),
         ({"steps": [{"distill": {"temperature": 0}}]}, "temperature"),
-        ({"steps": [{"int8": {"recipe": "int4"}}]}, "int4"),
+        ({"steps": [{"int8": {"format": "int4"}}]}, "int4"),
         ({"steps": [{"hpo": {"tuner": "hyperband"}}]}, "tuner: 'hyperband' is none here"),
         ({"steps": [{"train": {"epochs": 0}}]}, "epochs: it is 0. Fix: give 1 or more"),
         ({"steps": ["int8"], "budget": {"speed": 2}}, "budget: unknown field 'speed'"),

@@ -113,5 +113,5 @@ def test_bad_input(unet, library, batch):
         to_litert(unet, "int8", batch, keep_float=["haed"])
     with pytest.raises(ConfigError, match="down1_dropout: no operator of the file"):
         to_litert(unet, "int8", batch, keep_float=["down1_dropout"])
-    with pytest.raises(ConfigError, match="it goes with recipe 'int8'"):
+    with pytest.raises(ConfigError, match="it goes with format 'int8'"):
         to_litert(unet, "float32", keep_float=["head"])

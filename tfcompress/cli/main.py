@@ -34,7 +34,7 @@ from tfcompress.evaluation.cost import count_cost
 from tfcompress.evaluation.sparsity import count_zeros
 from tfcompress.graph.layers import flavor_of
 from tfcompress.graph.saving import save_plain
-from tfcompress.litert.formats import RECIPES
+from tfcompress.litert.formats import FORMATS
 from tfcompress.litert.model import LiteModel, to_litert
 from tfcompress.model_files import load_model_file
 from tfcompress.pipeline.compress import compress
@@ -155,7 +155,7 @@ class Quantize:
     """A .keras file."""
     output: File
     """The .tflite file to write."""
-    recipe: str = "int8"
+    format: str = "int8"
     """Number format: float32, float16, dynamic_int8, int8 or int16x8."""
     calibration: str = ""
     """About 100 inputs as the model is fed: a .npy or .npz file, or a folder of images (their
@@ -169,22 +169,22 @@ class Quantize:
 
     def run(self, console: Console) -> None:
         """Convert, write, read back, compare."""
-        options = LiteOptions(recipe=self.recipe, samples=self.samples, keep_float=self.keep_float)
+        options = LiteOptions(format=self.format, samples=self.samples, keep_float=self.keep_float)
         _check_output(self.output, ".tflite")
         model = _keras_model(self.model)
         inputs = None
-        if RECIPES[options.recipe].needs_calibration:
+        if FORMATS[options.format].needs_calibration:
             if not self.calibration:
                 raise ConfigError(
                     "calibration",
-                    f"{self.recipe} measures ranges on data, and none is given",
-                    "give --calibration file.npy or a folder of images, or --recipe dynamic_int8",
+                    f"{self.format} measures ranges on data, and none is given",
+                    "give --calibration file.npy or a folder of images, or --format dynamic_int8",
                 )
             inputs = read_inputs(self.calibration, model, self.divide_by, options.samples)
         with console.status("converting"):
             to_litert(
                 model,
-                options.recipe,
+                options.format,
                 inputs,
                 calibration_samples_at_most=options.samples,
                 keep_float=options.keep_float,
@@ -300,10 +300,26 @@ def main(argv: Sequence[str] | None = None) -> None:
         COMMANDS,
         prog="tfcompress",
         description=(__doc__ or "").strip(),
-        args=sys.argv[1:] if argv is None else list(argv),
+        args=with_new_names(sys.argv[1:] if argv is None else argv),
     )
     with told_errors():
         chosen.run(Console(width=None if sys.stdout.isatty() else 160))
+
+
+def with_new_names(argv: Sequence[str]) -> list[str]:
+    """The arguments with `--format` in the place of its old name, `--recipe` of quantize."""
+    renamed = []
+    for argument in argv:
+        flag, equals, value = argument.partition("=")
+        if list(argv[:1]) == ["quantize"] and flag == "--recipe":
+            print(
+                "warning: --recipe of quantize is now called --format; the old name goes with the "
+                "next release",
+                file=sys.stderr,
+            )
+            argument = f"--format{equals}{value}"
+        renamed.append(argument)
+    return renamed
 
 
 def _keras_model(path: str) -> Any:

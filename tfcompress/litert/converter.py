@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from tfcompress.errors import LayerError
-from tfcompress.litert.formats import Recipe
+from tfcompress.litert.formats import NumberFormat
 from tfcompress.litert.integer_ports import with_integer_ports
 from tfcompress.quiet import quiet_stderr
 
@@ -61,7 +61,7 @@ def input_specs(
 
 def convert(
     model: Any,
-    recipe: Recipe,
+    format: NumberFormat,
     signature: Signature,
     samples: Sequence[Sequence[np.ndarray]] | None = None,
     sparse_encoding: bool = False,
@@ -72,7 +72,7 @@ def convert(
 
     Args:
         model: A built Keras model.
-        recipe: Number formats.
+        format: Number formats.
         signature: Inputs of the file.
         samples: Calibration samples, each input with a batch axis of 1.
         sparse_encoding: Encode sparse weights sparsely.
@@ -109,8 +109,8 @@ def convert(
     converter = tf.lite.TFLiteConverter.from_concrete_functions(
         [serve_frozen.get_concrete_function()], tf.Module()
     )
-    converter.optimizations = _optimizations(tf, recipe, sparse_encoding)
-    if recipe.weights == "float16":
+    converter.optimizations = _optimizations(tf, format, sparse_encoding)
+    if format.weights == "float16":
         converter.target_spec.supported_types = [tf.float16]
     if samples is not None:
         repeat = signature.batch_size or 1
@@ -121,11 +121,11 @@ def convert(
         builtins = tf.lite.OpsSet
         converter.target_spec.supported_ops = [
             builtins.TFLITE_BUILTINS_INT8
-            if recipe.activations == "int8"
+            if format.activations == "int8"
             else builtins.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8,
             builtins.TFLITE_BUILTINS,  # what has no integer kernel stays in float and is listed
         ]
-    number = tf.int8 if recipe.ports == "int8" else tf.int16
+    number = tf.int8 if format.ports == "int8" else tf.int16
     if samples is not None:
         converter.inference_input_type = converter.inference_output_type = number
     try:
@@ -175,9 +175,9 @@ def _without_gradients(frozen: Any) -> Any:
     return wrapped.prune([t.name for t in frozen.inputs], [t.name for t in frozen.outputs])
 
 
-def _optimizations(tf: Any, recipe: Recipe, sparse_encoding: bool) -> list[Any]:
+def _optimizations(tf: Any, format: NumberFormat, sparse_encoding: bool) -> list[Any]:
     wanted = []
-    if recipe.weights != "float32":
+    if format.weights != "float32":
         wanted.append(tf.lite.Optimize.DEFAULT)
     if sparse_encoding:
         wanted.append(tf.lite.Optimize.EXPERIMENTAL_SPARSITY)

@@ -11,17 +11,17 @@ Number = Literal["float32", "float16", "int8", "int16"]
 
 
 @dataclass(frozen=True)
-class Recipe:
-    """Number formats of a conversion.
+class NumberFormat:
+    """Number format of a LiteRT file.
 
     Attributes:
-        name: Key in `RECIPES`.
-        weights: Format of the stored weights.
-        activations: Format in which operators compute; "float32" with int8 weights means that
+        name: Key in `FORMATS`.
+        weights: Number type of the stored weights.
+        activations: Number type in which operators compute; "float32" with int8 weights means that
             activations are quantized on the fly ("dynamic range").
-        ports: Format of the model's inputs and outputs.
+        ports: Number type of the model's inputs and outputs.
         summary: When to use it.
-        can_be_sparse: Whether the runtime takes sparsely encoded weights in this format.
+        can_be_sparse: Whether the runtime reads sparsely encoded weights in this format.
     """
 
     name: str
@@ -33,15 +33,15 @@ class Recipe:
 
     @property
     def needs_calibration(self) -> bool:
-        """Whether ranges of activations have to be measured on data."""
+        """Whether the ranges of activations must be measured on data."""
         return self.activations in ("int8", "int16")
 
 
-RECIPES: dict[str, Recipe] = {
-    recipe.name: recipe
-    for recipe in (
-        Recipe("float32", "float32", "float32", "float32", "the reference", True),
-        Recipe(
+FORMATS: dict[str, NumberFormat] = {
+    format.name: format
+    for format in (
+        NumberFormat("float32", "float32", "float32", "float32", "the reference", True),
+        NumberFormat(
             "float16",
             "float16",
             "float32",
@@ -49,14 +49,14 @@ RECIPES: dict[str, Recipe] = {
             "half the size, same speed on a CPU",
             True,
         ),
-        Recipe(
+        NumberFormat(
             "dynamic_int8",
             "int8",
             "float32",
             "float32",
             "quarter size without any data",
         ),
-        Recipe(
+        NumberFormat(
             "int8",
             "int8",
             "int8",
@@ -64,7 +64,7 @@ RECIPES: dict[str, Recipe] = {
             "full integer, int8 in and out: size and speed",
             True,
         ),
-        Recipe(
+        NumberFormat(
             "int16x8",
             "int8",
             "int16",
@@ -76,12 +76,12 @@ RECIPES: dict[str, Recipe] = {
 }
 
 
-def recipe_named(name: str) -> Recipe:
-    """The recipe of a name.
+def format_named(name: str) -> NumberFormat:
+    """The number format with this name.
 
     Raises:
-        ConfigError: There is none.
+        ConfigError: No number format has this name.
     """
-    if name not in RECIPES:
-        raise ConfigError("recipe", f"{name!r} is unknown", f"use one of {', '.join(RECIPES)}")
-    return RECIPES[name]
+    if name not in FORMATS:
+        raise ConfigError("format", f"{name!r} is unknown", f"use one of {', '.join(FORMATS)}")
+    return FORMATS[name]

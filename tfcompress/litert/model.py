@@ -1,7 +1,7 @@
 """Keras models to LiteRT files and back to NumPy.
 
 ```python
-lite = to_litert(model, recipe="int8", calibration=images)
+lite = to_litert(model, format="int8", calibration=images)
 lite.save("model.tflite")
 probabilities = lite.predict(images)          # floats in, floats out; quantized inside
 print(lite.float_ops)                         # () for a full-integer model
@@ -26,9 +26,10 @@ from tfcompress.litert import card as cards
 from tfcompress.litert.calibration import calibration_samples
 from tfcompress.litert.converter import Signature, convert, input_specs
 from tfcompress.litert.file import LiteFile, read_litert_file
-from tfcompress.litert.formats import RECIPES, recipe_named
+from tfcompress.litert.formats import FORMATS, format_named
 from tfcompress.litert.tensor_layers import TensorLayers
 from tfcompress.quiet import quiet_stderr
+from tfcompress.renamed import renamed_argument, warn_renamed
 
 
 @dataclass(frozen=True)
@@ -72,21 +73,23 @@ class LiteModel:
 
     Attributes:
         content: The bytes.
-        recipe: Name of the recipe it was made by; "" for a file of unknown origin.
+        format: Number format it was converted to, a key of `FORMATS`; "" for a file of unknown
+            origin.
         inputs: Its inputs.
         outputs: Its outputs.
         float_ops: Operators that compute in floating point, as "SOFTMAX" or "CONV_2D x3".
     """
 
     content: bytes
-    recipe: str
+    format: str
     inputs: tuple[Port, ...]
     outputs: tuple[Port, ...]
     float_ops: tuple[str, ...]
 
     @classmethod
+    @renamed_argument("recipe", "format")
     def from_bytes(
-        cls, content: bytes, recipe: str = "", input_names: Sequence[str] = ()
+        cls, content: bytes, format: str = "", input_names: Sequence[str] = ()
     ) -> LiteModel:
         """Wrap the bytes of a LiteRT file.
 
@@ -105,7 +108,7 @@ class LiteModel:
         interpreter = _interpreter(content, threads=1)
         inputs = _ports(interpreter, "inputs", input_names)
         outputs = _ports(interpreter, "outputs", ())
-        return cls(content, recipe, inputs, outputs, tuple(file.float_operators()))
+        return cls(content, format, inputs, outputs, tuple(file.float_operators()))
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> LiteModel:
@@ -136,6 +139,12 @@ class LiteModel:
             card: Plain data, such as `{"classes": [...], "scaling": "minmax"}`.
         """
         return replace(self, content=cards.with_card(self.content, card))
+
+    @property
+    def recipe(self) -> str:
+        """Old name of `format`."""
+        warn_renamed("LiteModel.recipe", "format")
+        return self.format
 
     @property
     def size_bytes(self) -> int:
@@ -206,9 +215,10 @@ class LiteModel:
         write_bytes(path, self.content)
 
 
+@renamed_argument("recipe", "format")
 def to_litert(
     model: Any,
-    recipe: str = "float32",
+    format: str = "float32",
     calibration: Any = None,
     batch_size: int | None = 1,
     sparse_encoding: bool = False,
@@ -219,7 +229,8 @@ def to_litert(
 
     Args:
         model: A built model with static input shapes but for the batch.
-        recipe: A name in `RECIPES`.
+        format: Number format: "float32", "float16", "dynamic_int8", "int8" or "int16x8" (`FORMATS`
+            says what each is for). Its old name `recipe` still works, with a warning.
         calibration: For `int8` and `int16x8`: data as the model is fed, see `calibration.py`.
         batch_size: Fixed batch of the file; None leaves it free, which costs 30 to 45 % of the
             speed in int8 (more delegate partitions).
@@ -229,16 +240,16 @@ def to_litert(
             `debug_quantization` names. What is fused with them stays in float with them.
 
     Raises:
-        ConfigError: An unknown recipe or layer.
+        ConfigError: An unknown format or layer.
         DataError: Calibration is missing or does not fit the model.
         LayerError: The model is unbuilt, or uses an operation that LiteRT does not have.
     """
-    chosen = recipe_named(recipe)
+    chosen = format_named(format)
     if sparse_encoding and not chosen.can_be_sparse:
         raise ConfigError(
             "sparse_encoding",
-            f"the runtime refuses sparse weights in a {recipe!r} file",
-            f"use {', '.join(r.name for r in RECIPES.values() if r.can_be_sparse)} with it",
+            f"the runtime refuses sparse weights in a {format!r} file",
+            f"use {', '.join(f.name for f in FORMATS.values() if f.can_be_sparse)} with it",
         )
     flavor_of(model)
     names, shapes, dtypes = input_specs(model)
@@ -247,7 +258,7 @@ def to_litert(
         if calibration is None:
             raise DataError(
                 "calibration",
-                f"recipe {recipe!r} measures ranges on data, and none was given",
+                f"format {format!r} measures ranges on data, and none was given",
                 "pass calibration=, about 100 samples as the model is fed",
             )
         samples = calibration_samples(calibration, names, shapes, calibration_samples_at_most)
@@ -255,8 +266,8 @@ def to_litert(
     if keep_float and (chosen.name != "int8" or sparse_encoding):
         raise ConfigError(
             "keep_float",
-            f"it goes with recipe 'int8' without sparse encoding, not with {recipe!r}",
-            "drop it, or use recipe='int8'",
+            f"it goes with format 'int8' without sparse encoding, not with {format!r}",
+            "drop it, or use format='int8'",
         )
     wanted = _layers_named(model, keep_float)
     signature = Signature(tuple(shapes), tuple(dtypes), batch_size)
@@ -264,7 +275,7 @@ def to_litert(
     if keep_float:
         floats = _tensors_of(model, read_litert_file(content), wanted)
         content = convert(model, chosen, signature, samples, keep_float=floats)
-    return LiteModel.from_bytes(content, recipe, names)
+    return LiteModel.from_bytes(content, format, names)
 
 
 def _layers_named(model: Any, patterns: Sequence[str]) -> set[str]:

@@ -249,7 +249,7 @@ class _Place:
             kept=True,
             missed=(),
             notes=notes,
-            format=lite.recipe,
+            format=lite.format,
         )
         missed = over_budget(budget, start or outcome, outcome)
         return replace(outcome, kept=not missed, missed=missed)

@@ -6,8 +6,9 @@ A step of your own is a `StepKind` more: `compress(..., kinds={**STEPS, "mine": 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import keras
 
@@ -15,7 +16,7 @@ from tfcompress.distillation.distiller import Distiller
 from tfcompress.distillation.objectives import ChannelWise, SoftTargets
 from tfcompress.errors import ConfigError
 from tfcompress.factorization.factorize import By, factorize, plan_factorization
-from tfcompress.litert.formats import RECIPES, recipe_named
+from tfcompress.litert.formats import FORMATS, format_named
 from tfcompress.litert.model import to_litert
 from tfcompress.pipeline.search_step import ArchitectureOptions, HpoOptions, check_search, search
 from tfcompress.pipeline.step import Builder, Context, StepKind, StepResult
@@ -281,34 +282,38 @@ class LiteOptions:
     """The LiteRT file, calibrated on training inputs.
 
     Attributes:
-        recipe: Number format: "int8", "dynamic_int8", "float16", ...
-        samples: To calibrate on.
+        format: Number format: "int8", "dynamic_int8", "float16", ...
+        samples: Number of samples to calibrate on.
         keep_float: Layers that stay in float.
     """
 
-    recipe: str = "int8"
+    RENAMED: ClassVar[Mapping[str, str]] = {"recipe": "format"}
+
+    format: str = "int8"
     samples: int = 200
     keep_float: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        recipe_named(self.recipe)
+        format_named(self.format)
         if self.samples < 1:
             raise ConfigError("samples", f"it is {self.samples}", "use about 100")
 
 
 def litert(model: Any, options: LiteOptions, context: Context) -> StepResult:
     """Convert; zeros of earlier steps are stored sparsely."""
-    recipe = RECIPES[options.recipe]
+    number_format = FORMATS[options.format]
     lite = to_litert(
         model,
-        options.recipe,
-        context.data.calibration_inputs() if recipe.needs_calibration else None,
-        sparse_encoding=context.has_zeros and recipe.can_be_sparse and not options.keep_float,
+        options.format,
+        context.data.calibration_inputs() if number_format.needs_calibration else None,
+        sparse_encoding=context.has_zeros
+        and number_format.can_be_sparse
+        and not options.keep_float,
         calibration_samples_at_most=options.samples,
         keep_float=options.keep_float,
     )
     notes = (f"in float: {', '.join(lite.float_ops)}",) if lite.float_ops else ()
-    return StepResult(lite, notes if recipe.activations != "float32" else ())
+    return StepResult(lite, notes if number_format.activations != "float32" else ())
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,7 +15,7 @@ from bridges.handover.export import export_detector, export_torch
 from bridges.handover.onnx_model import OnnxModel
 from bridges.handover.parity import compare_tensors, litert_tensors, onnx_tensors
 from bridges.handover.to_keras import to_keras
-from bridges.handover.to_litert import RECIPES, to_litert
+from bridges.handover.to_litert import FORMATS, to_litert
 from tests.bridges.handover.sample_models import scenes, small_net
 from tfcompress.errors import ConfigError, DataError, LayerError
 
@@ -37,27 +37,27 @@ def test_every_format_of_a_small_net(net, file, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     before = hashlib.sha256(file.read_bytes()).hexdigest()
     environment, state = dict(os.environ), random.getstate()
-    crossing = to_litert(file, RECIPES, scenes(24, 16, seed=5).numpy())
+    crossing = to_litert(file, FORMATS, scenes(24, 16, seed=5).numpy())
     assert hashlib.sha256(file.read_bytes()).hexdigest() == before
     assert (dict(os.environ), random.getstate()) == (environment, state)
     assert list(tmp_path.iterdir()) == []
 
-    assert tuple(crossing.files) == RECIPES
+    assert tuple(crossing.files) == FORMATS
     assert crossing.parity.passed
     images = scenes(6, 16, seed=7).numpy()
     with torch.no_grad():
         wanted = net(torch.from_numpy(images)).numpy()
     span = wanted.max() - wanted.min()
     # float16 keeps 11 bits of each weight; 8 bits of weights, and then of activations too
-    for (recipe, lite), allowed in zip(
+    for (format, lite), allowed in zip(
         crossing.files.items(), (1e-6, 2e-3, 0.05, 0.1), strict=True
     ):
         found = lite.predict(images.transpose(0, 2, 3, 1))
         assert np.abs(found - wanted).max() <= allowed * span
-        assert lite.recipe == recipe
+        assert lite.format == format
         assert [port.name for port in lite.inputs] == ["images"]
         assert [port.key for port in lite.outputs] == ["logits"]
-        assert lite.inputs[0].dtype == ("int8" if recipe == "int8" else "float32")
+        assert lite.inputs[0].dtype == ("int8" if format == "int8" else "float32")
     assert crossing.files["int8"].float_ops == ()
 
 
@@ -75,7 +75,7 @@ def test_inner_tensors_of_litert_by_name(net, file):
     assert report.first_apart is None
 
 
-def test_bad_calibration_and_recipes_are_refused_before_the_work(file, tmp_path):
+def test_bad_calibration_and_formats_are_refused_before_the_work(file, tmp_path):
     images = scenes(2, 16).numpy()
     for bad, wanted in (
         (None, "and there are none"),
@@ -88,6 +88,11 @@ def test_bad_calibration_and_recipes_are_refused_before_the_work(file, tmp_path)
             to_litert(file, ["int8"], bad)
     with pytest.raises(ConfigError, match="'int4' is unknown. Fix: use some of float32"):
         to_litert(file, ["int4"])
+    with (
+        pytest.warns(DeprecationWarning, match="'recipes' of to_litert.. is now called 'formats'"),
+        pytest.raises(ConfigError, match="'int4' is unknown"),
+    ):
+        to_litert(file, recipes=["int4"])
     (tmp_path / "broken.onnx").write_bytes(b"nothing")
     with pytest.raises(DataError, match="it is no ONNX file that can be run"):
         to_litert(tmp_path / "broken.onnx")

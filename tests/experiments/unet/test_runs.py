@@ -299,7 +299,7 @@ def test_unet_distill(tmp_path):
     folder = tmp_path / "unet-distill" / "default"
     metrics = json.loads((folder / "metrics.json").read_text())
     rows = {row["name"]: row for row in metrics["comparison"]["rows"]}
-    names = [f"{name} {recipe}" for name in ("dense", "shrunk", "taught") for recipe in _RECIPES]
+    names = [f"{name} {format}" for name in ("dense", "shrunk", "taught") for format in _FORMATS]
     assert list(rows) == names
     for name in ("shrunk float32", "taught float32"):
         assert rows[name]["macs"] == pytest.approx(0.5 * rows["dense float32"]["macs"], rel=0.05)
@@ -321,4 +321,4 @@ def test_unet_distill(tmp_path):
     assert "there is no no.keras" in bad
 
 
-_RECIPES = ("float32", "int8")
+_FORMATS = ("float32", "int8")

@@ -18,7 +18,7 @@ import numpy as np
 from tfcompress.errors import ConfigError, LayerError
 from tfcompress.graph.layers import kernels, walk_layers
 from tfcompress.litert.converter import Signature, convert, input_specs
-from tfcompress.litert.formats import RECIPES
+from tfcompress.litert.formats import FORMATS
 from tfcompress.litert.model import LiteModel
 from tfcompress.quantization.training.preserve import PRESERVE, Preserve, preserve
 from tfcompress.quantization.training.ranges import samples_for, set_ranges
@@ -77,7 +77,7 @@ class QuantizeAware:
         signature = Signature(tuple(shapes), tuple(dtypes), batch_size=1)
         content = convert(
             self.twin,
-            RECIPES["int8"],
+            FORMATS["int8"],
             signature,
             sparse_encoding=sparse_encoding,
             trained_ranges=True,
