@@ -55,7 +55,8 @@ FILE_FLAGS = $(if $(CONFIG),--config "$(CONFIG)") $(if $(SMOKE),--smoke) \
 	trash-distill trash-tucker trash-score trash-compress yolo-train yolo-detect yolo-prune \
 	yolo-distill yolo-nas-darts yolo-nas-enas yolo-nas-multitrial yolo-int8 \
 	convert-compare evaluate-model torch-teacher \
-	bench-forms bench-growth bench-quality bench-channels bench-distiller bench-search bench-nni bench-applications
+	results bench-level-pruner bench-forms bench-growth bench-quality bench-channels bench-distiller \
+	bench-search bench-nni bench-applications
 
 help: ## print this list
 	@echo "make demo and make test need nothing else: they set everything up first."
@@ -209,33 +210,38 @@ docs: $(STAMP) ## the manual, from docs/ and the docstrings, into site/
 	NO_MKDOCS_2_WARNING=true $(VENV)/bin/mkdocs build --quiet --strict $(ARGS)
 	@echo "open site/index.html"
 
-bench: $(STAMP) ## ratios against peers, alternated in one run (ARGS=--record: into RESULTS.md)
+bench: $(STAMP) ## ratios against peers, alternated in one run (ARGS=--record: into benchmarks/records)
 	$(RUN_PYTHON) -m benchmarks.level_pruner $(ARGS)
 	$(RUN_PYTHON) -m benchmarks.distiller $(ARGS)
 	$(RUN_PYTHON) -m benchmarks.search $(ARGS)
 	$(RUN_PYTHON) -m benchmarks.forms $(ARGS)
 	$(RUN_PYTHON) -m benchmarks.growth $(ARGS)
+
+results: $(STAMP) ## put benchmarks/records into README, docs and the chart (ARGS=--check: compare only)
+	$(RUN_PYTHON) -m benchmarks.render $(ARGS)
+
+bench-level-pruner: $(STAMP) ## LevelPruner's cost beside plain training and beside TFMOT
+	$(RUN_PYTHON) -m benchmarks.level_pruner $(ARGS)
+
+bench-quality: $(STAMP) ## mean IoU of each form of a U-Net, beside TFMOT's, over seeds (hours)
 	$(RUN_PYTHON) -m benchmarks.quality $(ARGS)
 
-bench-quality: $(STAMP) ## what each form costs in quality, ours beside the peer's way, over seeds
-	$(RUN_PYTHON) -m benchmarks.quality $(ARGS)
-
-bench-forms: $(STAMP) ## what makes a U-Net faster on LiteRT, and what only smaller
+bench-forms: $(STAMP) ## latency and file size of each form of a U-Net in LiteRT
 	$(RUN_PYTHON) -m benchmarks.forms $(ARGS)
 
-bench-growth: $(STAMP) ## how costs grow from 0.1 to 100 million parameters
+bench-growth: $(STAMP) ## time of each technique against the number of parameters
 	$(RUN_PYTHON) -m benchmarks.growth $(ARGS)
 
-bench-distiller: $(STAMP) ## what a step of distillation costs, and beside Keras' own distiller
+bench-distiller: $(STAMP) ## time of a distillation step beside its parts and Keras' own distiller
 	$(RUN_PYTHON) -m benchmarks.distiller $(ARGS)
 
-bench-search: $(STAMP) ## what a trial costs beyond its training, by keras-tuner and by NNI
+bench-search: $(STAMP) ## overhead of a trial in keras-tuner and in NNI
 	$(RUN_PYTHON) -m benchmarks.search $(ARGS)
 
-bench-nni: $(STAMP) ## NNI's silent defects, alone and mended
+bench-nni: $(STAMP) ## defects of NNI 3.0 that give no error, alone and patched
 	$(RUN_PYTHON) -m benchmarks.nni_defects $(ARGS)
 
-bench-channels: $(STAMP) ## what planning and shrinking cost, and whether latency targets hold
+bench-channels: $(STAMP) ## time and memory of channel pruning, and whether latency targets hold
 	$(RUN_PYTHON) -m benchmarks.channel_pruning $(ARGS)
 
 bench-applications: $(STAMP) ## channel pruning of every keras.applications model (ARGS=--segmentation)

@@ -25,6 +25,7 @@ import keras
 import numpy as np
 import tyro
 
+from benchmarks.record import show
 from models.backbones import segmentation_model
 from tests.pruning.channels.masked_reference import masked_outputs, randomize
 from tfcompress.evaluation.cost import count_cost
@@ -33,6 +34,7 @@ from tfcompress.pruning.channels.config import ChannelConfig
 from tfcompress.pruning.channels.cost import ChannelCost
 from tfcompress.pruning.channels.planner import plan_channels, shrink
 from tfcompress.pruning.channels.trace.groups import ChannelGraph, find_groups
+from tfcompress.reporting.record import Start
 from tfcompress.reporting.tables import Table
 
 BACKBONES = ("resnet18", "resnet50", "mobilenetv2", "efficientnetb0", "vgg16", "inceptionv3")
@@ -49,6 +51,8 @@ class Config:
     """The segmentation_models zoo instead of keras.applications."""
     kept: float = 0.7
     """Share of the MACs to keep."""
+    record: bool = False
+    """Write benchmarks/records/applications.json (segmentation.json with `segmentation`)."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +70,15 @@ class Row:
 
 
 def main(config: Config) -> int:
-    """Check the models; the number that failed."""
+    """Check the models.
+
+    Args:
+        config: What to check.
+
+    Returns:
+        Number of models that failed.
+    """
+    start = Start.now()
     makers = _makers(config.segmentation)
     unknown = set(config.models) - set(makers)
     if unknown:
@@ -82,7 +94,8 @@ def main(config: Config) -> int:
             f"plan {row.plan_seconds:.1f} s  shrink {row.shrink_seconds:.1f} s",
             flush=True,
         )
-    print(_table(rows, config.kept))
+    name = "segmentation" if config.segmentation else "applications"
+    show(start, name, config, _table(rows, config.kept))
     failed = sum(row.result != "ok" for row in rows)
     print(f"{len(rows) - failed} of {len(rows)} passed")
     return failed

@@ -30,6 +30,7 @@ from tfcompress.litert.model import to_litert
 from tfcompress.pruning.channels.config import ChannelConfig
 from tfcompress.pruning.channels.planner import plan_channels, shrink
 from tfcompress.pruning.channels.trace.groups import find_groups
+from tfcompress.reporting.record import Start
 from tfcompress.reporting.tables import Table
 
 
@@ -42,11 +43,12 @@ class Config:
     """Latency targets, as shares of the whole U-Net's."""
     repeats: int = 40
     record: bool = False
-    """Write the table into benchmarks/RESULTS.md."""
+    """Write benchmarks/records/channel_pruning.json."""
 
 
-def main(config: Config) -> Table:
+def main(config: Config) -> tuple[Table, ...]:
     """Measure and print one table."""
+    start = Start.now()
     table = Table(("measured", "value", "aim", "met"), title="Channel pruning")
     seconds, memory = resnet152()
     table.add("ResNet152: groups, plan, shrink", f"{seconds:.1f} s", "20 s", _met(seconds < 20))
@@ -61,7 +63,7 @@ def main(config: Config) -> Table:
                 _met(abs(reached / wanted - 1) <= 0.1),
             )
     table.note("latency: measured again after planning, in turn with the whole model; medians")
-    return show(table, "make bench-channels", config.record)
+    return show(start, "channel_pruning", config, table)
 
 
 def resnet152() -> tuple[float, float]:

@@ -27,6 +27,7 @@ from models.unet import multi_unet_model
 from tfcompress.distillation.distiller import Distiller
 from tfcompress.distillation.objectives import Hint, SoftTargets
 from tfcompress.evaluation.cost import count_cost
+from tfcompress.reporting.record import Start
 from tfcompress.reporting.tables import Table
 
 TEACHERS = {"1x": (16, 32, 64), "4x": (32, 64, 128)}
@@ -43,11 +44,12 @@ class Config:
     batch: int = 8
     rounds: int = 60
     record: bool = False
-    """Write the table into benchmarks/RESULTS.md."""
+    """Write benchmarks/records/distiller.json."""
 
 
-def main(config: Config) -> Table:
+def main(config: Config) -> tuple[Table, ...]:
     """Run both parts and print one table."""
+    start = Start.now()
     table = Table(("measured", "ratio (quartiles)", "aim", "met"), title="Distiller, as ratios")
 
     def row(what: str, value: Ratio, aim: float) -> None:
@@ -62,7 +64,7 @@ def main(config: Config) -> Table:
             row(f"{what}, teacher {name}: ours / Keras'", seconds, aim)
             table.add("  multiply-accumulates of the same", f"{macs:.3f}", "", "")
     table.note(f"{config.rounds} rounds of {config.batches} steps in turn; medians of the rounds")
-    return show(table, "make bench-distiller", config.record)
+    return show(start, "distiller", config, table)
 
 
 def against_parts(filters: tuple[int, ...], config: Config) -> Ratio:

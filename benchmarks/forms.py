@@ -17,11 +17,12 @@ import numpy as np
 from benchmarks.record import show
 from experiments.common.program import run_experiment
 from models.unet import multi_unet_model
-from tfcompress.evaluation.latency import measure_latency
+from tfcompress.evaluation.latency import WITH_AMX, measure_latency
 from tfcompress.litert.model import to_litert
 from tfcompress.pruning.channels.config import ChannelConfig
 from tfcompress.pruning.channels.planner import plan_channels, shrink
 from tfcompress.pruning.level.pruner import LevelPruner
+from tfcompress.reporting.record import Start
 from tfcompress.reporting.tables import Table
 
 
@@ -32,11 +33,12 @@ class Config:
     patch: int = 128
     repeats: int = 60
     record: bool = False
-    """Write the table into benchmarks/RESULTS.md."""
+    """Write benchmarks/records/forms.json; forms_amx.json where LiteRT used AMX."""
 
 
-def main(config: Config) -> Table:
+def main(config: Config) -> tuple[Table, ...]:
     """Convert every form, time them in turn, one table."""
+    start = Start.now()
     keras.utils.set_random_seed(0)
     dense = multi_unet_model(4, config.patch, config.patch, 1)
     models = {
@@ -70,7 +72,7 @@ def main(config: Config) -> Table:
             f"{first / time.median_ms:.2f}x",
         )
     table.note(f"one thread, batch 1, {config.patch} pixels, {config.repeats} rounds in turn")
-    return show(table, "make bench-forms", config.record)
+    return show(start, "forms_amx" if WITH_AMX in runtime else "forms", config, table)
 
 
 def _pruned(dense: Any, sparsity: float, granularity: str) -> Any:

@@ -24,6 +24,7 @@ from tfcompress.pruning.channels.config import ChannelConfig
 from tfcompress.pruning.channels.planner import plan_channels, shrink
 from tfcompress.pruning.channels.trace.groups import find_groups
 from tfcompress.pruning.level.pruner import LevelPruner
+from tfcompress.reporting.record import Start
 from tfcompress.reporting.tables import Table
 
 
@@ -36,11 +37,12 @@ class Config:
     patch: int = 32
     repeats: int = 1
     record: bool = False
-    """Write the table into benchmarks/RESULTS.md."""
+    """Write benchmarks/records/growth.json."""
 
 
-def main(config: Config) -> Table:
+def main(config: Config) -> tuple[Table, ...]:
     """Measure every width; one table."""
+    start = Start.now()
     sizes: list[int] = []
     seconds: dict[str, list[float]] = {}
     for width in config.widths:
@@ -57,7 +59,7 @@ def main(config: Config) -> Table:
         f"the least of {config.repeats} run(s); U-Nets of {config.patch} pixels, equally deep"
     )
     table.note("slope: of the logarithms, least squares from the second size on; 1 is a line")
-    return show(table, "make bench-growth", config.record)
+    return show(start, "growth", config, table)
 
 
 def slope(sizes: list[int], seconds: list[float]) -> float:

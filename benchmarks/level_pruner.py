@@ -25,6 +25,7 @@ from experiments.common.program import run_experiment
 from models.unet import multi_unet_model
 from tfcompress.pruning.level.pruner import LevelPruner
 from tfcompress.pruning.schedules import Constant
+from tfcompress.reporting.record import Start
 from tfcompress.reporting.tables import Table
 from tfcompress.twin.legacy import load_tfmot
 
@@ -42,11 +43,12 @@ class Config:
     compress_rounds: int = 5
     networks: tuple[str, ...] = ("ResNet50", "VGG16")
     record: bool = False
-    """Write the table into benchmarks/RESULTS.md."""
+    """Write benchmarks/records/level_pruner.json."""
 
 
-def main(config: Config) -> Table:
+def main(config: Config) -> tuple[Table, ...]:
     """Run all three parts and print one table."""
+    start = Start.now()
     table = Table(("measured", "ratio (quartiles)", "aim", "met"), title="LevelPruner, as ratios")
 
     def row(what: str, value: Ratio, aim: float) -> None:
@@ -61,7 +63,7 @@ def main(config: Config) -> Table:
     for name in config.networks:
         row(f"compress(), {name}: ours / TFMOT", compress(name, config.compress_rounds), 0.5)
     table.note(f"{config.rounds} rounds in turn; medians of the rounds' ratios")
-    return show(table, "make bench", config.record)
+    return show(start, "level_pruner", config, table)
 
 
 def keras_fit(config: Config) -> Ratio:

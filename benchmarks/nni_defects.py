@@ -20,8 +20,10 @@ from typing import Any
 import psutil
 from rich.console import Console
 
+from benchmarks.record import show
 from experiments.common.program import run_experiment
 from tfcompress.quiet import quiet_stderr
+from tfcompress.reporting.record import Start
 from tfcompress.reporting.tables import Table
 from tfcompress.tuning.checks import free_port
 from tfcompress.tuning.isolation import environment_of_children
@@ -50,6 +52,9 @@ class Config:
     """Sizes of the tries."""
 
     trials: int = 8
+    """Trials of the first try, two at a time."""
+    record: bool = False
+    """Write benchmarks/records/nni_defects.json."""
 
 
 @dataclass(frozen=True)
@@ -75,10 +80,11 @@ class Run:
         return f"{count} of {len(self.exported)} pairs wrong"
 
 
-def main(config: Config) -> Table:
+def main(config: Config) -> tuple[Table, ...]:
     """Try everything in both ways."""
+    start = Start.now()
     console = Console()
-    table = Table(("what", "NNI 3.0 alone", "mended"), title="Silent defects of NNI 3.0")
+    table = Table(("defect", "NNI alone", "here"), title="Silent defects of NNI 3.0")
     tries: list[tuple[str, Callable[[bool], str]]] = [
         (
             "two trials at a time",
@@ -107,10 +113,7 @@ def main(config: Config) -> Table:
         table.add(what, *cells)
         console.print(f"{what}: {cells[0]} | {cells[1]}")
     table.note("all failed: `run_nni_experiment` of tfcompress raises an error instead")
-    console.print(table.to_rich())
-    for note in table.notes:
-        console.print(f"  {note}", style="dim")
-    return table
+    return show(start, "nni_defects", config, table)
 
 
 def _stopped(mended: bool) -> str:

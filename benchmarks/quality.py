@@ -24,6 +24,7 @@ from scipy import stats
 from benchmarks.record import show
 from experiments.common.program import run_experiment
 from tfcompress.errors import ConfigError
+from tfcompress.reporting.record import Start
 from tfcompress.reporting.tables import Table
 
 
@@ -45,7 +46,7 @@ class Config:
     """Of the MACs, after channels went."""
     root: str = "runs/bench-quality"
     record: bool = False
-    """Write the tables into benchmarks/RESULTS.md."""
+    """Write benchmarks/records/quality.json."""
 
     def check(self) -> None:
         """Check what the intervals need."""
@@ -76,8 +77,9 @@ class Form:
     shares: np.ndarray
 
 
-def main(config: Config) -> tuple[Table, Table]:
+def main(config: Config) -> tuple[Table, ...]:
     """Train and measure whatever is missing; print and return both tables."""
+    start = Start.now()
     rows = [rows_of(config, seed) for seed in config.seeds]
     found = forms(rows, names(config.share))
     data = config.data or "generated tiles"
@@ -109,8 +111,7 @@ def main(config: Config) -> tuple[Table, Table]:
         beside.add(f"{ours} − {other}", *cells, f"{gains.mean():+.4f}", _interval(gains))
     beside.note(f"{about}; {interval}")
     beside.note("int8 in training goes on from the float one, for four epochs more")
-    command = "make bench-quality"
-    return show(costs, command, config.record), show(beside, command, config.record)
+    return show(start, "quality", config, costs, beside)
 
 
 def names(share: float) -> dict[str, dict[str, str]]:

@@ -21,6 +21,7 @@ from rich.console import Console
 from benchmarks.record import show
 from benchmarks.search_trial import OBJECTIVE, SPACE, train
 from experiments.common.program import run_experiment
+from tfcompress.reporting.record import Start
 from tfcompress.reporting.tables import Table
 from tfcompress.tuning.keras_tuner.search import search_with_keras_tuner
 from tfcompress.tuning.keras_tuner.settings import KerasTunerSearch
@@ -37,11 +38,12 @@ class Config:
     rounds: int = 3
     """Each way once per round, in turn."""
     record: bool = False
-    """Write the table into benchmarks/RESULTS.md."""
+    """Write benchmarks/records/search.json."""
 
 
-def main(config: Config) -> Table:
+def main(config: Config) -> tuple[Table, ...]:
     """Run every way in turn; print seconds per trial and the overhead."""
+    start = Start.now()
     console = Console()
     ways = {
         "bare function": _bare,
@@ -62,7 +64,7 @@ def main(config: Config) -> Table:
         over = median - bare
         table.add(name, f"{median:.2f} s", f"{over:+.2f} s", f"{over / 600:+.2%}")
     table.note(f"medians over {config.rounds} rounds of {config.trials} trials, in turn")
-    return show(table, "make bench-search", config.record)
+    return show(start, "search", config, table)
 
 
 def _bare(trials: int) -> float:

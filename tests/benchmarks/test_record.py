@@ -1,28 +1,42 @@
-"""RESULTS.md keeps one section per benchmark, the last one."""
+"""A benchmark prints its tables and, where it is told to, writes its record."""
 
-from benchmarks.record import show, with_section
+from dataclasses import dataclass
+
+from benchmarks.record import show
+from benchmarks.results.printed import tables_of
+from tfcompress.reporting.record import Start, read_record
 from tfcompress.reporting.tables import Table
 
 
-def test_sections_are_replaced_or_added():
-    page = "# Results\n\nIntro.\n"
-    page = with_section(page, "One", "first")
-    page = with_section(page, "Two", "second")
-    page = with_section(page, "One", "third\n\n### below\n")
-    assert page == ("# Results\n\nIntro.\n\n## One\n\nthird\n\n### below\n\n## Two\n\nsecond\n")
+@dataclass(frozen=True)
+class Config:
+    rounds: int = 3
+    seeds: tuple[int, ...] = (4, 5)
+    record: bool = False
 
 
-def test_a_table_is_written_with_its_command_and_machine(tmp_path, capsys):
-    table = Table(("what", "how much"), title="A benchmark")
-    table.add("time", "1.0 s")
-    table.note("in turn")
-    file = tmp_path / "RESULTS.md"
-    show(table, "make bench", False, file)
-    assert not file.exists()
-    show(table, "make bench", True, file)
-    text = file.read_text()
-    assert text.startswith("# Results")
-    assert "## A benchmark\n\n`make bench`, 20" in text
-    assert "tensorflow 2" in text
-    assert "1.0 s" in text
-    assert "  in turn\n```" in text
+def table():
+    made = Table(("what", "how much"), title="A benchmark")
+    made.add("time", "1.0 s")
+    made.total("all", "2.0 s")
+    made.note("in turn")
+    return made
+
+
+def test_without_record_it_only_prints(tmp_path, capsys):
+    assert len(show(Start.now(), "name", Config(), table(), folder=tmp_path)) == 1
+    assert "1.0 s" in capsys.readouterr().out
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_record_holds_tables_and_settings(tmp_path):
+    show(Start.now(), "name", Config(record=True), table(), folder=tmp_path)
+    record = read_record(tmp_path / "name.json")
+    assert record.name == "name"
+    assert record.seeds == (4, 5)
+    assert record.measured["settings"] == {"rounds": 3, "seeds": [4, 5]}
+    assert not record.transcribed
+    (again,) = tables_of(record, "name").values()
+    assert again.columns == ("what", "how much")
+    assert again.rows == [("time", "1.0 s"), ("all", "2.0 s")]
+    assert again.notes == ["in turn"]

@@ -1,0 +1,166 @@
+"""Tables of a record: as a benchmark printed them, or from the rows of a comparison."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from tfcompress.errors import RunError
+from tfcompress.reporting.record import Record
+from tfcompress.reporting.tables import Table
+
+COMPARISON = "comparison"
+"""Name of the table that is made of a run's `comparison` in its `metrics.json`."""
+
+_METRICS = {"mean_iou": "mean IoU", "macro_f1": "macro F1", "accuracy": "accuracy"}
+_UNITS = {"k": 1e3, "M": 1e6, "G": 1e9, "kB": 1e3, "MB": 1e6, "GB": 1e9}
+_FACTORS = {"ms": 1.0, "s": 1.0, "x": 1.0, "%": 0.01, "": 1.0}
+_MINUS = re.compile(r"(?<![\w.-])-(?=\d)")  # of a number, not of "mAP50-95"
+_TEXT = re.compile(r"[\[→;]")  # what makes a cell more than a number
+_NUMBER = re.compile(r"\s*([+−-]?)(\d[\d,]*(?:\.\d+)?)\s?(kB|MB|GB|[kMG]|ms|s|x|%)?(?:\s.*)?")
+
+
+def to_plain(table: Table) -> dict[str, Any]:
+    """A table for a record: its title, columns, rows and notes."""
+    return {
+        "title": table.title,
+        "columns": list(table.columns),
+        "rows": [list(row) for row in (*table.rows, *table.totals)],
+        "notes": list(table.notes),
+    }
+
+
+def tables_of(record: Record, where: str) -> dict[str, Table]:
+    """Every table that a record holds, by title.
+
+    Args:
+        record: The record.
+        where: Name of its file, for errors.
+
+    Raises:
+        RunError: It holds no table, or a broken one.
+    """
+    try:
+        tables = {plain["title"]: _table(plain) for plain in record.measured.get("tables", ())}
+        if COMPARISON in record.measured:
+            tables[COMPARISON] = _comparison(record.measured[COMPARISON])
+    except (KeyError, TypeError, ValueError) as error:
+        raise RunError(
+            where, f"a table in it is broken ({error!r})", "run its command anew"
+        ) from None
+    if not tables:
+        raise RunError(
+            where,
+            "it holds no table",
+            "give a record with 'tables' or 'comparison', such as metrics.json of a U-Net's run",
+        )
+    return tables
+
+
+def cell(table: Table, row: str, column: str, where: str) -> str:
+    """The cell of a named row and column.
+
+    Raises:
+        RunError: There is no such row or column.
+    """
+    for kind, name, known in (
+        ("column", column, table.columns),
+        ("row", row, [cells[0] for cells in table.rows]),
+    ):
+        if name not in known:
+            raise RunError(where, f"it has no {kind} {name!r}", f"use {', '.join(known)}")
+    found = next(cells for cells in table.rows if cells[0] == row)
+    return found[table.columns.index(column)]
+
+
+def number(text: str) -> float:
+    """The first number of a cell in base units: "7.78 MB" is 7.78e6, "24.5 %" is 0.245.
+
+    Milliseconds and ratios ("6.86x") stay what they are; "1/15.8" is the share that it says.
+
+    Raises:
+        ValueError: The cell starts with no number.
+    """
+    if text.startswith("1/"):
+        return 1 / float(text[2:])
+    match = _NUMBER.fullmatch(text)
+    if not match:
+        raise ValueError(f"{text!r} starts with no number")
+    sign, digits, unit = match.groups()
+    value = float(digits.replace(",", "")) * {**_UNITS, **_FACTORS}[unit or ""]
+    return -value if sign in ("-", "−") else value
+
+
+def markdown(table: Table) -> str:
+    """A table in Markdown: columns of numbers to the right, all others to the left."""
+    columns, rows = table.columns, (*table.rows, *table.totals)
+    sides = [
+        "---:" if i and _numeric([row[i] for row in rows]) else "---" for i in range(len(columns))
+    ]
+    lines = [columns, sides, *rows]
+    return "\n".join("|" + "|".join(map(_padded, line)) + "|" for line in lines)
+
+
+def _numeric(cells: Sequence[str]) -> bool:
+    """Whether most are numbers, with units or not; an interval or a change is text."""
+    filled = [text for text in cells if text and text != "–"]
+    numbers = [
+        t for t in filled if t.startswith("1/") or (_NUMBER.fullmatch(t) and not _TEXT.search(t))
+    ]
+    return 2 * len(numbers) > len(filled)
+
+
+def _padded(text: str) -> str:
+    if not text:
+        return " "
+    text = _MINUS.sub("−", text.replace("|", "\\|"))
+    return f" {text.replace('  ', '&nbsp; ', 1) if text.startswith('  ') else text} "
+
+
+def _table(plain: Mapping[str, Any]) -> Table:
+    table = Table(plain["columns"], title=plain["title"])
+    for row in plain["rows"]:
+        table.add(*row)
+    for note in plain.get("notes", ()):
+        table.note(note)
+    return table
+
+
+def _comparison(content: Mapping[str, Any]) -> Table:
+    """The columns that a page shows, from `Comparison.to_dict()`."""
+    rows: Sequence[Mapping[str, Any]] = content["rows"]
+    first = rows[0]
+    metric = next(iter(first["quality"]), None)
+    columns = ["model", "zeros", "MACs", "file", "after gzip"]
+    columns += ["latency", "speed"] if first["latency"] else []
+    if metric:
+        title = _METRICS.get(metric, metric)
+        columns += [title, "− first [95 %]"]
+    table = Table(columns, title=COMPARISON)
+    for row in rows:
+        cells = [row["name"], f"{100 * row['sparsity']:.1f} %", _short(row["macs"])]
+        cells += [_short(row["size_bytes"], "B"), _short(row["gzip_bytes"], "B")]
+        if first["latency"]:
+            speed = first["latency"]["median_ms"] / row["latency"]["median_ms"]
+            cells += [f"{row['latency']['median_ms']:.2f} ms", f"{speed:.2f}x"]
+        if metric:
+            gain = row["differences"].get(metric)
+            cells += [f"{row['quality'][metric]:.4f}", _difference(gain) if gain else ""]
+        table.add(*cells)
+    return table
+
+
+def _short(value: float | None, unit: str = "") -> str:
+    """Three digits with a prefix: 7.78 MB, 427 M."""
+    if value is None:
+        return "–"
+    prefix, scale = next(((p, s) for p, s in (("G", 1e9), ("M", 1e6)) if value >= s), ("k", 1e3))
+    scaled = value / scale
+    digits = 2 if scaled < 10 else 1 if scaled < 100 else 0
+    return f"{scaled:.{digits}f} {prefix}{unit}"
+
+
+def _difference(gain: Mapping[str, float]) -> str:
+    value, low, high = (f"{gain[key]:+.4f}".replace("-", "−") for key in ("value", "low", "high"))
+    return f"{value} [{low}, {high}]"
