@@ -28,8 +28,6 @@ PAGES = ["README.md", *(str(p.relative_to(ROOT)) for p in sorted((ROOT / "docs")
 # Blocks that do not run here: they are compiled, their imports are executed, and their calls are
 # compared with the signatures of what they call. By page and a text of the block: why.
 NOT_RUN = {
-    ("README.md", "search_oneshot("): "a supernet and 80 epochs take hours",
-    ("README.md", "tfc.run_nni_experiment("): "starts an NNI experiment",
     ("docs/guides/search.md", "tfc.run_nni_experiment("): "starts an NNI experiment",
     ("docs/guides/yolov5.md", "search_oneshot("): "a supernet takes minutes an epoch",
 }
@@ -67,9 +65,6 @@ def test_the_python_of_a_page_runs(page, folder):
     document.namespace.update(setups.PAGES.get(page, setups.basics)())
     document.namespace["__name__"] = "page"  # so that `if __name__ == "__main__"` does not run
     for example in document:
-        for (where, text), prepare in setups.BEFORE.items():
-            if where == page and text in example.parsed:
-                prepare(document.namespace)
         if reason_not_to_run(page, example.parsed):
             document.namespace.update(static.checked(example.parsed, document.namespace))
         else:
@@ -77,19 +72,9 @@ def test_the_python_of_a_page_runs(page, folder):
             static.checked(example.parsed, document.namespace)
 
 
-@pytest.mark.parametrize(("page", "text"), [*NOT_RUN, *setups.BEFORE])
+@pytest.mark.parametrize(("page", "text"), list(NOT_RUN))
 def test_a_block_that_is_treated_apart_is_there(page, text):
     assert sum(text in source for _, source in blocks(page, "python")) == 1
-
-
-def test_readmes_search_trains(folder):
-    """Its trials need processes and hours; the function that it hands over is called once here."""
-    source = next(s for _, s in blocks("README.md", "python") if "# search.py" in s)
-    namespace = {**setups.readme(), "__name__": "page"}
-    exec(source, namespace)
-    trial = tfcompress.Trial(0, tfcompress.SearchObjective("val_accuracy"), folder)
-    metrics = namespace["train"](namespace["space"].defaults(), trial)
-    assert trial.history[0]["val_accuracy"] == pytest.approx(metrics["accuracy"])
 
 
 # --- shell

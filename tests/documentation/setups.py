@@ -1,7 +1,6 @@
 """What the code blocks of each page take as given: tiny models, few images.
 
-A page's setup makes its namespace; a function of `BEFORE` changes it in front of one block, named
-by a text that the block holds.
+A page's setup makes its namespace; `PAGES` says which setup is whose.
 """
 
 import importlib
@@ -132,50 +131,15 @@ def torchvision_file(classes):
 
 
 def readme():
-    """Of README: every technique in one namespace."""
-
-    def fine_tune(candidate, number):
-        candidate.fit(*samples(64, seed=3), verbose=0)
-
-    return {**with_teacher(), "build": build, "fine_tune": fine_tune}
-
-
-def readme_detector(namespace):
-    """Before README's pruned detector: what the block before it would have trained."""
-    train = importlib.import_module("bridges.yolov5.detector.train")
-    shapes = importlib.import_module("bridges.yolov5.data.synthetic")
-    dataset = importlib.import_module("bridges.yolov5.data.dataset")
-    data = dataset.read_detection_data(shapes.write_shapes("blood", counts=(4, 2, 2), size=64))
-    namespace.update(
-        data=data,
-        detector=detector(data.names, width=1.0),
-        train_detector=train.train_detector,
-        settings=train.TrainSettings(
-            epochs=1, side=320, batch=4, warmup_epochs=0, plain_epochs=0, fit_anchors=False
-        ),
-    )
-
-
-def readme_crossing(namespace):
-    """Before README's hand-over: a detector, a classifier and a student that fit each other."""
+    """README: the basics, and a classifier in PyTorch."""
     import torch
 
     models = importlib.import_module("tests.bridges.handover.sample_models")
-    tfc = namespace["tfc"]
-    namespace.update(
-        detector=detector(),
-        config=tfc.ChannelConfig(target_macs=0.7),
-        images=models.scenes(16, 320).numpy(),
-        classifier=models.small_net(CLASSES),
-        example=torch.zeros(1, 3, SIDE, SIDE),
-        student=classifier(8, "taught"),
-    )
-    torchvision_file(1000)
-
-
-def restored(namespace):
-    """Before README's last block: the model and the images of the first ones."""
-    namespace.update({key: value for key, value in basics().items() if key in ("model", "images")})
+    return {
+        **basics(),
+        "classifier": models.small_net(CLASSES),
+        "example": torch.zeros(1, 3, SIDE, SIDE),
+    }
 
 
 def stopwatch(monkeypatch):
@@ -205,9 +169,3 @@ PAGES = {
     "docs/guides/crossing.md": crossing,
 }
 """Setup of each page; `basics` for the others."""
-
-BEFORE = {
-    ("README.md", "from bridges.yolov5.prune.planner import"): readme_detector,
-    ("README.md", "from bridges.handover.export import"): readme_crossing,
-    ("README.md", "callbacks=[pruner.callback(), keras.callbacks.BackupAndRestore"): restored,
-}
