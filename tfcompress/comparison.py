@@ -46,6 +46,9 @@ METRICS: dict[str, dict[str, Metric]] = {
     "classification": {"macro_f1": macro_f1, "accuracy": accuracy},
 }
 _TITLES = {"mean_iou": "mIoU", "accuracy": "accuracy", "macro_f1": "macro F1"}
+# What a narrow terminal does without, first to last: the name, the file, the speed, the objective
+# and its difference always stay.
+_LEFT_OUT = ("memory", "gzip", "format", "zeros", "MACs", "accuracy", "latency")
 
 
 @dataclass(frozen=True)
@@ -118,7 +121,7 @@ class Comparison:
         columns += ["memory"] if with_memory else []
         columns += [_TITLES.get(metric, metric) for metric in metrics]
         columns += [f"{_TITLES.get(metrics[0], metrics[0])} vs first"] if metrics else []
-        table = Table(columns, title="Comparison, measured on the finished artefacts")
+        table = Table(columns, title="Comparison, measured on the finished models", drop=_LEFT_OUT)
         for row in self.rows:
             cells = [row.name, row.format, f"{row.sparsity:.1%}", _giga(row.macs)]
             cells += [_bytes(row.size_bytes), _bytes(row.gzip_bytes)]

@@ -123,6 +123,7 @@ class ParityReport:
             ("tensor", "shape", "min |d|", "mean |d|", "max |d|", "min rel", "mean rel", "max rel",
              "beyond", "cosine", "SNR"),
             title=f"{self.other} against {self.reference}",
+            drop=("min rel", "min |d|", "mean rel", "mean |d|", "shape", "cosine", "max rel"),
         )  # fmt: skip
         for row in self.rows if all_tensors else self.outputs:
             parity = row.parity

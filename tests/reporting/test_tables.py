@@ -1,6 +1,6 @@
 import pytest
 
-from tfcompress.reporting.tables import Table
+from tfcompress.reporting.tables import Table, sort_value
 
 
 def test_columns_of_numbers_are_aligned_right():
@@ -32,3 +32,30 @@ def test_notes_and_title_are_printed():
 def test_wrong_number_of_cells():
     with pytest.raises(ValueError, match="2 cells for 1 columns"):
         Table(("a",)).add("x", "y")
+
+
+@pytest.mark.parametrize(
+    ("cell", "number"),
+    [
+        ("1,234", 1234.0),
+        ("80.0%", 80.0),
+        ("2.41x", 2.41),
+        ("900 B", 900.0),
+        ("2 kB", 2000.0),
+        ("5.55 MB", 5.55e6),
+        ("25.72 M", 25.72e6),
+        ("0.003 G", 3e6),
+        ("900 ms", 0.9),
+        ("1.2 s", 1.2),
+        ("-0.04 [-0.06, -0.02]", -0.04),
+        ("+0.5 pp", 0.5),
+        ("<1", 1.0),
+        ("3 of 4", 3.0),
+        ("1e-05", 1e-5),
+        ("–", None),
+        ("", None),
+        ("conv", None),
+    ],
+)
+def test_cells_are_sorted_by_their_number_with_its_unit(cell, number):
+    assert sort_value(cell) == (None if number is None else pytest.approx(number))

@@ -348,9 +348,7 @@ def _channels_table(model: Any) -> Table:
 
 
 def _show(console: Console, table: Table) -> None:
-    console.print(table.to_rich())
-    for note in table.notes:
-        console.print(f"  {note}", style="dim", highlight=False, markup=False)
+    console.print(table, highlight=False)
 
 
 if __name__ == "__main__":

@@ -180,6 +180,7 @@ class ModelCost:
         table = Table(
             ("layer", "kind", "calls", "output", "parameters", "nonzero", "MACs"),
             title="Cost of one sample",
+            drop=("calls", "nonzero", "kind", "output"),
         )
         for layer in self.layers:
             table.add(

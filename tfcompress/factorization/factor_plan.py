@@ -83,6 +83,7 @@ class FactorPlan:
         table = Table(
             ("layer", "kind", "method", "ranks", "error", "MACs", "after", "weights", "now"),
             title="Factorization, layer by layer",
+            drop=("method", "kind", "weights", "now"),
         )
         for row in self.rows:
             table.add(

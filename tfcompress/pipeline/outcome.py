@@ -150,8 +150,20 @@ class CompressResult:
         start = self.outcomes[0]
         fronts = {o.name for cost in COSTS for o in front(self.kept, cost)}
         table = Table(
-            ("step", "quality", "change", "MACs", "file", "zeros", "speed", "took", "", "front"),
+            (
+                "step",
+                "quality",
+                "change",
+                "MACs",
+                "file",
+                "zeros",
+                "speed",
+                "took",
+                "state",
+                "front",
+            ),
             title="Step by step, on validation; LiteRT files",
+            drop=("took", "front", "zeros", "MACs"),
         )
         before = start
         for outcome in self.outcomes:

@@ -50,6 +50,7 @@ class QuantizationReport(LayerComparison):
         table = Table(
             ("layer", "operator", "SNR", "lost here", "rms error", "max error", "rms in steps"),
             title="int8 against float, layer by layer, worst first",
+            drop=("rms in steps", "max error", "rms error", "operator"),
         )
         for row in sorted(self.rows, key=lambda row: row.snr_db):
             table.add(

@@ -70,11 +70,10 @@ class Run:
         """Print to the terminal and to `log.txt`, with the seconds since the start there."""
         for line in lines:
             # Of another object rich would print every field, the bytes of a file among them.
-            shown = line.to_rich() if isinstance(line, Table) else str(line)
+            shown = (
+                line.fitted(self.console.width, "log.txt") if isinstance(line, Table) else str(line)
+            )
             self.console.print(shown, style=style, highlight=False)
-            if isinstance(line, Table):
-                for note in line.notes:
-                    self.console.print(f"  {note}", style="dim", highlight=False, markup=False)
         self.log(*lines)
 
     def log(self, *lines: Any) -> None:

@@ -179,6 +179,7 @@ class SearchResult:
         table = Table(
             ("trial", self.objective.metric, *also, "epochs", "time", "status", *shown),
             title=title,
+            drop=("time", "epochs", *reversed(shown)),
         )
         for trial in rows[:at_most]:
             table.add(

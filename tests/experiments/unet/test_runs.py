@@ -39,7 +39,7 @@ def test_demo_and_what_follows_it(tmp_path):
     output = run("demo", "--smoke", "--root", tmp_path)
     folder = tmp_path / "demo" / "default"
     check_level_prune_run(folder, ["50% of the MACs float32", "50% of the MACs int8"])
-    assert "Comparison, measured on the finished artefacts" in output
+    assert "Comparison, measured on the finished models" in output
     assert "E0000" not in output, "TensorFlow's messages must stay away"
     assert "Warning" not in output.replace("CalibrationWarning", "")
 

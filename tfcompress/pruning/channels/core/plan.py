@@ -116,7 +116,9 @@ class ChannelPlan:
         measured = any(group.error is not None for group in self.groups)
         columns = ("group", "width", "kept", "share", *(["error"] if measured else []))
         table = Table(
-            (*columns, "makers", "readers", "frozen"), title=f"Channel plan: {self.target}"
+            (*columns, "makers", "readers", "frozen"),
+            title=f"Channel plan: {self.target}",
+            drop=("readers", "makers"),
         )
         for group in self.groups:
             error = [] if not measured else ["" if group.error is None else f"{group.error:.3f}"]
