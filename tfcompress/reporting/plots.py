@@ -15,6 +15,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter
 
 from tfcompress.atomic import atomic_path
+from tfcompress.reporting.labels import label_points
 
 COLORS = (
     "#2f6fb0",
@@ -88,20 +89,27 @@ def plot_precision_recall(
         classes: Class names.
         colors: Class colors, 0..255.
     """
-    figure = Figure(figsize=(4.0 * len(curves), 4.2), layout="constrained")
-    panels = np.atleast_1d(figure.subplots(1, len(curves), sharey=True))
-    for axes, (name, per_class) in zip(panels, curves.items(), strict=True):
+    columns = min(2, len(curves))  # more would be too small to read on a page
+    rows = -(-len(curves) // columns)
+    height = 3.7 + 0.24 * -(-len(classes) // 2)
+    figure = Figure(figsize=(4.7 * columns, height * rows), layout="constrained")
+    panels = list(figure.subplots(rows, columns, sharey=True, squeeze=False).flat)
+    for axes, (name, per_class) in zip(panels, curves.items(), strict=False):
         for label, curve, color in zip(classes, per_class, colors, strict=True):
             if not curve:
                 continue
             text = f"{label} (AP {curve['average_precision']:.2f})"
             line_color = tuple(0.85 * channel / 255 for channel in color)
-            axes.plot(curve["recall"], curve["precision"], color=line_color, label=text, lw=1.6)
-        axes.set(xlim=(0, 1.01), ylim=(0, 1.01), xlabel="recall")
+            axes.plot(curve["recall"], curve["precision"], color=line_color, label=text, lw=1.8)
+        axes.set(xlim=(0, 1.01), ylim=(0, 1.01), xlabel="recall", ylabel="precision")
         axes.set_title(name, loc="left")
         axes.grid(alpha=0.25)
-        axes.legend(fontsize=7, frameon=False, loc="lower left")
-    panels[0].set_ylabel("precision")
+        # Below the panel: inside it there is no corner that no curve passes.
+        axes.legend(
+            fontsize=9.5, frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.17), ncols=2
+        )
+    for axes in panels[len(curves) :]:
+        axes.set_axis_off()
     return figure
 
 
@@ -268,7 +276,7 @@ def plot_front(dots: Sequence[Dot], x_title: str, y_title: str) -> Figure:
         x_title: Name of the cost, on a logarithmic axis.
         y_title: Name of the quality.
     """
-    figure, axes = _figure(6.4, 3.8)
+    figure, axes = _figure(6.8, 4.2)
     best = sorted((dot for dot in dots if dot.on_front), key=lambda d: d.cost)
     axes.step(
         [d.cost for d in best], [d.quality for d in best], where="post", color="#bbbbbb", lw=1.2
@@ -278,10 +286,12 @@ def plot_front(dots: Sequence[Dot], x_title: str, y_title: str) -> Figure:
         fill = "none" if dot.state == "rolled back" else color
         edge = "black" if dot.state == "chosen" else color
         size = 11 if dot.state == "chosen" else 8
-        label = f"{dot.name} ({dot.state})" if dot.state else dot.name
-        axes.plot(dot.cost, dot.quality, "o", mfc=fill, mec=edge, ms=size, label=label)
-    costs, qualities = [dot.cost for dot in dots], [dot.quality for dot in dots]
-    _cost_axes(axes, costs, qualities, x_title, y_title)
+        axes.plot(dot.cost, dot.quality, "o", mfc=fill, mec=edge, ms=size)
+    points = [
+        (f"{dot.name} ({dot.state})" if dot.state else dot.name, dot.cost, dot.quality)
+        for dot in dots
+    ]
+    _finish_cost_plot(axes, points, [dot.quality for dot in dots], x_title, y_title)
     return figure
 
 
@@ -293,12 +303,11 @@ def plot_tradeoff(points: Sequence[tuple[str, float, float]], x_title: str, y_ti
         x_title: Name of the cost, on a logarithmic axis.
         y_title: Name of the quality.
     """
-    figure, axes = _figure(6.4, 3.6)
-    for i, (name, cost, quality) in enumerate(points):
+    figure, axes = _figure(6.8, 4.2)
+    for i, (_, cost, quality) in enumerate(points):
         marker, color = "osD^"[i // len(COLORS) % 4], COLORS[i % len(COLORS)]
-        axes.plot(cost, quality, marker, color=color, ms=8, label=name)
-    costs, qualities = [cost for _, cost, _ in points], [quality for *_, quality in points]
-    _cost_axes(axes, costs, qualities, x_title, y_title)
+        axes.plot(cost, quality, marker, color=color, ms=8)
+    _finish_cost_plot(axes, points, [quality for *_, quality in points], x_title, y_title)
     return figure
 
 
@@ -313,23 +322,27 @@ def plot_limit(
         x_title: Name of the cost, on a logarithmic axis.
         y_title: Name of the quality.
     """
-    figure, axes = _figure(6.4, 3.6)
+    figure, axes = _figure(6.8, 4.2)
     costs, qualities = zip(*sorted((cost, quality) for _, cost, quality in points), strict=True)
     axes.plot(costs, qualities, color="#bbbbbb", lw=1.2, zorder=1)
     axes.axhline(floor, color="black", ls=":", lw=1.0, zorder=1)
-    for i, (name, cost, quality) in enumerate(points):
+    for i, (_, cost, quality) in enumerate(points):
         color = COLORS[i % len(COLORS)]
         fill = color if quality >= floor else "white"
-        axes.plot(cost, quality, "o", mfc=fill, mec=color, ms=8, label=name)
-    _cost_axes(axes, costs, [*qualities, floor], x_title, y_title)
+        axes.plot(cost, quality, "o", mfc=fill, mec=color, ms=8)
+    _finish_cost_plot(axes, points, [*qualities, floor], x_title, y_title)
     return figure
 
 
-def _cost_axes(
-    axes: Axes, costs: Sequence[float], qualities: Sequence[float], x_title: str, y_title: str
+def _finish_cost_plot(
+    axes: Axes,
+    points: Sequence[tuple[str, float, float]],
+    qualities: Sequence[float],
+    x_title: str,
+    y_title: str,
 ) -> None:
-    """Costs on a logarithmic axis, room around the qualities, titles, and names beside them."""
-    axes.legend(fontsize=8, frameon=False, loc="upper left", bbox_to_anchor=(1.01, 1))
+    """Costs on a logarithmic axis, room around the qualities, titles, and a name at each point."""
+    costs = [cost for _, cost, _ in points]
     axes.set_xlabel(x_title)
     axes.set_ylabel(y_title)
     axes.set_title(f"{y_title} against {x_title}", loc="left")
@@ -339,6 +352,7 @@ def _cost_axes(
         axis(FuncFormatter(_leading_digits))
     center, half = np.mean(qualities), max(0.02, 0.8 * np.ptp(qualities))
     axes.set_ylim(center - half, center + half)  # a difference of 0.001 shall not look large
+    label_points(axes, points)
 
 
 def _leading_digits(value: float, position: int) -> str:

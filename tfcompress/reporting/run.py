@@ -27,7 +27,9 @@ from tfcompress.atomic import remove_leftovers, write_text
 from tfcompress.errors import RunError
 from tfcompress.reporting.json_text import to_json as to_json
 from tfcompress.reporting.machine import environment as environment
-from tfcompress.reporting.record import Start, new_record, seeds_of, write_record
+from tfcompress.reporting.machine import this_machine
+from tfcompress.reporting.page import Section, write_page
+from tfcompress.reporting.record import Start, new_record, seeds_of, this_command, write_record
 from tfcompress.reporting.tables import Table
 
 # Data that experiments draw where they are given none.
@@ -100,6 +102,35 @@ class Run:
         writer.writeheader()
         writer.writerows(rows)
         write_text(self.path(name), text.getvalue())
+
+    def write_page(self, title: str, summary: str, sections: Sequence[Section]) -> None:
+        """Write `report.html`: the sections, where the run was made, and links to its files.
+
+        Call it once everything but the metrics is written; `metrics.json`, which `finish` writes,
+        is linked too.
+
+        Args:
+            title: Heading of the page.
+            summary: One sentence below it.
+            sections: Parts of the page.
+        """
+        page = self.path("report.html")
+        seconds = time.monotonic() - self._start.clock
+        facts = {
+            "Machine": str(this_machine()),
+            "Time": f"{duration(seconds)}, from {self._start.when.replace('T', ' ')[:16]} UTC"
+            + (" (of the last process: the run was resumed)" if self._resumed else ""),
+            "Command": this_command(),
+        }
+        if self._start.commit is not None:
+            facts["Commit"] = str(self._start.commit)
+        there = {path for path in self.folder.iterdir() if not path.name.startswith(".")}
+        files = sorted(
+            (there | {self.path("metrics.json")}) - {page},
+            key=lambda path: (path.is_dir(), path.name),
+        )
+        config, made_on = self.read_json("config.json"), self.read_json("environment.json")
+        write_page(page, title, summary, sections, config or {}, made_on or {}, facts, files)
 
     def finish(self, metrics: Mapping[str, Any]) -> None:
         """Write `metrics.json`, with a record of where it comes from, and mark the run as finished.
@@ -198,6 +229,17 @@ def _may_be_used(
             str(folder), "it is unfinished", "go on with RESUME=1 (--resume), or delete the folder"
         )
     return finished
+
+
+def duration(seconds: float) -> str:
+    """Seconds as a person writes them: "38 s", "12 min 5 s", "2 h 10 min"."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    minutes = round(seconds / 60)
+    return f"{minutes // 60} h {minutes % 60} min"
 
 
 def _unworked(folder: Path) -> bool:

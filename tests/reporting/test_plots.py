@@ -1,13 +1,17 @@
-"""Pictures are opened again and checked for what they show; the page for what it embeds."""
+"""Pictures are opened again and checked for what they show."""
 
-import re
+from itertools import combinations
 
 import numpy as np
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.text import Text
+from matplotlib.transforms import Bbox
 from PIL import Image
 
-from tfcompress.reporting.page import Section, write_page
 from tfcompress.reporting.plots import (
+    Dot,
+    plot_front,
     plot_history,
     plot_layer_sparsity,
     plot_limit,
@@ -16,7 +20,6 @@ from tfcompress.reporting.plots import (
     plot_tradeoff,
     save_figure,
 )
-from tfcompress.reporting.tables import Table
 
 COLORS = [(200, 0, 0), (0, 200, 0)]
 
@@ -87,31 +90,38 @@ def test_layer_sparsity_and_tradeoff(tmp_path):
     save_figure(figure, tmp_path / "l.png")
 
 
-@pytest.fixture
-def page(tmp_path):
-    figure = plot_tradeoff([("a", 1.0, 0.5)], "x", "y")
-    picture = save_figure(figure, tmp_path / "t.png")
-    table = Table(("model", "mIoU"), title="Comparison")
-    table.add("<b>bold</b>", "0.85")
-    table.note("a note")
-    write_page(
-        tmp_path / "report.html",
-        "Title & more",
-        "A summary.",
-        [Section("Part", text=("Hello.",), tables=(table,), pictures=(("A picture", picture),))],
-        {"epochs": 3},
-        {"python": "3.11"},
-    )
-    return (tmp_path / "report.html").read_text(encoding="utf-8")
+def text_boxes(axes):
+    """Boxes of the names in a plot, in pixels, by name."""
+    axes.get_figure().draw_without_rendering()
+    renderer = FigureCanvasAgg(axes.get_figure()).get_renderer()
+    # Text.get_window_extent: without the line that joins a name to its point.
+    return {text.get_text(): Text.get_window_extent(text, renderer) for text in axes.texts}
 
 
-def test_page_needs_nothing_from_outside(page):
-    assert "data:image/png;base64," in page
-    assert not re.findall(r'(?:src|href)="(?!data:)', page)
-    assert "<script" not in page
+@pytest.mark.parametrize("crowded", [False, True])
+def test_every_point_has_its_name_and_no_two_overlap(crowded):
+    generator = np.random.default_rng(0)
+    costs = 1 + generator.random(12) * (0.02 if crowded else 5)
+    qualities = 0.8 + generator.random(12) * (0.001 if crowded else 0.1)
+    points = [
+        (f"model {i} of the MACs int8", float(c), float(q))
+        for i, (c, q) in enumerate(zip(costs, qualities, strict=True))
+    ]
+    (axes,) = plot_tradeoff(points, "latency (ms)", "mean IoU").axes
+    boxes = text_boxes(axes)
+    assert list(boxes) == [name for name, *_ in points]
+    for a, b in combinations(boxes.values(), 2):
+        assert Bbox.intersection(a, b) is None or not a.overlaps(b)
+    area = axes.get_window_extent()
+    for box in boxes.values():
+        assert min(box.x0 - area.x0, area.x1 - box.x1) >= 0
+        assert min(box.y0 - area.y0, area.y1 - box.y1) >= 0
+    dots = axes.transData.transform([(c, q) for _, c, q in points])
+    for box in boxes.values():
+        assert not any(box.contains(*dot) for dot in dots)
 
 
-def test_page_escapes_and_shows_all_parts(page):
-    for text in ("Title &amp; more", "&lt;b&gt;bold", "0.85", "a note", "A picture", "3.11"):
-        assert text in page
-    assert '<td class="number">0.85</td>' in page
+def test_a_front_names_what_was_chosen():
+    dots = [Dot("start", 1.0, 0.9), Dot("int8", 0.3, 0.89, "chosen", True)]
+    (axes,) = plot_front(dots, "MACs", "mIoU").axes
+    assert list(text_boxes(axes)) == ["start", "int8 (chosen)"]
