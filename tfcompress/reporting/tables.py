@@ -184,18 +184,16 @@ class Table:
 
     def _turned(self) -> RenderableType:
         """Each row as a block: its first cell on a line, then a line for each of the others."""
-        heading = max(Text(name).cell_len for name in self.columns)
+        widest = max(Text(name).cell_len for name in self.columns)
         parts: list[RenderableType] = [Text(self.title, style="italic")] if self.title else []
         for row in (*self.rows, *self.totals):
             block = RichTable.grid(padding=(0, _GAP))
-            block.add_column(max_width=heading, overflow="fold", style="dim")
+            block.add_column(max_width=widest, overflow="fold", style="dim")
             block.add_column(overflow="fold")
-            for name, cell in zip(self.columns[1:], row[1:], strict=True):
-                block.add_row(Text(name), Text(cell))
-            parts += [
-                Text(f"\n{row[0]}", style="bold"),
-                Padding(block, (0, 0, 0, _GAP), expand=False),
-            ]
+            for heading, cell in zip(self.columns[1:], row[1:], strict=True):
+                block.add_row(Text(heading), Text(cell))
+            name = Text.assemble("\n", (f"{self.columns[0]} ".lstrip(), "dim"), (row[0], "bold"))
+            parts += [name, Padding(block, (0, 0, 0, _GAP), expand=False)]
         return Group(*parts, Text(""))
 
     def _checked(self, cells: Sequence[str]) -> tuple[str, ...]:
