@@ -9,6 +9,7 @@ import re
 import shlex
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import keras
@@ -129,11 +130,20 @@ def test_a_command_of_ours_parses(page, words, monkeypatch):
 
 
 def test_every_shell_line_is_of_a_known_program():
-    known = {"make", "tfcompress", "export", "nnictl"}
+    known = {"make", "tfcompress", "export", "nnictl", "pip"}
     for page in PAGES:
         for line, words in commands(page):
             program = next(word for word in words if not re.match(r"[A-Z_]+=", word))
             assert program in known | {"python"}, f"{page}, line {line}: {program}"
+
+
+def test_every_extra_that_pip_is_given_is_there():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    installed = [words for page in PAGES for _, words in commands(page) if words[0] == "pip"]
+    assert installed
+    for words in installed:
+        extra = re.search(r"\[(.+)\]", words[-1])
+        assert extra is None or extra[1] in project["optional-dependencies"], words
 
 
 @pytest.mark.filterwarnings("ignore")
