@@ -28,13 +28,13 @@ TO_NHWC = tuple(int(i) for i in np.argsort(TO_NCHW["NHWC"]))
 
 
 class FileDetector(ABC):
-    """What detectors of every file format do alike.
+    """Base of the detectors that run as files.
 
     Called with images (B, 3, S, S) in [0, 1] it gives (B, boxes, 5 + classes), pixels and
     probabilities, as `models.yolov5`'s `Detector.decode` does; so it goes into `evaluate_detector`.
 
     Attributes:
-        spec: How its maps are decoded.
+        spec: Rules for decoding the output maps.
     """
 
     spec: HeadSpec
@@ -54,7 +54,7 @@ class OnnxDetector(FileDetector):
 
     Attributes:
         model: The graph.
-        spec: How its maps are decoded.
+        spec: Rules for decoding the output maps.
     """
 
     model: OnnxModel
@@ -71,7 +71,7 @@ class OnnxDetector(FileDetector):
 
     @classmethod
     def of(cls, model: OnnxModel) -> OnnxDetector:
-        """Of a graph that was read.
+        """Wrap a graph that has been read.
 
         Raises:
             DataError: It does not say how to decode.
@@ -90,7 +90,7 @@ class OnnxDetector(FileDetector):
         return {name: array.transpose(TO_NHWC) for name, array in said.items()}
 
     def runner(self, threads: int) -> Runner:
-        """It on one random image, without decoding, ready to be timed."""
+        """A function that runs the graph on one random image, without decoding, for timing."""
         return onnx_runner(self.model, threads)
 
 
@@ -100,8 +100,8 @@ class LiteDetector(FileDetector):
 
     Attributes:
         model: The file; its outputs are in the order of `spec.outputs`.
-        spec: How its maps are decoded.
-        threads: Of the interpreter.
+        spec: Rules for decoding the output maps.
+        threads: Number of threads of the interpreter.
     """
 
     model: LiteModel
@@ -137,7 +137,7 @@ class LiteDetector(FileDetector):
 
 
 def onnx_runner(model: OnnxModel, threads: int) -> Runner:
-    """A graph on random inputs of its own batch (1 where it is free), ready to be timed."""
+    """A function that runs a graph on random inputs (batch 1 if dynamic), for timing."""
     session, generator = model.new_session(threads), np.random.default_rng(0)
     feed = {
         port.name: generator.random([size or 1 for size in port.shape]).astype(port.dtype)

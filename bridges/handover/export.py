@@ -46,21 +46,22 @@ def export_torch(
     """Write a PyTorch module as an ONNX file, and compare the file with it.
 
     Args:
-        module: Not changed; a copy in evaluation mode on the CPU is exported.
+        module: The module; a copy in evaluation mode on the CPU is exported.
         example: An input, batch first, or one for each input name; its shape is the file's.
-        path: Where to; an old file stays until the new one is whole and agrees.
+        path: Output file; an existing file is replaced only when the new one is complete and
+            agrees.
         input_names: Names of the inputs.
         output_names: Names of the outputs; default "output_0" and so on.
-        dynamic_batch: Leave the batch free; else it is the example's.
-        opset: Version of ONNX's operators.
-        metadata: Texts to write into the file.
+        dynamic_batch: Export a dynamic batch; otherwise the example's batch size.
+        opset: Version of ONNX's operator set.
+        metadata: Key-value texts to write into the file.
 
     Returns:
         The file, read back.
 
     Raises:
-        LayerError: The module cannot be expressed, or what was written gives other outputs.
-        ConfigError: As many names as inputs or outputs are needed.
+        LayerError: The module cannot be expressed in ONNX, or the written file gives other outputs.
+        ConfigError: The number of names differs from the number of inputs or outputs.
     """
     inputs = (example,) if isinstance(example, torch.Tensor) else tuple(example)
     inputs = tuple(tensor.detach().cpu() for tensor in inputs)
@@ -113,19 +114,19 @@ def export_detector(
     channels: int = 3,
     opset: int = OPSET,
 ) -> OnnxModel:
-    """Write a detector up to its raw heads, fused, with what it takes to decode them.
+    """Write a fused detector up to its raw heads, with the metadata to decode them.
 
     Args:
-        detector: Not changed.
-        side: Side of the square that it shall take, a multiple of its largest stride.
-        path: Where to.
+        detector: The detector; it is not changed.
+        side: Image side in pixels, a multiple of the largest stride.
+        path: Output file.
         parts: Boxes and scores of a level as separate outputs; see `heads`.
-        dynamic_batch: Leave the batch free; else it is 1.
-        channels: Of the images.
-        opset: Version of ONNX's operators.
+        dynamic_batch: Export a dynamic batch; otherwise a batch of 1.
+        channels: Number of image channels.
+        opset: Version of ONNX's operator set.
 
     Raises:
-        ConfigError: The side is no multiple of the stride.
+        ConfigError: The side is not a multiple of the stride.
         LayerError: See `export_torch`.
     """
     largest = int(detector.head.stride.max())
@@ -152,10 +153,11 @@ def export_keras(
     Inputs and outputs keep Keras' layout, channels last: (B, H, W, C).
 
     Args:
-        model: Functional or Sequential, of fixed input sizes but for the batch.
-        path: Where to; an old file stays until the new one is whole and agrees.
-        dynamic_batch: Leave the batch free; else it is 1.
-        opset: Version of ONNX's operators.
+        model: Functional or Sequential model with fixed input sizes; the batch may be dynamic.
+        path: Output file; an existing file is replaced only when the new one is complete and
+            agrees.
+        dynamic_batch: Export a dynamic batch; otherwise a batch of 1.
+        opset: Version of ONNX's operator set.
 
     Raises:
         LayerError: The model has an input of free size, cannot be expressed, or what was written
@@ -229,10 +231,10 @@ def _check_parity(where: str, wanted: Sequence[np.ndarray], found: dict[str, np.
 
 
 def compared(reference: np.ndarray, other: np.ndarray, tolerance: float = TOLERANCE) -> Parity:
-    """Parity within a tolerance that is relative to the largest value where that is above 1.
+    """Compare within a tolerance, relative to the largest value if that is above 1.
 
     Raises:
-        DataError: The reference has values that are no numbers.
+        DataError: The reference has values that are not finite.
     """
     largest = float(np.abs(reference).max(initial=0))
     if not np.isfinite(largest):

@@ -1,11 +1,11 @@
-"""YOLOv5's heads as they cross: plain maps in the graph, decoding in NumPy outside.
+"""YOLOv5's heads for conversion: plain maps in the graph, decoding outside in NumPy.
 
-A detector is exported up to the 1x1 convolutions of its head. Their outputs are logits, so that one
-number format serves all of a map; decoded boxes (0 to 640) and probabilities (0 to 1) in one int8
-tensor share one scale, and every score becomes the same number.
+A detector is exported up to the 1x1 convolutions of its head. Their outputs are logits of
+similar range. With decoded boxes (0 to 640) and probabilities (0 to 1) in one int8 tensor, one
+scale covers both, and every score rounds to the same value.
 
-`parts` splits each level in two outputs, boxes and scores, each with a scale of its own. It is done
-in the weights (rows of the 1x1 convolution), so no operator is added. `make yolo-int8` scores both
+`parts` splits each level in two outputs, boxes and scores, each with a scale of its own. Only rows
+of the 1x1 convolution's weights move, so no operator is added. `make yolo-int8` scores both
 ways: on blood cells mAP50 was 0.2 points lower with parts, mAP50-95 0.7 higher.
 """
 
@@ -30,13 +30,13 @@ INPUT = "images"
 
 @dataclass(frozen=True)
 class HeadSpec:
-    """What it takes to decode a detector's maps, in plain numbers.
+    """Rules for decoding a detector's maps, as plain numbers.
 
     Attributes:
         names: Classes.
-        anchors: For each level, (width, height) of its anchors in cells.
-        strides: For each level, pixels of a cell.
-        side: Side in pixels of the square that the detector takes.
+        anchors: Anchor sizes (width, height) in cells, per level.
+        strides: Pixels per cell, per level.
+        side: Side of the detector's square input, in pixels.
         parts: Whether boxes and scores are separate outputs.
     """
 
@@ -48,7 +48,7 @@ class HeadSpec:
 
     @classmethod
     def of(cls, detector: Detector, side: int, parts: bool) -> HeadSpec:
-        """Of a detector."""
+        """The specification of a detector."""
         levels = detector.head.anchors.tolist()
         return cls(
             names=tuple(detector.names),
@@ -67,15 +67,15 @@ class HeadSpec:
         return tuple(f"{level}_{part}" for level in levels for part in ("boxes", "scores"))
 
     def to_json(self) -> str:
-        """As text."""
+        """The specification as JSON text."""
         return json.dumps(asdict(self))
 
     @classmethod
     def from_json(cls, text: str, source: str) -> HeadSpec:
-        """From text.
+        """Read the specification from JSON text.
 
         Raises:
-            DataError: It is no specification.
+            DataError: The text is not a specification.
         """
         try:
             content = json.loads(text)
@@ -97,7 +97,7 @@ class HeadSpec:
         """Boxes, objectness and class probabilities.
 
         Args:
-            maps: By output name, (B, h, w, channels): channels last.
+            maps: Output maps by name, (B, h, w, channels), channels last.
 
         Returns:
             (B, boxes, 5 + classes) float32: center x, center y, width, height in pixels,

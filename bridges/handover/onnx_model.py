@@ -29,7 +29,7 @@ class Port:
 
     Attributes:
         name: Its name in the graph.
-        shape: With the batch axis; None where any size fits.
+        shape: Shape with the batch axis; None for a dynamic size.
         dtype: NumPy type name.
     """
 

@@ -41,7 +41,7 @@ class Tensors:
     """What a model computed.
 
     Attributes:
-        title: Of the model, in tables.
+        title: Name of the model in tables.
         layout: Order of the axes where there are four.
         values: By name, in the order of the computation, batch first.
         outputs: Names of the model's outputs.
@@ -58,10 +58,10 @@ class TensorParity:
     """Two tensors of one name.
 
     Attributes:
-        name: In the reference.
-        shape: In the order (N, C, H, W), where there are four axes.
-        lowest: Of the reference.
-        highest: Of the reference.
+        name: Name of the tensor in the reference.
+        shape: Shape, in the order (N, C, H, W) for four axes.
+        lowest: Smallest value of the reference.
+        highest: Largest value of the reference.
         parity: The other against the reference.
         is_output: Whether it is an output of the model.
     """
@@ -225,7 +225,7 @@ def with_boxes(tensors: Tensors, spec: HeadSpec) -> Tensors:
     """The same of a detector, with its normalised boxes and scores as the outputs to judge by.
 
     Args:
-        tensors: With the maps of the heads in them.
+        tensors: Tensors that include the maps of the heads.
         spec: How they are decoded.
     """
     axes = {"NCHW": (0, 2, 3, 1), "NHWC": (0, 1, 2, 3)}[tensors.layout]
@@ -246,11 +246,11 @@ def torch_tensors(
     A module that is called again gets "_1", "_2" behind its path, as in PyTorch's exporter.
 
     Args:
-        module: In evaluation mode.
+        module: The module, in evaluation mode.
         images: (B, C, H, W).
         output_names: Names of its outputs; default "output_0" and so on.
         inner: Also what the modules inside give.
-        title: In tables.
+        title: Name of the model in tables.
     """
     values: dict[str, np.ndarray] = {}
     calls: dict[str, int] = {}
@@ -288,7 +288,7 @@ def onnx_tensors(
         model: The graph.
         images: (B, C, H, W).
         inner: Also what the nodes inside give.
-        title: In tables.
+        title: Name of the model in tables.
     """
     values = model.tensors(images) if inner else model.predict(images)
     return Tensors(title, "NCHW", values, tuple(port.name for port in model.outputs))
@@ -305,8 +305,8 @@ def litert_tensors(
     Args:
         model: The file.
         images: (B, C, H, W), as for the other forms of the model; transposed here.
-        names: Of its outputs, in their order.
-        title: In tables.
+        names: Names of the outputs, in their order.
+        title: Name of the model in tables.
     """
     said = model.predict(np.ascontiguousarray(images.transpose(0, 2, 3, 1)))
     listed = said if isinstance(said, list) else [said]
@@ -322,7 +322,7 @@ def keras_tensors(
         model: Takes (B, H, W, C).
         images: (B, C, H, W), as for the other forms of the model; transposed here.
         layers: Layer of each tensor that is wanted beside the outputs, by the tensor's name.
-        title: In tables.
+        title: Name of the model in tables.
     """
     import keras
 

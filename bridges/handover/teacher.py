@@ -7,9 +7,9 @@ distiller.compile("adam", "sparse_categorical_crossentropy")
 distiller.fit(images, labels)
 ```
 
-A teacher takes the student's batch, (B, H, W, C), and gives logits (B, classes). It runs outside of
-TensorFlow's graph, without gradients; where the data fits, `tfcompress.store_teacher` asks it once
-instead of once an epoch.
+A teacher takes the student's batch, (B, H, W, C), and gives logits (B, classes). It runs outside
+TensorFlow's graph, without gradients. If the data does not change between epochs,
+`tfcompress.store_teacher` computes its outputs once.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ class OutsideTeacher:
     """A callable from a batch, channels last, to logits, that runs outside of TensorFlow.
 
     Args:
-        name: What errors call it.
-        run: (B, C, H, W) float32 to logits (B, classes).
-        classes: Of the logits.
-        shape: (H, W, C) that it takes; None where any size fits.
-        preprocess: From the student's batch (B, H, W, C) to what the teacher was trained on, still
-            channels last: another scaling, say.
+        name: Name in error messages.
+        run: Function from images (B, C, H, W) float32 to logits (B, classes).
+        classes: Number of classes of the logits.
+        shape: Image shape (H, W, C); None for dynamic sizes.
+        preprocess: Function from the student's batch (B, H, W, C) to the teacher's preprocessing,
+            also channels last, such as another scaling.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class OutsideTeacher:
         """Logits of a batch, inside `fit` or outside.
 
         Raises:
-            DataError: The batch or the logits have another shape than they should.
+            DataError: The batch or the logits have the wrong shape.
         """
         import tensorflow as tf
 
@@ -100,13 +100,13 @@ def onnx_teacher(
     """A classifier's ONNX file as a teacher.
 
     Args:
-        source: The file, or what was read from one: images (B, C, H, W) to logits (B, classes). A
-            free batch is faster.
-        classes: How many the student has; default the file's.
+        source: ONNX file or model, from images (B, C, H, W) to logits (B, classes). A dynamic
+            batch is faster.
+        classes: Number of the student's classes; default: the file's.
         preprocess: See `OutsideTeacher`.
 
     Raises:
-        DataError: A broken file, or one of other inputs or classes.
+        DataError: The file is broken, or its inputs or classes do not fit.
     """
     model = source if isinstance(source, OnnxModel) else OnnxModel.load(source)
     if len(model.inputs) != 1 or len(model.inputs[0].shape) != 4:
@@ -152,14 +152,14 @@ def torch_teacher(
     """A PyTorch classifier as a teacher, on its own device, in evaluation mode.
 
     Args:
-        module: Images (B, C, H, W) to logits (B, classes); it is set to evaluation mode while it
-            is asked, and back after.
-        shape: (H, W, C) of the images.
-        classes: How many the student has; default the module's.
+        module: Module from images (B, C, H, W) to logits (B, classes); it is in evaluation mode
+            while it runs, and restored afterwards.
+        shape: Image shape (H, W, C).
+        classes: Number of the student's classes; default: the module's.
         preprocess: See `OutsideTeacher`.
 
     Raises:
-        DataError: It gives no logits, or those of other classes.
+        DataError: The module returns no logits, or logits of another number of classes.
     """
     device = next((tensor.device for tensor in module.parameters()), torch.device("cpu"))
 

@@ -7,9 +7,9 @@ crossing.model.save("detector.keras")            # reloads in safe mode
 small = tfc.shrink(crossing.model, tfc.plan_channels(crossing.model, config))
 ```
 
-`onnx2keras` converts; where it would leave a Lambda, fail, or compute something else, converters of
-ours stand in its table for the time of the conversion (see `placed_layers`). Every conversion is
-compared with onnxruntime, and one that differs is an error.
+`onnx2keras` converts. For operators for which it would leave a Lambda, fail, or compute something
+else, converters of this package are put into its table during the conversion (see
+`placed_layers`). Every result is compared with onnxruntime, and a difference is an error.
 """
 
 from __future__ import annotations
@@ -45,11 +45,11 @@ TOLERANCE = 1e-4
 
 @dataclass(frozen=True)
 class KerasCrossing:
-    """A Keras model that came from ONNX.
+    """A Keras model converted from ONNX.
 
     Attributes:
-        model: Uncompiled, (B, H, W, C) to its outputs in the order of the graph.
-        layers: Name of the layer that gives each tensor of the graph.
+        model: Uncompiled model from (B, H, W, C) to the outputs, in the order of the graph.
+        layers: Name of the layer that outputs each tensor of the graph.
         parity: Outputs against onnxruntime's.
     """
 
@@ -59,7 +59,7 @@ class KerasCrossing:
 
     @property
     def trainable_weights(self) -> int:
-        """Tensors that training changes."""
+        """Trainable weight tensors."""
         return len(self.model.trainable_weights)
 
     def __str__(self) -> str:
@@ -79,16 +79,15 @@ def to_keras(
     """Convert a graph and compare the result with onnxruntime.
 
     Args:
-        source: An ONNX file, or what was read from one; its input has fixed sizes (the batch may
-            be free).
-        images: (B, C, H, W) to compare on; default random numbers in [0, 1).
-        tolerance: Of the comparison: largest difference, relative to the largest value of a tensor
-            where that is above 1.
+        source: ONNX file or model with one input of fixed size (the batch may be dynamic).
+        images: Images (B, C, H, W) for the comparison; default: random numbers in [0, 1).
+        tolerance: Largest allowed difference, relative to the largest value of a tensor if that is
+            above 1.
 
     Raises:
-        DataError: A broken file.
-        LayerError: An operator that has no plain layer, with its node; or a result that differs,
-            with the first layer that does.
+        DataError: The file is broken.
+        LayerError: An operator has no plain layer (the node is named), or the result differs (the
+            first differing layer is named).
     """
     model = source if isinstance(source, OnnxModel) else OnnxModel.load(source)
     for port in model.inputs:
@@ -182,7 +181,7 @@ def _guarded(
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without the package's warnings of what our converters do."""
+    """Silence the package's warnings about what our converters handle."""
     logger = logging.getLogger("onnx2keras")
     level = logger.level
     logger.setLevel(logging.CRITICAL)

@@ -48,7 +48,7 @@ class LiteCrossing:
     """LiteRT files that came from one ONNX graph.
 
     Attributes:
-        files: LiteRT file of each number format, in the order that was asked for.
+        files: LiteRT file by number format, in the requested order.
         parity: The float32 file against onnxruntime.
         output_names: The graph's name of each output, in the order of the files'.
     """
@@ -76,22 +76,21 @@ def to_litert(
     """Convert a graph of one image input, and compare the float32 file with onnxruntime.
 
     Args:
-        source: An ONNX file, or what was read from one; the file itself is not touched. A free
-            batch becomes 1.
+        source: ONNX file or model; the file is not changed. A dynamic batch becomes 1.
         formats: Number formats, some of `FORMATS`. Its old name `recipes` still works, with a
             warning.
-        calibration: For int8: images (N, C, H, W) as the graph takes them, 100 or so; more than 200
-            are thinned out evenly.
-        images: (B, C, H, W) to compare on; default the first of the calibration, or random numbers
-            in [0, 1).
-        tolerance: Of the comparison: largest difference, relative to the largest value of the
-            outputs where that is above 1; None compares without judging.
-        seconds: After this time the conversion is ended.
+        calibration: About 100 preprocessed images (N, C, H, W), needed for int8; of more than 200,
+            200 evenly spaced ones are used.
+        images: Images (B, C, H, W) for the comparison; default: the first of the calibration, or
+            random numbers in [0, 1).
+        tolerance: Largest allowed difference, relative to the largest value of the outputs if that
+            is above 1; None: report the difference without an error.
+        seconds: Time limit of the conversion.
 
     Raises:
-        ConfigError: An unknown number format.
-        DataError: A broken file, no calibration for int8, or images of another size.
-        LayerError: onnx2tf cannot convert the graph, or what it makes computes something else.
+        ConfigError: A number format is unknown.
+        DataError: The file is broken, calibration for int8 is missing, or images have another size.
+        LayerError: onnx2tf cannot convert the graph, or its result computes something else.
     """
     model = source if isinstance(source, OnnxModel) else OnnxModel.load(source)
     unknown = [name for name in formats if name not in FORMATS]

@@ -115,10 +115,10 @@ def torchvision_resnet(model: Any) -> Any:
     1e-5 instead of 1.001e-5.
 
     Args:
-        model: From `keras.applications`; not changed.
+        model: Model of `keras.applications`; it is not changed.
 
     Raises:
-        LayerError: It is no such model.
+        LayerError: The model is not one of these.
     """
     import keras
 

@@ -1,8 +1,8 @@
-"""Heaps of ONNX nodes that are one layer in Keras, found and replaced before a conversion.
+"""Groups of ONNX nodes that are one layer in Keras, found and replaced before a conversion.
 
 PyTorch's exporter writes SiLU as `x * sigmoid(x)`, GELU as five nodes around an error function, and
-ShuffleNet's shuffle as reshape, transpose, reshape. As one node each they become one Keras layer,
-which quantization-aware training and LiteRT know.
+ShuffleNet's shuffle as reshape, transpose, reshape. Each becomes one node and then one Keras layer,
+which quantization-aware training and LiteRT support.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ Found = tuple[Sequence[onnx.NodeProto], onnx.NodeProto]
 
 
 def with_patterns(proto: onnx.ModelProto) -> onnx.ModelProto:
-    """A copy of a graph with single nodes where a pattern is found.
+    """Copy a graph, with a single node in place of each pattern found.
 
-    A replacing node makes the tensor that the last node of the pattern made. A pattern whose inner
-    tensors are used elsewhere stays as it is.
+    The new node outputs the tensor that the last node of the pattern output. A pattern whose inner
+    tensors are used elsewhere is kept.
     """
     new = onnx.ModelProto()
     new.CopyFrom(proto)
@@ -52,10 +52,10 @@ def with_patterns(proto: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def with_layer_names(proto: onnx.ModelProto) -> dict[str, str]:
-    """Rename, in place, what nodes make to what may be the name of a layer.
+    """Rename the outputs of nodes, in place, to valid Keras layer names.
 
     Returns:
-        Old name of each new one, such as "/conv/Conv_output_0" of "conv_Conv".
+        Old name by new name, such as "/conv/Conv_output_0" of "conv_Conv".
     """
     taken = {item.name for item in (*proto.graph.input, *proto.graph.initializer)}
     new: dict[str, str] = {}
@@ -75,11 +75,11 @@ def with_layer_names(proto: onnx.ModelProto) -> dict[str, str]:
 
 
 class GraphReader:
-    """Who makes and who reads the tensors of a graph.
+    """Producers and consumers of the tensors of a graph.
 
     Attributes:
-        nodes: In order.
-        maker: Node of each tensor.
+        nodes: Nodes in execution order.
+        maker: Node that outputs each tensor, by tensor name.
         constants: Values of initializers and Constant nodes.
     """
 
@@ -97,14 +97,14 @@ class GraphReader:
         self._outputs = {item.name for item in graph.output}
 
     def only_reader(self, node: onnx.NodeProto, kinds: Sequence[str]) -> onnx.NodeProto | None:
-        """The one node that reads what a node makes, if it is of one of these kinds."""
+        """The only node that reads the output of a node, if it is of one of these kinds."""
         readers = self._readers.get(node.output[0], [])
         if len(readers) != 1 or node.output[0] in self._outputs:
             return None
         return readers[0] if readers[0].op_type in kinds else None
 
     def number(self, node: onnx.NodeProto, beside: str) -> float | None:
-        """The single constant that a node takes beside a tensor."""
+        """The scalar constant that a node takes beside a tensor."""
         others = [name for name in node.input if name != beside]
         if len(others) != 1 or others[0] not in self.constants:
             return None

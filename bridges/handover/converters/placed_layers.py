@@ -1,9 +1,9 @@
 """Operations without weights in the graph that `onnx2keras` builds, and what converters share.
 
 `onnx2keras` builds a channels-first graph and then clones it channels-last, layer by layer, from
-configs in which it moves axes. An operation without weights is put into that graph as a `Placed`
-layer that knows its channels-last form; `unplaced` takes it out at the end. What remains are
-Keras' own layers and, for slices, `keras.ops`.
+configs in which it moves axes. An operation without weights enters that graph as a `Placed`
+layer, which knows its channels-last form; `unplaced` replaces it at the end. Only Keras' own layers
+and, for slices, `keras.ops` remain.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ LAST_AXIS = {0: 0, 1: 3, 2: 1, 3: 2}
 
 
 class NotExpressible(Exception):
-    """A node has no plain layer; the text says why."""
+    """A node cannot be expressed by plain layers; the message says why."""
 
 
 @contextmanager
@@ -44,12 +44,12 @@ def image_format(name: str) -> Iterator[None]:
 
 
 class Placed(kl.Layer):
-    """Stands for operations without weights, given as what they do to channels-last tensors.
+    """Placeholder for operations without weights, defined by their effect on channels-last tensors.
 
     Args:
-        plain: Channels-last symbolic tensors to one, by fresh layers.
-        data_format: "channels_first" while the graph is; the cloning turns it.
-        name: Name of the tensor that the node makes.
+        plain: Function from channels-last symbolic tensors to one, made by new layers.
+        data_format: "channels_first" until the cloning changes it.
+        name: Name of the tensor that the node outputs.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class Placed(kl.Layer):
         self.plain, self.data_format = plain, data_format
 
     def call(self, inputs: Any) -> Any:
-        """In the layout of the graph as it is."""
+        """Apply the operation in the graph's present layout."""
         listed = list(inputs) if isinstance(inputs, (list, tuple)) else [inputs]
         with image_format("channels_last"):
             if self.data_format == "channels_last":
@@ -72,17 +72,17 @@ class Placed(kl.Layer):
         return keras.ops.transpose(said, (0, 3, 1, 2)) if len(said.shape) == 4 else said
 
     def get_config(self) -> dict[str, Any]:
-        """For the cloning alone: no file ever holds this layer."""
+        """Config for the cloning only: this layer is never saved to a file."""
         return {"plain": self.plain, "data_format": self.data_format, "name": self.name}
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Placed:
-        """The same with another layout."""
+        """Rebuild the layer, in the other layout."""
         return cls(**config)
 
 
 def unplaced(model: Any) -> Any:
-    """A new model with plain layers in the place of every `Placed`, weights carried."""
+    """Build a new model with plain layers in place of every `Placed`; weights are copied."""
     pairs = []
 
     def fresh(layer: Any) -> Any:
@@ -109,11 +109,11 @@ def unplaced(model: Any) -> Any:
 class Converters:
     """Methods `on_<operator>` turn a node into layers.
 
-    Each takes the node, its attributes, the tensors made so far (to which it adds its own), and the
-    name of the layer to make.
+    Each takes the node, its attributes, the tensors made so far (to which it adds its output), and
+    the name of the new layer.
 
     Args:
-        graph: The graph that is converted.
+        graph: The graph to convert.
     """
 
     def __init__(self, graph: GraphReader) -> None:
@@ -132,14 +132,14 @@ class Converters:
     def place(
         layers: Tensors, node: Node, name: str, plain: Callable[..., Any], *inputs: Any
     ) -> None:
-        """Put an operation without weights behind inputs (default the node's first)."""
+        """Apply an operation without weights to inputs (default: the node's first)."""
         listed = list(inputs) or [tensor(layers, node, 0)]
         fed = listed if len(listed) > 1 else listed[0]
         layers[node.output[0]] = Placed(plain, name=name)(fed)
 
 
 def tensor(layers: Mapping[str, Any], node: Node, index: int) -> Any:
-    """The symbolic tensor that a node takes; the conversion's own error for a constant."""
+    """The symbolic tensor that a node takes; an error if it is a constant."""
     found = layers[node.input[index]]
     if isinstance(found, (np.ndarray, np.generic)):
         raise NotExpressible("it computes on a constant; simplify the graph before")
@@ -163,10 +163,10 @@ def explicit_pads(params: Mapping[str, Any]) -> list[int]:
 
 
 def has_input(node: Node, index: int) -> bool:
-    """Whether an optional input is there."""
+    """Whether an optional input is given."""
     return len(node.input) > index and bool(node.input[index])
 
 
 def text(value: bytes | str) -> str:
-    """ONNX keeps its words as bytes."""
+    """Decode a string attribute, which ONNX keeps as bytes."""
     return value.decode() if isinstance(value, bytes) else value

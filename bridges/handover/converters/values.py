@@ -1,4 +1,4 @@
-"""ONNX nodes that work value by value or move values, as Keras layers."""
+"""ONNX nodes that act element by element or move values, as Keras layers."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class ValueConverters(Converters):
     """Activations, arithmetic, slices, and changes of shape."""
 
     def table(self) -> dict[str, Callable[..., None]]:
-        """With the activations."""
+        """Converters by operator, activations included."""
         activations = {
             operator: lambda node, params, layers, _, __, name, kind=kind: self.place(
                 layers, node, name, lambda x: kl.Activation(kind, name=name)(x)
@@ -44,18 +44,18 @@ class ValueConverters(Converters):
         return activations | super().table()
 
     def on_Elu(self, node: Node, params: Params, layers: Tensors, name: str) -> None:
-        """With its slope."""
+        """The activation with its slope."""
         slope = params.get("alpha", 1.0)
         self.place(layers, node, name, lambda x: kl.ELU(slope, name=name)(x))
 
     def on_Flatten(self, node: Node, params: Params, layers: Tensors, name: str) -> None:
-        """Rows of numbers in the order channels, rows, columns."""
+        """Flatten in the order channels, rows, columns."""
         if params.get("axis", 1) != 1:
             raise NotExpressible(f"its axis is {params['axis']}; 1 is possible")
         self.place(layers, node, name, lambda x: flattened(x, name))
 
     def on_Reshape(self, node: Node, params: Params, layers: Tensors, name: str) -> None:
-        """Flattening; what else mixes channels with positions has no channels-last form."""
+        """Flattening; other reshapes mix channels with positions and have no channels-last form."""
         shape = constant(layers, node, 1)
         if isinstance(layers[node.input[0]], np.ndarray):
             layers[node.output[0]] = layers[node.input[0]].reshape([int(n) for n in shape])
@@ -65,7 +65,7 @@ class ValueConverters(Converters):
         self.place(layers, node, name, lambda x: flattened(x, name))
 
     def on_ChannelShuffle(self, node: Node, params: Params, layers: Tensors, name: str) -> None:
-        """Channels of several groups in turn."""
+        """Interleave the channels of several groups."""
         groups = params["groups"]
 
         def plain(x: Any) -> Any:
@@ -77,7 +77,7 @@ class ValueConverters(Converters):
         self.place(layers, node, name, plain)
 
     def on_Softmax(self, node: Node, params: Params, layers: Tensors, name: str) -> None:
-        """Over classes."""
+        """Softmax over classes."""
         rank = len(tensor(layers, node, 0).shape)
         axis = params.get("axis", -1) % rank
         axis = LAST_AXIS[axis] if rank == 4 else axis
@@ -87,7 +87,7 @@ class ValueConverters(Converters):
             self.place(layers, node, name, lambda x: kl.Softmax(axis=axis, name=name)(x))
 
     def on_HardSigmoid(self, node: Node, params: Params, layers: Tensors, name: str) -> None:
-        """max(0, min(1, alpha x + beta)); Keras' own is that of 1/6 and 0.5."""
+        """max(0, min(1, alpha x + beta)); Keras has alpha 1/6 and beta 0.5."""
         alpha, beta = params.get("alpha", 0.2), params.get("beta", 0.5)
         if abs(alpha - 1 / 6) < 1e-6 and beta == 0.5:
             self.place(layers, node, name, lambda x: kl.Activation("hard_sigmoid", name=name)(x))
@@ -100,12 +100,12 @@ class ValueConverters(Converters):
         self.place(layers, node, name, plain)
 
     def on_LeakyRelu(self, node: Node, params: Params, layers: Tensors, name: str) -> None:
-        """With its slope."""
+        """The activation with its slope."""
         slope = params.get("alpha", 0.01)
         self.place(layers, node, name, lambda x: kl.LeakyReLU(slope, name=name)(x))
 
     def on_Clip(self, node: Node, params: Params, layers: Tensors, name: str) -> None:
-        """A ReLU with an upper end, moved to where the lower end is."""
+        """A ReLU with an upper bound, shifted to the lower bound."""
         low, high = params.get("min"), params.get("max")
         if len(node.input) > 1:
             ends = [constant(layers, node, i) if has_input(node, i) else None for i in (1, 2)]
@@ -124,11 +124,11 @@ class ValueConverters(Converters):
         self.place(layers, node, name, plain)
 
     def on_Erf(self, node: Node, params: Params, layers: Tensors, name: str) -> None:
-        """The error function; LiteRT has no operator for it, but for GELU as a whole."""
+        """The error function, for which LiteRT has no operator except within GELU."""
         self.place(layers, node, name, keras.ops.erf)
 
     def on_Slice(self, node: Node, params: Params, layers: Tensors, name: str) -> None:
-        """Part of the channels, rows or columns."""
+        """A slice of the channels, rows or columns."""
         given = layers[node.input[0]]  # an array where it is the shape of a tensor
         if "starts" in params:
             starts, ends = params["starts"], params["ends"]
@@ -152,7 +152,7 @@ class ValueConverters(Converters):
         self.place(layers, node, name, lambda x: x[tuple(key)])
 
     def on_Split(self, node: Node, params: Params, layers: Tensors, names: list[str] | str) -> None:
-        """Neighboring parts of the channels, rows or columns."""
+        """Consecutive slices of the channels, rows or columns."""
         x = tensor(layers, node, 0)
         rank = len(x.shape)
         axis = params.get("axis", 0) % rank
@@ -192,7 +192,7 @@ class ValueConverters(Converters):
         )
 
     def on_Neg(self, node: Node, params: Params, layers: Tensors, name: str) -> None:
-        """The other sign."""
+        """Negation."""
         self.place(layers, node, name, lambda x: kl.Rescaling(-1.0, name=name)(x))
 
     def on_Add(self, *args: Any) -> None:
@@ -222,7 +222,7 @@ class ValueConverters(Converters):
         layer: Any,
         by_number: Callable[[float, bool], tuple[float, float] | None],
     ) -> None:
-        """By a merging layer, or by scale and offset where one operand is a number."""
+        """Use a merging layer, or a scale and offset if one operand is a constant."""
         given = [layers[item] for item in node.input]
         numbers = [isinstance(item, np.ndarray) for item in given]
         if all(numbers):
@@ -248,7 +248,7 @@ class ValueConverters(Converters):
 
 
 def flattened(x: Any, name: str) -> Any:
-    """Channels-last maps as rows in the order channels, rows, columns."""
+    """Flatten channels-last maps in the order channels, rows, columns."""
     if len(x.shape) == 4 and x.shape[1:3] != (1, 1):
         x = kl.Permute((3, 1, 2), name=f"{name}_channels_first")(x)
     return kl.Flatten(name=name)(x)

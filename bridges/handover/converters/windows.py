@@ -1,4 +1,4 @@
-"""ONNX nodes that look through windows, as Keras layers: convolutions, pooling, resizing."""
+"""ONNX nodes that act on windows, as Keras layers: convolutions, pooling, resizing."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class WindowConverters(Converters):
     """Convolutions, pooling and resizing."""
 
     def on_Conv(self, node: Node, params: Params, layers: Tensors, name: str) -> None:
-        """Conv2D or DepthwiseConv2D, with "same" padding where that is what the pads are."""
+        """Conv2D or DepthwiseConv2D, with "same" padding if the pads are equal to it."""
         kernel = constant(layers, node, 1)
         if kernel.ndim != 4:
             raise NotExpressible(f"its kernel has {kernel.ndim - 2} axes; 2 are possible")
@@ -75,7 +75,7 @@ class WindowConverters(Converters):
         layer.set_weights([weights, constant(layers, node, 2)] if common["use_bias"] else [weights])
 
     def on_GlobalAveragePool(self, node: Node, params: Params, layers: Tensors, name: str) -> None:
-        """The mean over positions, which stay as axes of 1."""
+        """The mean over positions, which remain as axes of size 1."""
         self.place(
             layers, node, name, lambda x: kl.GlobalAveragePooling2D(keepdims=True, name=name)(x)
         )

@@ -20,7 +20,7 @@ GRAY = 114
 
 @dataclass(frozen=True)
 class Augmentation:
-    """How much each training image is changed.
+    """Strength of the changes to training images.
 
     Attributes:
         mosaic: Probability of four images in one.
@@ -135,7 +135,7 @@ def keep_visible(boxes: np.ndarray, side: int, least: float = 0.1) -> np.ndarray
     Args:
         boxes: (n, 5), class and corners, perhaps outside.
         side: Side of the square.
-        least: Least share of a box's area that must be inside.
+        least: Smallest fraction of a box's area that must be inside.
     """
     clipped = clip_boxes(boxes, side, side)
     before, after = (b[:, 3:] - b[:, 1:3] for b in (boxes, clipped))

@@ -56,7 +56,7 @@ class DetectionData:
     Attributes:
         names: Names of the classes.
         splits: Images of "train", "val" and, if there is one, "test".
-        notes: What was passed over, with the reason.
+        notes: What was skipped, with the reason.
     """
 
     names: tuple[str, ...]
@@ -135,7 +135,7 @@ def label_file(image: Path) -> Path:
 
 
 def read_labels(path: Path, n_classes: int) -> tuple[np.ndarray, int]:
-    """Boxes of a label file, (n, 5) float32, and how many lines were double.
+    """Boxes of a label file, (n, 5) float32, and the number of duplicate lines.
 
     Raises:
         DataError: Naming the file, the line and the value.

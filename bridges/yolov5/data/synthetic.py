@@ -28,11 +28,11 @@ def write_shapes(
     """Write the set; it appears whole or not at all.
 
     Args:
-        folder: Where; an existing one is left alone.
-        counts: Images of train, val and test.
+        folder: Output folder; an existing set is kept.
+        counts: Number of images in train, val and test.
         size: Side of the images in pixels.
-        most: Objects in an image, at most.
-        seed: Of everything random.
+        most: Largest number of objects in an image.
+        seed: Seed of the generator.
 
     Returns:
         The `data.yaml`.

@@ -25,9 +25,9 @@ def tiny_imagenet_proxy(
     Args:
         folder: `tiny-imagenet-200`.
         side: Images are scaled to this square.
-        batch: Images in a step.
-        per_class: Training images of each class, drawn from the seed; 0 for all.
-        seed: Of the drawing.
+        batch: Number of images per step.
+        per_class: Number of training images per class, drawn with `seed`; 0 for all.
+        seed: Seed of the drawing.
 
     Raises:
         DataError: A file or folder of the layout is missing, names a class that is not listed, or

@@ -1,4 +1,4 @@
-"""Do the anchors fit the boxes of a data set? If not, anchors that do, by k-means.
+"""Check whether the anchors fit the boxes of a data set, and replace them by k-means if not.
 
 Reference:
     Redmon and Farhadi, YOLO9000, 2016, arXiv:1612.08242, section 2 (dimension clusters).
@@ -23,9 +23,9 @@ class AnchorCheck:
     """How well anchors fit.
 
     Attributes:
-        recall: Share of the boxes that an anchor answers for (sides within the factor).
+        recall: Fraction of the boxes that some anchor fits (sides within the factor).
         anchors: (levels, anchors, 2) in pixels of the square: the given ones, or better ones.
-        replaced: Whether they are better ones.
+        replaced: Whether the anchors were replaced.
     """
 
     recall: float
@@ -50,8 +50,8 @@ def check_anchors(
         anchors: (levels, anchors, 2) in pixels.
         images: Training images.
         side: Side of the square that they are scaled to.
-        ratio: Largest factor between sides.
-        seed: Of k-means.
+        ratio: Largest allowed factor between the sides of a box and of its anchor.
+        seed: Seed of k-means.
     """
     sizes = box_sizes(images, side)
     recall = anchor_recall(anchors, sizes, ratio)
@@ -68,7 +68,7 @@ def check_anchors(
 
 
 def anchor_recall(anchors: np.ndarray, sizes: np.ndarray, ratio: float) -> float:
-    """Share of the sizes (n, 2) with an anchor whose sides are within the factor."""
+    """Fraction of the sizes (n, 2) with an anchor whose sides are within the factor."""
     factor = sizes[:, None] / anchors.reshape(1, -1, 2)
     return float((np.maximum(factor, 1 / factor).max(-1).min(1) < ratio).mean())
 

@@ -65,16 +65,16 @@ def suppress(
     candidates: int = 3000,
     one_class_each: bool = False,
 ) -> list[torch.Tensor]:
-    """Detections of each image: the best box of every heap of overlapping ones of a class.
+    """Detections of each image: per class, the best box of each group of overlapping boxes.
 
     Args:
-        decoded: (B, boxes, 5 + classes) as `Detector.decode` gives them.
-        confidence: Least objectness times class probability.
-        iou: Overlap from which the weaker of two boxes of a class goes.
-        most: Detections kept in an image, at most.
-        candidates: Boxes considered in an image, at most, by confidence.
-        one_class_each: A box stands for its most probable class alone; else for every class above
-            the confidence, as average precision wants it.
+        decoded: Decoded boxes (B, boxes, 5 + classes) of `Detector.decode`.
+        confidence: Smallest objectness times class probability.
+        iou: Overlap above which the weaker of two boxes of a class is dropped.
+        most: Largest number of detections kept per image.
+        candidates: Largest number of boxes considered per image, by confidence.
+        one_class_each: Use only the most probable class of a box; otherwise every class above the
+            confidence, as average precision requires.
 
     Returns:
         For each image (n, 6): corners, confidence, class, by falling confidence.

@@ -1,6 +1,6 @@
-"""What a PyTorch model costs: parameters, MACs by fvcore, latency.
+"""Cost of a PyTorch model: parameters, MACs by fvcore, latency.
 
-One multiplication with its addition is one MAC; BatchNorm, activations and pooling are not counted,
+A multiplication with its addition is one MAC; BatchNorm, activations and pooling are not counted,
 as in the Keras side's `count_cost`.
 """
 
@@ -28,7 +28,7 @@ class TorchCost:
 
     Attributes:
         parameters: Trainable numbers, BatchNorm folded into the convolutions before it.
-        macs: Multiply-accumulates of one image.
+        macs: Multiply-accumulates per image.
         uncounted: Operators that fvcore has no formula for, and how often they occur.
     """
 
@@ -45,8 +45,8 @@ def count_torch_cost(model: nn.Module, shape: Sequence[int] = (3, 640, 640)) -> 
     """Parameters and MACs of a model in its deployed form.
 
     Args:
-        model: Takes (B, C, H, W).
-        shape: (C, H, W) of one image.
+        model: Model of images (B, C, H, W).
+        shape: Image shape (C, H, W).
     """
     deployed = fused(model)
     logging.getLogger("fvcore").setLevel(logging.ERROR)
@@ -70,11 +70,11 @@ def measure_torch_latency(
     """Latency of each model in its deployed form on one image, the models in turn.
 
     Args:
-        models: Take (B, C, H, W).
-        shape: (C, H, W) of one image.
-        repeats: Timed rounds.
-        warmup: Rounds before.
-        threads: PyTorch's threads while it is timed.
+        models: Models of images (B, C, H, W).
+        shape: Image shape (C, H, W).
+        repeats: Number of timed rounds.
+        warmup: Number of untimed rounds before.
+        threads: Number of PyTorch threads during the timing.
     """
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
@@ -105,9 +105,9 @@ def torch_runner(model: nn.Module, shape: Sequence[int], threads: int) -> Runner
     """A model in its deployed form on one random image, ready to be timed.
 
     Args:
-        model: Takes (B, C, H, W).
-        shape: (C, H, W) of one image.
-        threads: What PyTorch is set to while it is timed; it is the caller's to set.
+        model: Model of images (B, C, H, W).
+        shape: Image shape (C, H, W).
+        threads: Number of PyTorch threads during the timing; the caller sets it.
     """
     deployed, image = fused(model), torch.rand(1, *shape)
 

@@ -1,4 +1,4 @@
-"""Average precision of detections, by pycocotools, and which class is taken for which.
+"""Average precision of detections by pycocotools, and a confusion matrix.
 
 Reference:
     COCO detection evaluation: AP at IoU 0.50 (mAP50), and its mean over IoU 0.50, 0.55, ... 0.95
@@ -29,7 +29,7 @@ RECALL = np.linspace(0, 1, 101)
 
 @dataclass(frozen=True)
 class DetectionScore:
-    """How well detections match the boxes of a set.
+    """Quality of detections against the ground truth of a set.
 
     Attributes:
         names: Classes.
@@ -97,14 +97,15 @@ def evaluate_detector(
     """Run a detector over letterboxed images and score what it finds.
 
     Args:
-        detect: Images (B, 3, S, S) to decoded boxes (B, boxes, 5 + classes), pixels of the square.
+        detect: Function from images (B, 3, S, S) to decoded boxes (B, boxes, 5 + classes) in
+            pixels of the square.
         images: Labelled images.
         names: Names of the classes.
         side: Side of the square.
-        batch: Images at once.
+        batch: Number of images per batch.
         confidence: Detections below it are dropped; low, for the whole precision-recall curve.
-        iou: Overlap of the suppression.
-        device: Where the detector runs.
+        iou: Overlap threshold of non-maximum suppression.
+        device: Device that the detector runs on.
 
     Raises:
         DataError: The images have no box.
@@ -125,12 +126,12 @@ def score_detections(
     """Score the detections of each image.
 
     Args:
-        found: For each image (n, 6): corners, confidence, class.
-        wanted: For each image (m, 5): class, corners.
+        found: Detections per image, (n, 6): corners, confidence, class.
+        wanted: Ground truth per image, (m, 5): class, corners.
         names: Names of the classes.
 
     Raises:
-        DataError: There is no object.
+        DataError: The ground truth has no object.
     """
     objects = np.zeros(len(names), int)
     for boxes in wanted:

@@ -1,4 +1,4 @@
-"""What may be added to a detector's loss while it trains: a teacher's, a penalty."""
+"""Terms that can be added to a detector's loss in training: distillation, a penalty."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ class ExtraLoss(Protocol):
     """A loss beside the detector's own.
 
     Attributes:
-        module: Holds the parameters of its own, trained with the detector's; may be empty.
-        described: Plain data that says which loss it is; a checkpoint of another is refused.
+        module: Parameters of this loss, trained with the detector's; may be empty.
+        described: Plain data that identifies the loss; a checkpoint of another loss is refused.
     """
 
     module: nn.Module
@@ -29,10 +29,10 @@ class ExtraLoss(Protocol):
         outputs: Mapping[int, Any],
         targets: torch.Tensor,
     ) -> tuple[torch.Tensor, dict[str, float]]:
-        """What is added per image, and its parts, which add up to it.
+        """The loss per image, and its parts, which sum to it.
 
         Args:
-            detector: In training.
+            detector: The detector in training.
             images: (B, 3, H, W).
             outputs: Maps by row, as `Graph.outputs` gives them; the last are the raw ones.
             targets: (n, 6): image, class, center x, center y, width, height, as fractions.

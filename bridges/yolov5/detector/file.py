@@ -25,9 +25,9 @@ class LoadedDetector:
     """What a file holds.
 
     Attributes:
-        detector: In evaluation mode.
-        side: Side in pixels of the square that it was trained on.
-        details: What else was written (scores, epochs).
+        detector: The detector, in evaluation mode.
+        side: Side of the training images in pixels.
+        details: Other saved values (scores, epochs).
     """
 
     detector: Detector

@@ -24,11 +24,11 @@ def find_objects(
     """Detections of each image, in its own pixels, (n, 6): corners, confidence, class.
 
     Args:
-        detector: In evaluation mode.
+        detector: The detector, in evaluation mode.
         images: Labelled images, or (H, W, 3) uint8 arrays.
         side: Side of the square.
-        confidence: Least confidence.
-        iou: Overlap of the suppression.
+        confidence: Smallest confidence.
+        iou: Overlap threshold of non-maximum suppression.
     """
     found = []
     for image in images:

@@ -1,7 +1,7 @@
-"""YOLOv5's loss: which anchors answer for which box, and what each part costs.
+"""YOLOv5's loss: assignment of anchors to boxes, and the parts of the loss.
 
-A box is given to every anchor whose sides are within a factor of four of its own, in the cell of
-its center and in the two nearest neighbors.
+A box is assigned to every anchor whose sides are within a factor of four of its own, in the cell of
+its center and in the two nearest neighbor cells.
 
 Reference:
     YOLOv5 v6/v7; CIoU (Zheng et al., 2020).
@@ -28,11 +28,11 @@ class LossWeights:
     """Gains of the parts, for 80 classes at 640 pixels; `scaled` fits them to others.
 
     Attributes:
-        box: Of 1 - CIoU.
-        objectness: Of the objectness, over all cells.
-        classes: Of the classes, over the cells that hold an object.
+        box: Weight of 1 - CIoU.
+        objectness: Weight of the objectness loss, over all cells.
+        classes: Weight of the class loss, over the cells that hold an object.
         smoothing: Label smoothing of the classes.
-        ratio: Largest factor between the sides of a box and of an anchor that answers for it.
+        ratio: Largest factor between the sides of a box and of its anchor.
     """
 
     box: float = 0.05
@@ -60,10 +60,10 @@ class LossWeights:
 
 @dataclass(frozen=True)
 class Assignment:
-    """The cells of one level that answer for a box.
+    """The cells of one level that are assigned to a box.
 
     Attributes:
-        image, anchor, row, column: Where, (n,) each.
+        image, anchor, row, column: Position of each cell, (n,) each.
         box: (n, 4): center relative to the cell, and size, in cells.
         shape: (n, 2): the anchor's sides in cells.
         label: (n,): class.
@@ -81,14 +81,14 @@ class Assignment:
 def assign(
     targets: torch.Tensor, anchors: torch.Tensor, height: int, width: int, ratio: float = 4.0
 ) -> Assignment:
-    """Which anchors and cells of a level answer for which boxes.
+    """Assign anchors and cells of a level to boxes.
 
     Args:
         targets: (n, 6): image, class, center x, center y, width, height, as fractions.
         anchors: (anchors, 2) in cells.
-        height: Rows of the level.
-        width: Columns.
-        ratio: Largest factor between sides.
+        height: Number of rows of the level.
+        width: Number of columns of the level.
+        ratio: Largest factor between the sides of a box and of its anchor.
     """
     cells = torch.tensor([width, height], dtype=targets.dtype, device=targets.device)
     center, size = targets[:, 2:4] * cells, targets[:, 4:6] * cells
@@ -130,9 +130,9 @@ class DetectionLoss(nn.Module):
 
     Args:
         anchors: (levels, anchors, 2) in cells, as `Detect` has them.
-        n_classes: Classes.
+        n_classes: Number of classes.
         side: Side of the training images in pixels.
-        weights: Gains.
+        weights: Weights of the parts.
     """
 
     def __init__(

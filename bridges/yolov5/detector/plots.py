@@ -1,4 +1,4 @@
-"""Pictures of detection: boxes on images, which class is taken for which."""
+"""Plots of detection: boxes on images, curves, a confusion matrix."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def draw_boxes(
         image: (H, W, 3) uint8, RGB.
         boxes: Rows of corners in pixels, confidence, class.
         names: Names of the classes.
-        show_confidence: Write it behind the name.
+        show_confidence: Whether to write the confidence after the name.
     """
     drawn = np.ascontiguousarray(image).copy()
     thick = max(round(max(image.shape[:2]) / 320), 1)
@@ -106,7 +106,7 @@ def plot_confusion(score: DetectionScore) -> Figure:
 
 
 def plot_kept_channels(widths: Mapping[str, Sequence[tuple[str, int, int]]]) -> Figure:
-    """Share of the channels that each layer keeps, one dot per detector, and its width before.
+    """Fraction of channels that each layer keeps, one dot per detector, with its original width.
 
     Args:
         widths: Per detector `(layer, channels before, channels now)` in the order of the network;
@@ -135,11 +135,11 @@ def plot_kept_channels(widths: Mapping[str, Sequence[tuple[str, int, int]]]) -> 
 
 
 def plot_rounds(maps: Mapping[str, Sequence[tuple[float, float]]], start: float) -> Figure:
-    """mAP50-95 on validation round by round: it falls where channels go, and training lifts it.
+    """Validation mAP50-95 per round: pruning lowers it, training raises it again.
 
     Args:
         maps: Per detector `(before the training, after it)` of each round.
-        start: Of the detector that all of them come from.
+        start: mAP50-95 of the detector that all of them start from.
     """
     figure = Figure(figsize=(6.4, 4.0), layout="constrained")
     axes = figure.subplots()

@@ -35,28 +35,28 @@ LARGEST_GRADIENT = 10.0
 
 @dataclass(frozen=True)
 class TrainSettings:
-    """How a detector is trained.
+    """Training settings of a detector.
 
     Attributes:
-        epochs: Passes over the training images.
-        side: Side of the square in pixels, a multiple of 32.
-        batch: Images in a step.
+        epochs: Number of training epochs.
+        side: Side of the square images in pixels, a multiple of 32.
+        batch: Number of images per step.
         optimizer: "sgd" (Nesterov) or "adamw", which learns a small set in fewer epochs.
-        learning_rate: At its highest; SGD wants about 0.01.
-        final_rate: What is left of it at the end, as a fraction (cosine).
-        momentum: Of SGD, or the first beta of AdamW.
-        weight_decay: Of convolutions' weights alone; SGD wants about 0.0005.
-        warmup_epochs: Epochs in which the rate grows from zero.
-        plain_epochs: Last epochs, without mosaics.
-        ema_decay, ema_steps: Averaged weights keep `ema_decay * (1 - exp(-step / ema_steps))` of
-            what they were.
-        seed: Of the order, the augmentation and nothing else; the detector comes initialised.
-        workers: Processes that read images.
-        device: "auto", "cpu", "cuda", ...
-        fit_anchors: Replace anchors that do not fit the boxes.
-        validate_every: Epochs between two evaluations; the last epochs are all evaluated.
-        augmentation: Changes of the images.
-        loss: Gains of the loss.
+        learning_rate: Peak learning rate; for SGD about 0.01.
+        final_rate: Final learning rate as a fraction of the peak (cosine schedule).
+        momentum: SGD momentum, or AdamW's beta1.
+        weight_decay: Weight decay of convolution weights only; for SGD about 0.0005.
+        warmup_epochs: Number of epochs in which the learning rate grows from zero.
+        plain_epochs: Number of final epochs without mosaic augmentation.
+        ema_decay, ema_steps: The weight average decays by `ema_decay * (1 - exp(-step /
+            ema_steps))` per step.
+        seed: Seed of the image order and the augmentation; the detector is already initialized.
+        workers: Number of processes that read images.
+        device: Device: "auto", "cpu", "cuda", ...
+        fit_anchors: Whether to replace anchors that do not fit the boxes.
+        validate_every: Number of epochs between evaluations; each of the last epochs is evaluated.
+        augmentation: Augmentation of the training images.
+        loss: Weights of the loss's parts.
     """
 
     epochs: int = 80
@@ -96,11 +96,11 @@ class TrainResult:
     """A trained detector.
 
     Attributes:
-        detector: With the averaged weights of the best epoch, in evaluation mode.
+        detector: The detector with the averaged weights of the best epoch, in evaluation mode.
         history: One row per epoch.
-        best_epoch: Counted from 1.
+        best_epoch: Best epoch, counted from 1.
         best_map: Validation mAP50-95 of that epoch.
-        anchors: What became of the anchors.
+        anchors: Result of the anchor check.
     """
 
     detector: Detector
@@ -118,19 +118,20 @@ def train_detector(
     on_epoch: Callable[[dict[str, float], bool], None] = lambda row, best: None,
     extra_losses: Sequence[ExtraLoss] = (),
 ) -> TrainResult:
-    """Train; the given detector is left as it is.
+    """Train a copy; the given detector is not changed.
 
     Args:
-        detector: The start.
-        data: Its "train" and "val" splits are used, "test" never.
-        settings: How.
-        checkpoint: File written after every epoch; one that exists is gone on with.
-        on_epoch: Called with each row and whether it is the best so far; it may raise to stop.
-        extra_losses: What is added to the loss; their own parameters are trained in place, and
-            kept in the checkpoint, with the detector's.
+        detector: Detector to start from.
+        data: Data set, of which "train" and "val" are used, never "test".
+        settings: Training settings.
+        checkpoint: File written after every epoch; training resumes from an existing one.
+        on_epoch: Function called with each row and whether it is the best so far; it may raise to
+            stop.
+        extra_losses: Terms added to the loss; their parameters are trained in place and saved in
+            the checkpoint.
 
     Raises:
-        ConfigError: Data and detector have different classes, or the checkpoint is of other
+        ConfigError: Data and detector have different classes, or the checkpoint belongs to other
             settings or extra losses.
         CompressionError: The loss is no longer a number.
     """
@@ -206,7 +207,7 @@ def pick_device(name: str) -> torch.device:
 
 
 class _State:
-    """Everything that a checkpoint keeps."""
+    """The state of a training, as saved in a checkpoint."""
 
     def __init__(
         self,
@@ -238,7 +239,7 @@ class _State:
         return True
 
     def save(self, path: Path) -> None:
-        """Write the checkpoint: tensors and plain values alone."""
+        """Write the checkpoint: tensors and plain values only."""
         with atomic_path(path) as temporary:
             torch.save(
                 {
@@ -258,7 +259,7 @@ class _State:
             )
 
     def load(self, path: Path) -> None:
-        """Go on with a checkpoint.
+        """Resume from a checkpoint.
 
         Raises:
             ConfigError: It was made with other settings.
@@ -278,7 +279,7 @@ class _State:
         self.best_epoch = saved["best_epoch"]
 
     def _fingerprint(self) -> dict[str, Any]:
-        """What must be the same for a checkpoint to be gone on with."""
+        """What must be equal for training to resume from a checkpoint."""
         fields = asdict(self.settings)
         kept = {name: fields[name] for name in fields if name not in ("workers", "device")}
         extra = [dict(extra.described) for extra in self.extra_losses]
@@ -361,7 +362,7 @@ def _one_epoch(
 
 
 def _average(settings: TrainSettings) -> Callable[..., torch.Tensor]:
-    """How averaged weights follow: quickly at first, then slowly."""
+    """Update the averaged weights: quickly at first, then slowly."""
 
     def follow(
         averaged: torch.Tensor, current: torch.Tensor, step: torch.Tensor | int
@@ -377,7 +378,7 @@ def _average(settings: TrainSettings) -> Callable[..., torch.Tensor]:
 def _fitted_anchors(
     detector: Detector, data: DetectionData, settings: TrainSettings
 ) -> AnchorCheck:
-    """Check the anchors against the training boxes; better ones go into the detector."""
+    """Check the anchors against the training boxes, and replace them in the detector if needed."""
     head = detector.head
     pixels = (head.anchors * head.stride.view(-1, 1, 1).to(head.anchors)).cpu().numpy()
     check = check_anchors(

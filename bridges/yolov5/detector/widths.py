@@ -1,4 +1,4 @@
-"""Layers made as wide as the tensors that they are to hold; for files of resized networks."""
+"""Resize layers to the tensors that they will load, for files of pruned or resized networks."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import nn
 def fit_widths(model: nn.Module, tensors: Mapping[str, torch.Tensor]) -> None:
     """Replace convolutions and BatchNorms of other widths, in place, by new ones that fit.
 
-    What is no matter of width (kernels, missing names) is left for the loading to complain about.
+    Other mismatches (kernel sizes, missing names) are left for the loading to report.
     """
     for name, module in list(model.named_modules()):
         weight = tensors.get(f"{name}.weight")

@@ -1,7 +1,7 @@
-"""What a teacher's maps ask of a student's: functions of tensors.
+"""Distillation losses between the maps of a teacher and a student, as functions of tensors.
 
 A raw map is (B, anchors, H, W, 5 + classes): x, y, w, h, objectness and class logits, as `Detect`
-gives it. Every cell and anchor counts as much as the teacher is sure that there is an object.
+gives it. Each cell and anchor is weighted by the teacher's objectness.
 """
 
 from __future__ import annotations
@@ -20,7 +20,9 @@ def squared(student: torch.Tensor, teacher: torch.Tensor, temperature: float) ->
 
 
 def binary_kl(student: torch.Tensor, teacher: torch.Tensor, temperature: float) -> torch.Tensor:
-    """T^2 KL(p || q) of two coins, element by element, p = sigmoid(t / T), q = sigmoid(s / T).
+    """T^2 times the Bernoulli KL divergence, element by element.
+
+    It is KL(p || q) with p = sigmoid(t / T) and q = sigmoid(s / T).
 
     Classes of YOLOv5 are independent sigmoids, so each is a distribution of its own.
 
@@ -65,7 +67,7 @@ def logit_parts(
         student: (B, anchors, H, W, 5 + classes).
         teacher: The same shape; it takes no gradient.
         loss: One of `CLASS_LOSSES`.
-        temperature: Of "kl".
+        temperature: Temperature of "kl".
 
     Reference:
         Mehta and Ozturk, Object Detection at 200 Frames Per Second, 2018, arXiv:1805.06361,
@@ -98,10 +100,10 @@ def imitation_mask(
     Args:
         targets: (n, 6): image, class, center x, center y, width, height, as fractions.
         anchors: (anchors, 2) widths and heights in cells of the map.
-        batch: Images.
-        height: Rows of the map.
-        width: Columns.
-        threshold: In (0, 1).
+        batch: Number of images.
+        height: Number of rows of the map.
+        width: Number of columns of the map.
+        threshold: Fraction of the best overlap, in (0, 1).
 
     Reference:
         Wang, Yuan, Zhang, Feng, Distilling Object Detectors with Fine-grained Feature Imitation,

@@ -1,4 +1,4 @@
-"""A teacher for a detector in training: its logits and its features are imitated.
+"""Distill a detector from a teacher: logits and features.
 
 teaching = Distillation(teacher, student, DistillSettings(logits="kl", temperature=3.0), side=320)
 result = train_detector(student, data, settings, extra_losses=[teaching])
@@ -27,16 +27,17 @@ from tfcompress.errors import ConfigError
 
 @dataclass(frozen=True)
 class DistillSettings:
-    """What is imitated, and how much it counts.
+    """Which outputs of the teacher are distilled, and with which weights.
 
     Attributes:
-        logits: How class logits are compared: "l2", "kl", "bce"; "none" leaves logits out.
-        ratio: Weight of the logits, beside the gains of the detection loss. The published 0.5 (and
-            0.01 of the features) give a teacher thrice the gradient of the task on a small set.
-        temperature: Of "kl".
-        features: Weight of the features; 0 leaves them out.
-        levels: Maps that the head reads and whose features are imitated, the finest is 0.
-        threshold: Of `imitation_mask`.
+        logits: Loss between class logits: "l2", "kl", "bce", or "none".
+        ratio: Weight of the logit loss, on top of the detection loss's weights. With the published
+            0.5 (and 0.01 for features) the teacher's gradient is three times the task's on a small
+            set.
+        temperature: Temperature of "kl".
+        features: Weight of the feature loss; 0: no features.
+        levels: Indices of the head's input maps whose features are distilled; 0 is the finest.
+        threshold: Threshold of `imitation_mask`.
     """
 
     logits: Literal["l2", "kl", "bce", "none"] = "l2"
@@ -64,7 +65,7 @@ class DistillSettings:
 
 
 def check_teacher(teacher: Detector, student: Detector) -> None:
-    """Raise where a teacher cannot teach a student.
+    """Raise an error if a teacher does not fit a student.
 
     Raises:
         ConfigError: They differ in classes, levels, anchors or strides.
@@ -130,11 +131,11 @@ class Distillation:
         teacher: A copy, in evaluation mode.
 
     Args:
-        teacher: Who teaches; left as it is.
-        student: Of the widths that will be trained; left as it is.
-        settings: What is imitated.
+        teacher: The teacher; it is not changed.
+        student: Detector of the widths that will be trained; it is not changed.
+        settings: Distillation settings.
         side: Side of the training images in pixels.
-        weights: Gains of the detection loss; default its own.
+        weights: Weights of the detection loss; default: its own.
 
     Raises:
         ConfigError: They do not fit each other, or there is no such level.

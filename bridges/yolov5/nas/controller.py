@@ -1,4 +1,4 @@
-"""The controller of ENAS: a small recurrent network that writes architectures down.
+"""The controller of ENAS: a small recurrent network that samples architectures.
 
 It chooses option after option, each knowing those before; it is trained by REINFORCE with a moving
 baseline. The exported architecture takes the most probable option at every step, so that a
@@ -21,13 +21,13 @@ from torch.distributions import Categorical
 
 @dataclass(frozen=True)
 class Written:
-    """An architecture that the controller wrote.
+    """An architecture that the controller sampled.
 
     Attributes:
         choices: The chosen option of every choice.
-        log_probability: Of the whole architecture, differentiable.
-        entropy: Summed over the choices, differentiable.
-        probabilities: For each choice, over its options, given the choices before.
+        log_probability: Log-probability of the whole architecture, differentiable.
+        entropy: Entropy summed over the choices, differentiable.
+        probabilities: Probabilities of the options of each choice, given the earlier choices.
     """
 
     choices: dict[str, str]
@@ -41,10 +41,10 @@ class Controller(nn.Module):
 
     Args:
         options: Every choice and its options, in the order in which they are made.
-        width: Units of the LSTM.
-        flattening: Logits are divided by it: above 1 the first samples are nearer to uniform.
-        limit: Logits stay within +- this, by a tanh, so that no option is ever given up for good.
-        baseline_decay: What the moving baseline keeps of itself at each reward.
+        width: Number of LSTM units.
+        flattening: Divisor of the logits: above 1, early samples are closer to uniform.
+        limit: Bound of the logits, enforced by a tanh, so that no option is ruled out for good.
+        baseline_decay: Decay of the moving baseline at each reward.
     """
 
     def __init__(

@@ -25,13 +25,13 @@ class DetectionTrial:
 
     Attributes:
         space: The search space.
-        data: data.yaml, or its folder.
-        settings: The short training.
-        objective: "map" alone, or less what the architecture costs beyond the plain one, in "macs"
-            or in measured "latency".
-        weight: Taken from the score for twice the plain network's cost.
-        budget: Share of the plain network's cost below which nothing more is won.
-        threads: PyTorch's threads; 0: its own choice.
+        data: Path of data.yaml, or its folder.
+        settings: Settings of the short training.
+        objective: "map" alone, or with a penalty on cost above the plain network's, in "macs" or in
+            measured "latency".
+        weight: Penalty subtracted from the score at twice the plain network's cost.
+        budget: Fraction of the plain network's cost below which there is no penalty.
+        threads: Number of PyTorch threads; 0: PyTorch's default.
     """
 
     space: Architecture

@@ -1,8 +1,9 @@
 """Multi-trial architecture search: every architecture is trained by itself and keeps its own score.
 
-Samplers: NNI's random, grid and regularised evolution, and Optuna's TPE and NSGA-II (two
-objectives). Trials run in this process or in several; each one's choices travel with it, so that
-no score can land on another architecture. Finished trials are files: a killed search goes on.
+Samplers: NNI's random, grid and regularized evolution, and Optuna's TPE and NSGA-II (two
+objectives). Trials run in this process or in several; every trial carries its choices, so that
+no score can be assigned to another architecture. Finished trials are files: a killed search
+resumes.
 """
 
 from __future__ import annotations
@@ -76,10 +77,10 @@ def search_multitrial(
 
     Args:
         options: Every choice and its options.
-        evaluate: Trains one architecture.
-        settings: How.
-        folder: For one file per trial.
-        on_trial: Called when a trial ends.
+        evaluate: Function that trains one architecture.
+        settings: Search settings.
+        folder: Folder for one file per trial.
+        on_trial: Function called when a trial ends.
 
     Raises:
         CompressionError: Every trial failed, or the folder's trials are of another search.

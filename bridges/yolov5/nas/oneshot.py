@@ -48,19 +48,21 @@ CHECKPOINT = "last.ckpt"
 
 @dataclass(frozen=True)
 class OneShotSettings:
-    """How a supernet is trained.
+    """Training settings of a supernet.
 
     Attributes:
         strategy: "darts", "gumbel", "proxyless", "enas" or "random".
-        epochs: Passes over the training batches.
-        optimizer: Of the weights: "adamw" or "sgd" (with momentum), with a cosine.
-        learning_rate: Of the weights.
-        choice_rate: Of the architecture parameters or the controller; 0: the strategy's own.
+        epochs: Number of training epochs.
+        optimizer: Optimizer of the weights: "adamw" or "sgd" (with momentum), with a cosine
+            schedule.
+        learning_rate: Learning rate of the weights.
+        choice_rate: Learning rate of the architecture parameters or the controller; 0: the
+            strategy's default.
         macs_weight: Penalty for twice the plain network's MACs; 0 for none.
-        macs_budget: Share of the plain network's MACs below which there is nothing more to win;
-            0: every MAC counts.
-        warmup_epochs: Epochs in which the weights alone are trained.
-        seed: Of the weights and everything drawn.
+        macs_budget: Fraction of the plain network's MACs below which there is no penalty; 0: every
+            MAC is penalized.
+        warmup_epochs: Number of first epochs in which only the weights are trained.
+        seed: Seed of the weights and of all sampling.
     """
 
     strategy: str = "darts"
@@ -97,10 +99,10 @@ class OneShotResult:
 
     Attributes:
         architecture: The exported choices.
-        probabilities: For each choice, by option.
+        probabilities: Probability of each option, by choice.
         history: One row per epoch: loss, reward, expected MACs.
-        macs: Of the exported architecture, on the proxy's images.
-        plain_macs: Of the plain network.
+        macs: MACs of the exported architecture on the proxy's images.
+        plain_macs: MACs of the plain network.
         supernet: The trained supernet.
     """
 
@@ -147,9 +149,9 @@ def search_oneshot(
     Args:
         space: An architecture, its own choices or made searchable.
         proxy: What the networks are trained and rewarded on.
-        settings: How.
-        folder: For the checkpoint of every epoch.
-        on_epoch: Called with each row of the history.
+        settings: Search settings.
+        folder: Folder for the checkpoint of every epoch.
+        on_epoch: Function called with each row of the history.
 
     Raises:
         ConfigError: The settings do not fit.

@@ -1,4 +1,4 @@
-"""NNI's one-shot strategies, by thin subclasses that put right what NNI 3.0 gets wrong.
+"""NNI's one-shot strategies, in thin subclasses that fix defects of NNI 3.0.
 
 - The MACs penalty: NNI turns the probabilities into plain numbers before it takes their
   expectation, so its penalty has no gradient and changes nothing. Ours is differentiable.
@@ -36,13 +36,13 @@ STRATEGIES = ("darts", "gumbel", "proxyless", "enas", "random")
 
 
 class MacsPenalty:
-    """What is added to the loss, or taken from the reward, for MACs beyond the plain network's.
+    """Penalty on MACs above the plain network's, added to the loss or subtracted from the reward.
 
     Args:
         cost: MACs of the space.
-        baseline: MACs that cost nothing: the plain network's.
-        weight: Added for twice the baseline.
-        budget: Share of the baseline below which nothing more is won.
+        baseline: MACs without a penalty: the plain network's.
+        weight: Penalty at twice the baseline.
+        budget: Fraction of the baseline below which there is no penalty.
     """
 
     def __init__(
@@ -75,8 +75,9 @@ def option_probabilities(module: nn.Module) -> dict[str, torch.Tensor]:
 def most_probable(probabilities: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """Ones for the most probable options and zeros, with the gradient of the probabilities.
 
-    A mixture's expected MACs hold dear options of which none will be exported: kept within a
-    budget, it exports an architecture far below. What would be exported is what is to be charged.
+    A mixture's expected MACs include expensive options that will not be exported: kept within a
+    budget, it exports an architecture far below it. Therefore the penalty is on what would be
+    exported.
 
     Reference:
         Bengio, Leonard, Courville, Estimating or Propagating Gradients Through Stochastic Neurons,
@@ -96,7 +97,7 @@ def set_choices(module: nn.Module, choices: Mapping[str, str]) -> None:
 
 
 class _Patched:
-    """What is put right in NNI's differentiable modules, as a base before them."""
+    """Fixes for NNI's differentiable modules, as a base class in front of them."""
 
     def __init__(self, *args: Any, macs_penalty: MacsPenalty | None, **more: Any) -> None:
         super().__init__(*args, **more)
@@ -136,7 +137,7 @@ class Darts(nni_strategy.DARTS):
     """DARTS, first order (Liu et al., 2018, arXiv:1806.09055).
 
     Args:
-        penalty: Added to the loss of the architecture step.
+        penalty: Penalty added to the loss of the architecture step.
         **more: NNI's own: arc_learning_rate, warmup_epochs, gradient_clip_val.
     """
 
@@ -272,15 +273,16 @@ class EnasModule(BaseOneShotLightningModule):
 
 
 class Enas(nni_strategy.RandomOneShot):
-    """ENAS with a controller of ours.
+    """ENAS with the controller of `controller.py`.
 
     Args:
         options: Every choice and its options.
-        penalty: Taken from the rewards.
-        learning_rate: Of the controller.
-        entropy_weight: Of the entropy in the controller's loss; keeps it from deciding too early.
-        rewards_per_update: Rewards in one step of the controller.
-        warmup_epochs: Epochs in which the weights alone are trained.
+        penalty: Penalty subtracted from the rewards.
+        learning_rate: Learning rate of the controller.
+        entropy_weight: Weight of the entropy in the controller's loss; it prevents early
+            convergence.
+        rewards_per_update: Number of rewards per step of the controller.
+        warmup_epochs: Number of first epochs in which only the weights are trained.
     """
 
     def __init__(

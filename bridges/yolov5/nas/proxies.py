@@ -110,7 +110,7 @@ class DetectionProxy:
         data: The data set; its "val" and "test" splits are not touched.
         side: Side of the square.
         batch: Images in a step.
-        augmentation: Of the images.
+        augmentation: Augmentation of the images.
     """
 
     data: DetectionData

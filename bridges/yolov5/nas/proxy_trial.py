@@ -22,12 +22,12 @@ class ProxyTrial:
     Attributes:
         space: The search space.
         proxy: The task.
-        epochs: Passes over the training batches.
-        learning_rate: Of AdamW, with a cosine over the epochs.
-        weight: Taken from the score for twice the plain network's MACs.
-        budget: Share of the plain network's MACs below which nothing more is won.
-        seed: Of the weights and the batches.
-        threads: PyTorch's threads; 0: its own choice.
+        epochs: Number of training epochs.
+        learning_rate: Learning rate of AdamW, with a cosine schedule over the epochs.
+        weight: Penalty subtracted from the score at twice the plain network's MACs.
+        budget: Fraction of the plain network's MACs below which there is no penalty.
+        seed: Seed of the weights and the batches.
+        threads: Number of PyTorch threads; 0: PyTorch's default.
     """
 
     space: Architecture

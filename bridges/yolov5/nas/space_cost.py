@@ -26,7 +26,7 @@ class SpaceCost:
 
     Attributes:
         options: Every choice of the space and its options, in order.
-        macs: For each set of choices, the MACs of the layers that run exactly under it.
+        macs: MACs of the layers that run exactly under each set of choices.
     """
 
     options: Mapping[str, tuple[str, ...]]
@@ -44,7 +44,7 @@ class SpaceCost:
         """Expected MACs, a differentiable scalar.
 
         Args:
-            probabilities: For each choice, a vector over its options, in their order.
+            probabilities: Vector over the options of each choice, in their order.
         """
         total = torch.zeros(())
         for path, macs in self.macs.items():
@@ -66,8 +66,8 @@ def measure_space(
     """Run a supernet once, without memory for its tensors, and note what each layer costs.
 
     Args:
-        build: Makes the network of a space from a `pick`.
-        shape: (C, H, W) of one image.
+        build: Function that builds the network of a space from a `pick`.
+        shape: Image shape (C, H, W).
     """
     found: dict[str, tuple[str, ...]] = {}
 

@@ -75,9 +75,9 @@ def transplant(detector: Detector, backbone: Backbone, side: int = 256) -> Trans
     """Put a backbone into a detector, row by row.
 
     Args:
-        detector: Its first rows are replaced.
-        backbone: As many rows; each row's map must have the size of the one that it replaces.
-        side: Side of the image that the shapes are checked with.
+        detector: Detector whose first rows are replaced.
+        backbone: Backbone with as many rows; each map must have the size of the one it replaces.
+        side: Side of the image used to check the shapes.
 
     Raises:
         LayerError: A row's map has another size, or a layer of the neck cannot be resized.

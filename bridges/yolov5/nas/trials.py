@@ -21,7 +21,7 @@ PRUNED, FAILED, FINISHED = "pruned", "failed", "finished"
 
 
 class Pruned(Exception):
-    """A trial that is not worth going on with."""
+    """Raised when a trial should end early."""
 
 
 class Evaluate(Protocol):
@@ -46,13 +46,13 @@ class TrialRecord:
     """One trial.
 
     Attributes:
-        number: From 0, in the order of sampling.
+        number: Trial number from 0, in the order of sampling.
         choices: Its architecture.
         state: "finished", "pruned" or "failed".
-        scores: What the evaluation gave.
-        curve: The scores that were reported, in order.
-        seconds: How long it took.
-        error: What went wrong.
+        scores: Scores returned by the evaluation.
+        curve: Reported scores, in order.
+        seconds: Duration in seconds.
+        error: Error message of a failed trial.
     """
 
     number: int
@@ -66,19 +66,19 @@ class TrialRecord:
 
 @dataclass(frozen=True)
 class MultiTrialSettings:
-    """How to search.
+    """Settings of a multi-trial search.
 
     Attributes:
         sampler: "random", "grid", "evolution", "tpe" or "nsga2".
-        trials: Architectures to train.
-        concurrency: Processes at once; 1 runs in this process and is reproducible.
-        stop: When a trial is not worth going on with; None: never.
-        population: Of evolution and NSGA-II.
+        trials: Number of architectures to train.
+        concurrency: Number of parallel processes; 1 runs in this process and is reproducible.
+        stop: Rule that ends trials early; None: never.
+        population: Population size of evolution and NSGA-II.
         mutation: Probability with which evolution changes a choice.
         second: The second objective of NSGA-II, lower is better: a key of the scores.
         start: Architecture that evolution, TPE and NSGA-II try first; the others of evolution's
             first population are mutations of it. None: drawn evenly.
-        seed: Of the sampler.
+        seed: Seed of the sampler.
     """
 
     sampler: str = "evolution"
@@ -238,10 +238,10 @@ def run_trial(
     """Evaluate one architecture; whatever goes wrong becomes part of the record.
 
     Args:
-        evaluate: Trains it.
-        number: Of the trial.
+        evaluate: Function that trains the architecture.
+        number: Number of the trial.
         choices: The architecture.
-        stop: When it is not worth going on with.
+        stop: Rule that ends the trial early.
         others: Curves of the other trials.
     """
     curve: list[float] = []
@@ -268,13 +268,13 @@ def run_trial(
 def cost_objective(
     quality: float, cost: float, plain_cost: float, weight: float, budget: float = 0.0
 ) -> float:
-    """Quality less what it costs beyond the plain network; dearer is never better.
+    """Quality minus a penalty on cost above the plain network's; higher cost never scores better.
 
     Args:
-        quality: Any score, higher is better.
-        cost: MACs, or a measured latency.
-        plain_cost: The plain network's.
-        weight: Taken for twice the plain cost.
-        budget: Share of the plain cost below which nothing more is won.
+        quality: Score, higher is better.
+        cost: MACs or measured latency.
+        plain_cost: Cost of the plain network.
+        weight: Penalty at twice the plain cost.
+        budget: Fraction of the plain cost below which there is no penalty.
     """
     return quality - weight * (max(cost / plain_cost, budget) - 1)
