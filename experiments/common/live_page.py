@@ -1,4 +1,4 @@
-"""The page of a search under way, on loopback: what was tried so far, renewed in the browser."""
+"""The progress page of a running search, on loopback; the browser reloads it."""
 
 from __future__ import annotations
 
@@ -14,28 +14,28 @@ from tfcompress.reporting.tables import Table
 from tfcompress.tuning.checks import free_port
 
 RENEWED = 10
-"""Seconds between two looks of the browser."""
+"""Seconds between two reloads."""
 
 
 @contextmanager
 def live_page(run: Run, title: str, port: int) -> Iterator[Callable[[Table], None]]:
-    """Serve a page while the block runs; the page and the port are gone after it.
+    """Serve a page while the block runs; it is removed and the port closed afterwards.
 
     Args:
-        run: Its `progress.html` is the page.
-        title: Of the page.
-        port: On 127.0.0.1; 0: a free one.
+        run: Run whose `progress.html` is the page.
+        title: Heading of the page.
+        port: Port on 127.0.0.1; 0: a free one.
 
     Yields:
-        What takes the page's newest table.
+        A function that takes the newest table.
 
     Raises:
-        SearchError: Somebody else listens on the port.
+        SearchError: Another program listens on the port.
     """
     page = run.path("progress.html")
 
     def show(table: Table) -> None:
-        summary = f"Under way; this page renews itself every {RENEWED} seconds."
+        summary = f"Running; this page reloads every {RENEWED} seconds."
         write_page(page, title, summary, [Section("So far", tables=(table,))], {}, {})
 
     server = ThreadingHTTPServer(("127.0.0.1", free_port(port)), _handler(page))
@@ -61,7 +61,7 @@ def rows_table(rows: Sequence[Mapping[str, float | str]]) -> Table:
 
 
 def _handler(page: Path) -> type[BaseHTTPRequestHandler]:
-    """Answers every path with the one page, and nothing else."""
+    """A request handler that answers every path with the one page."""
 
     class OnePage(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -75,6 +75,6 @@ def _handler(page: Path) -> type[BaseHTTPRequestHandler]:
             self.wfile.write(content)
 
         def log_message(self, *_: object) -> None:
-            """Requests are nothing for the terminal."""
+            """Keep requests out of the terminal."""
 
     return OnePage

@@ -1,7 +1,12 @@
-"""Command lines: a Config dataclass becomes flags, a YAML file fills fields.
+"""The driver of every program: command line, run folder, tables, page, exit code.
 
-Precedence, weakest first: the dataclass's defaults, `--config file.yaml` (a run's `config.json`
-works too), `--params best_params.json` (what a search found), `--smoke`, flags.
+A program is a documented config and `main(config, run)`, which returns a `Report` of what it
+measured. `Program` joins the two and owns the run: it opens `root/<name>/<run>`, says that a
+finished run is finished, writes `metrics.json` and `report.html`, prints the tables, ends the run.
+
+A config is a frozen dataclass whose fields become flags. Precedence, weakest first: the dataclass's
+defaults, `--config file.yaml` (a run's `config.json` works too), `--params best_params.json` (what
+a search found), `--smoke`, flags.
 """
 
 from __future__ import annotations
@@ -10,17 +15,145 @@ import argparse
 import dataclasses
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import tyro
+from rich.console import Console
 
+from experiments.common.report import Report, table_from_dict, table_to_dict
+from tfcompress.atomic import write_text
 from tfcompress.cli.terminal import told_errors
 from tfcompress.config import read_config_file
+from tfcompress.reporting.run import Run, open_run, to_json
+from tfcompress.reporting.tables import Table
 
 NOT_COMPARED = (
     "root", "run", "resume", "threads", "port", "concurrency", "trial_minutes", "hours",
 )  # fmt: skip
 """Fields that do not change a result: two runs may differ in them and be the same run."""
+
+SMOKE_MODEL = "smoke"
+"""Model that `--smoke` names where a program starts from a file: a small one is trained first."""
+
+_WIDTH_OF_A_FILE = 160
+"""Characters per line where the output goes to a file or a pipe."""
+
+_FILES_OF_A_RUN = (".keras", ".tflite", ".pt", ".html", ".json", ".csv")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig:
+    """Fields of every program that keeps a run."""
+
+    root: str = "runs"
+    """Folder of all runs."""
+    run: str = "default"
+    """Name of the run."""
+    resume: bool = False
+    """Whether to continue an unfinished run."""
+
+
+@dataclass(frozen=True)
+class Output:
+    """Terminal and folder of a program that keeps no run: its files are written anew each time.
+
+    Attributes:
+        folder: Folder of the files, made by whoever writes the first one.
+        console: The terminal.
+    """
+
+    folder: Path
+    console: Console = field(
+        default_factory=lambda: Console(
+            soft_wrap=True, width=None if sys.stdout.isatty() else _WIDTH_OF_A_FILE
+        )
+    )
+
+    def path(self, *parts: str) -> Path:
+        """A path inside the folder."""
+        return self.folder.joinpath(*parts)
+
+    def print(self, *lines: Any, style: str | None = None) -> None:
+        """Print texts and tables."""
+        for line in lines:
+            shown = line if isinstance(line, Table) else str(line)
+            self.console.print(shown, style=style, highlight=False)
+
+
+@dataclass(frozen=True)
+class Program:
+    """A program: started from the command line, or run with a config by another one.
+
+    Attributes:
+        name: Name of the program, and of its folder below the folder of all runs.
+        config: Frozen dataclass of its fields.
+        main: `main(config, run) -> Report`. Without a run, `run` is an `Output`.
+        smoke: Fields that `--smoke` sets, to finish within a minute.
+        complete: Fills in what the config's files decide, before the run is opened.
+        keeps_run: Whether there is a run: compared, resumed, and finished once.
+        user_errors: Errors of other packages that name the problem and the fix themselves.
+        doc: Text of `--help`; empty: the docstring of the config's module.
+    """
+
+    name: str
+    config: type
+    main: Callable[[Any, Any], Report]
+    smoke: Mapping[str, Any] = field(default_factory=dict)
+    complete: Callable[[Any], Any] = lambda config: config
+    keeps_run: bool = True
+    user_errors: tuple[type[Exception], ...] = ()
+    doc: str = ""
+
+    def start(self, argv: Sequence[str] | None = None) -> None:
+        """Run with command-line arguments; errors become one line and exit code 2.
+
+        Args:
+            argv: Arguments; default: those of this process.
+
+        Raises:
+            SystemExit: The report's exit code, or an error's.
+        """
+
+        def run(config: Any) -> None:
+            if code := self.run(config).exit_code:
+                raise SystemExit(code)
+
+        run_experiment(self.config, run, self.smoke, argv, self.user_errors, self.doc)
+
+    def run(self, config: Any) -> Report:
+        """Run with a config; a finished run only gives its metrics and tables again.
+
+        Raises:
+            CompressionError: Bad input, or a run folder that may not be used.
+        """
+        config = self.complete(config)
+        if not self.keeps_run:
+            return self._without_run(config)
+        run = open_run(config.root, self.name, config.run, compared(config), config.resume)
+        if run.finished:
+            return _finished(run)
+        report = self.main(config, run)
+        run.write_page(report.title, report.headline, report.sections)
+        run.print(*report.tables)
+        run.finish({**report.metrics, "tables": [table_to_dict(each) for each in report.tables]})
+        files = [p.name for p in sorted(run.folder.iterdir()) if p.suffix in _FILES_OF_A_RUN]
+        run.print(f"in {run.folder}/: {', '.join(files)}", style="bold")
+        run.print(f"page: {run.path('report.html')}", style="bold")
+        return report
+
+    def _without_run(self, config: Any) -> Report:
+        folder = Path(getattr(config, "root", ".")) / self.name / getattr(config, "run", "")
+        output = Output(folder)
+        report = self.main(config, output)
+        output.print(*report.tables)
+        if file := getattr(config, "json", ""):
+            write_text(file, to_json(report.metrics))
+            output.print(f"numbers: {file}")
+        if report.headline:
+            output.print(report.headline, style="bold")
+        return report
 
 
 def run_experiment(
@@ -29,21 +162,23 @@ def run_experiment(
     smoke: Mapping[str, Any] | None = None,
     argv: Sequence[str] | None = None,
     user_errors: tuple[type[Exception], ...] = (),
+    doc: str = "",
 ) -> None:
     """Parse the command line, run `main(config)`, and turn errors into one line and exit code 2.
 
     Args:
-        config_class: The experiment's frozen dataclass.
-        main: The experiment.
+        config_class: The frozen dataclass of the flags.
+        main: The program.
         smoke: Fields that `--smoke` sets, to finish within a minute.
-        argv: Arguments; default the command line's.
-        user_errors: Errors of other packages that say by themselves what is wrong and the fix.
+        argv: Arguments; default: those of this process.
+        user_errors: Errors of other packages that name the problem and the fix themselves.
+        doc: Text of `--help`; empty: the docstring of the config's module.
     """
     with told_errors(user_errors):
-        main(parse(config_class, sys.argv[1:] if argv is None else argv, smoke or {}))
+        main(parse(config_class, sys.argv[1:] if argv is None else argv, smoke or {}, doc))
 
 
-def parse(config_class: type, argv: Sequence[str], smoke: Mapping[str, Any]) -> Any:
+def parse(config_class: type, argv: Sequence[str], smoke: Mapping[str, Any], doc: str = "") -> Any:
     """A config from arguments; its `check()`, if it has one, is called when it is complete.
 
     Raises:
@@ -63,7 +198,7 @@ def parse(config_class: type, argv: Sequence[str], smoke: Mapping[str, Any]) -> 
         values.update(smoke)
     default = config_class(**values)
     description = (
-        f"{(sys.modules[config_class.__module__].__doc__ or '').strip()}\n\n"
+        f"{(doc or sys.modules[config_class.__module__].__doc__ or '').strip()}\n\n"
         "--config FILE takes any of these fields from a YAML or JSON file, --params FILE those "
         "that a search found; --smoke makes the run small enough for a minute."
     )
@@ -77,3 +212,17 @@ def compared(config: Any) -> dict[str, Any]:
     """The fields that decide a result, for a run's `config.json`."""
     fields = dataclasses.asdict(config)
     return {key: value for key, value in fields.items() if key not in NOT_COMPARED}
+
+
+def _finished(run: Run) -> Report:
+    """Say that there is nothing to do, and print the tables again."""
+    metrics = run.read_json("metrics.json")
+    tables: list[Table | str] = [table_from_dict(each) for each in metrics.get("tables", ())]
+    run.console.print(
+        f"{run.folder} is finished with this very configuration: nothing to do. "
+        "Choose another RUN to train again.",
+        highlight=False,
+    )
+    run.print(*tables)
+    run.close()
+    return Report(metrics=metrics, tables=tables)

@@ -1,11 +1,11 @@
-"""The fields of the experiments that run a recipe, and recipes made from another."""
+"""The fields of programs that run a recipe, and recipes derived from another one."""
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import Any
 
+from experiments.common.inputs import check_file
 from tfcompress.errors import ConfigError
 from tfcompress.pipeline.recipe import Budget, Recipe, read_recipe
 from tfcompress.pipeline.steps import STEPS
@@ -18,25 +18,24 @@ RECIPE_FILES = "experiments/recipes"
 
 @dataclass(frozen=True, kw_only=True)
 class RecipeConfig:
-    """Fields of the experiments that run a recipe, beside those of their data."""
+    """Fields of programs that run a recipe, beside those of their data."""
 
     recipe: str = ""
     """YAML file of the steps and the budget."""
     model: str = ""
-    """A trained .keras model of the same classes and input; empty: one is trained."""
+    """Trained .keras model of the same classes and input; empty: one is trained."""
     further: tuple[float, ...] = ()
-    """Shares of the MACs to run the recipe's channel_prune with as well, from the same model:
-    how far it can go, drawn as a curve."""
+    """Further shares of the MACs for the recipe's channel_prune, each run from the same model and
+    drawn as a curve."""
     smoke_steps: bool = False
-    """As little training in each step as it allows, and nothing is rolled back."""
+    """Whether each step trains as little as it allows and nothing is rolled back."""
 
     def check_recipe(self) -> None:
         """Check the recipe before anything is trained."""
         self.steps()
         for share in self.further:
             at_share(self.steps(), share)
-        if self.model and not Path(self.model).is_file():
-            raise ConfigError("model", f"there is no {self.model}", "give a .keras file")
+        check_file(self.model, "model", "give a .keras file")
 
     def steps(self) -> Recipe:
         """The recipe."""

@@ -1,4 +1,4 @@
-"""How far a recipe can go: its steps for smaller and smaller shares of the MACs, as a curve."""
+"""A recipe for smaller and smaller shares of the MACs: how far it can go, as a curve."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from experiments.common.recipe_config import PRUNE, STEPS_FOLDER, RecipeConfig, at_share
+from experiments.common.report import picture
 from tfcompress.comparison import Comparison, ModelRow, compare
 from tfcompress.litert.model import LiteModel
 from tfcompress.pipeline.outcome import CompressResult
 from tfcompress.pipeline.steps import STEPS
 from tfcompress.reporting.page import Section
-from tfcompress.reporting.plots import plot_limit, save_figure
+from tfcompress.reporting.plots import plot_limit
 from tfcompress.reporting.run import Run
 from tfcompress.reporting.tables import Table
 
@@ -28,12 +29,12 @@ def check_reach(config: RecipeConfig, build: Callable[[], Any]) -> None:
 
 @dataclass(frozen=True)
 class Curve:
-    """What is left of the quality at each share.
+    """Quality at each share of the MACs.
 
     Attributes:
-        comparison: The start, then the last model of each recipe, on the report's samples.
-        allowed: Quality that may be lost.
-        split: Of those samples.
+        comparison: Comparison of the start and the last model of each recipe.
+        allowed: Loss of quality that the budget allows.
+        split: Name of the split that they are compared on.
     """
 
     comparison: Comparison
@@ -63,7 +64,7 @@ class Curve:
         return table
 
     def section(self, run: Run, quality: str) -> Section:
-        """The curve, drawn against MACs, latency and bytes of the file."""
+        """The curve against MACs, latency and file size, as a section of the page."""
         first = self.comparison.rows[0]
         costs: dict[str, Callable[[ModelRow], float]] = {
             "MACs": lambda row: float(row.macs),
@@ -77,10 +78,9 @@ class Curve:
             ]
             floor = _quality(first) - self.allowed
             figure = plot_limit(points, floor, f"{name}, share of the start", quality)
-            path = save_figure(
-                figure, run.path("plots", f"further_{name.replace(' ', '_').lower()}.png")
-            )
-            pictures.append((f"{quality} against {name}; dotted: what may be lost", path))
+            file = f"further_{name.replace(' ', '_').lower()}"
+            caption = f"{quality} against {name}; dotted: the least that the budget allows"
+            pictures.append(picture(run, file, figure, caption))
         return Section("How far it can go", tables=(self.table(),), pictures=tuple(pictures))
 
 
@@ -95,15 +95,15 @@ def go_further(
     """Run the recipe at each of `further`, and compare the last model of each with the start.
 
     Args:
-        config: A `RecipeConfig`, with the threads of the experiment.
-        first: What the recipe gave as it is.
-        run_recipe: `(recipe=, folder=) -> CompressResult`.
-        run: For the files.
-        data: Samples; the curve is of those that the report is about.
-        quality: Its name.
+        config: A `RecipeConfig`, with the threads of the program.
+        first: Result of the recipe as it is.
+        run_recipe: Function `(recipe=, folder=) -> CompressResult`.
+        run: Run that the steps' folders go into.
+        data: Samples; the curve uses the split of `first`.
+        quality: Name of the objective.
 
     Returns:
-        Sections of the page and entries of the metrics; nothing where there are no shares.
+        Sections of the page and entries of the metrics; none where `further` is empty.
     """
     if not config.further:
         return [], {}

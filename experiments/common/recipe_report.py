@@ -1,52 +1,97 @@
-"""The pictures, the page and the tables of the experiments that run a recipe."""
+"""A recipe run on a model: the steps, further shares of the MACs, and what is reported of them."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
 from typing import Any
 
-from experiments.common.report import end_run
+from experiments.common.recipe_config import STEPS_FOLDER
+from experiments.common.recipe_curve import check_reach, go_further
+from experiments.common.report import Report, picture
+from tfcompress.model_files import load_model_file
+from tfcompress.pipeline.compress import compress
+from tfcompress.pipeline.data import CompressionData
 from tfcompress.pipeline.outcome import COSTS, CompressResult, front
-from tfcompress.reporting.page import Section, write_page
-from tfcompress.reporting.plots import Dot, plot_front, plot_history, save_figure
-from tfcompress.reporting.run import Run, environment
+from tfcompress.pipeline.step import Fit
+from tfcompress.reporting.page import Section
+from tfcompress.reporting.plots import Dot, plot_front, plot_history
+from tfcompress.reporting.run import Run
 
 
-def finish_recipe(
-    run: Run,
-    result: CompressResult,
-    title: str,
-    quality: str,
-    config: dict[str, Any],
-    sections: Sequence[Section] = (),
-    more: Mapping[str, Any] | None = None,
-) -> dict[str, Any]:
-    """Draw, write the page, print the tables, close the run; its metrics.
+def start_model(
+    config: Any, run: Run, build: Callable[[], Any], check: Callable[[Any], None],
+    train: Callable[[], Any],
+) -> Any:  # fmt: skip
+    """The model that the recipe starts from: MODEL, or a trained one.
 
     Args:
-        run: The run.
-        result: Of the recipe.
-        title: Of the page.
-        quality: What the objective is called.
-        config: The configuration, for the page.
-        sections: Of the page; their tables are printed too.
-        more: Entries of the metrics.
+        config: A `RecipeConfig`.
+        run: Run of the program.
+        build: Builds an untrained model, to check what the recipe wants of it.
+        check: Refuses a given model that does not fit the data.
+        train: Trains a model.
+
+    Raises:
+        ConfigError: The recipe cannot be followed, or the given model does not fit.
     """
-    rows = {row.name: row for row in result.comparison.rows}
-    chosen = rows[f"{result.chosen.name}, {result.chosen.format}"]
-    first = result.comparison.rows[0]
-    name = next(iter(chosen.quality))
-    verdict = "within its budget" if not result.missed else "NOT within its budget"
-    summary = (
-        f"{quality} {first.quality[name]:.4f} at the start, {chosen.quality[name]:.4f} in the end "
-        f"({result.chosen.name}), {result.chosen.speed:.2f} times as fast, "
-        f"{result.chosen.share('size_bytes', result.outcomes[0]):.3f} of the file; {verdict}."
+    run.print(config.steps().table())
+    check_reach(config, build)
+    if not config.model:
+        return train()
+    model = load_model_file(config.model)
+    check(model)
+    return model
+
+
+def run_recipe(
+    config: Any,
+    run: Run,
+    model: Any,
+    samples: CompressionData,
+    fit: Fit,
+    card: dict[str, Any],
+    seed: int,
+    title: str,
+    quality: str,
+    more_sections: Callable[[CompressResult], Sequence[Section]] = lambda result: (),
+) -> Report:
+    """Run the config's recipe on a model, and report it.
+
+    Args:
+        config: A `RecipeConfig`, with the threads of the program.
+        run: Run of the program; the steps go into its folder `steps`.
+        model: Trained and compiled model.
+        samples: Data.
+        fit: Trains a step's model.
+        card: Card of the files.
+        seed: Seed of the steps.
+        title: Heading of the page.
+        quality: Name of the objective.
+        more_sections: Further sections of the page, from the result.
+    """
+    steps = partial(
+        compress,
+        model,
+        samples,
+        fit=fit,
+        card=card,
+        seed=seed,
+        threads=config.threads,
+        tell=run.print,
     )
-    write_page(
-        run.path("report.html"),
+    result = steps(recipe=config.steps(), folder=run.path(STEPS_FOLDER))
+    further, more = go_further(config, result, steps, run, samples, quality)
+    return Report(
         title,
-        summary,
+        _headline(result, quality),
+        (
+            result.table(),
+            result.comparison.table(),
+            *(table for section in further for table in section.tables),
+        ),
         [
             Section(
                 "Step by step",
@@ -54,18 +99,28 @@ def finish_recipe(
                 pictures=tuple(_fronts(run, result, quality)),
             ),
             Section("On the test samples", tables=(result.comparison.table(),)),
-            *sections,
+            *further,
+            *more_sections(result),
             *_training(run, result),
         ],
-        config,
-        environment(),
+        {**result.to_dict(), **more},
     )
-    tables = [table for section in sections for table in section.tables]
-    run.print(result.table(), result.comparison.table(), *tables)
-    return end_run(run, {**result.to_dict(), **(more or {})})
 
 
-def _fronts(run: Run, result: CompressResult, quality: str) -> list[tuple[str, Any]]:
+def _headline(result: CompressResult, quality: str) -> str:
+    rows = {row.name: row for row in result.comparison.rows}
+    chosen = rows[f"{result.chosen.name}, {result.chosen.format}"]
+    first = result.comparison.rows[0]
+    name = next(iter(chosen.quality))
+    verdict = "within its budget" if not result.missed else "NOT within its budget"
+    return (
+        f"{quality} {first.quality[name]:.4f} at the start, {chosen.quality[name]:.4f} in the end "
+        f"({result.chosen.name}), {result.chosen.speed:.2f} times as fast, "
+        f"{result.chosen.share('size_bytes', result.outcomes[0]):.3f} of the file; {verdict}."
+    )
+
+
+def _fronts(run: Run, result: CompressResult, quality: str) -> list[tuple[str, Path]]:
     start, pictures = result.outcomes[0], []
     for key, what in COSTS.items():
         best = front(result.kept, key)
@@ -74,8 +129,8 @@ def _fronts(run: Run, result: CompressResult, quality: str) -> list[tuple[str, A
             for o in result.outcomes
         ]
         figure = plot_front(dots, f"{what}, share of the start", quality)
-        path = save_figure(figure, run.path("plots", f"front_{key}.png"))
-        pictures.append((f"{quality} on validation against {what}", path))
+        caption = f"{quality} on validation against {what}"
+        pictures.append(picture(run, f"front_{key}", figure, caption))
     return pictures
 
 
@@ -89,5 +144,5 @@ def _training(run: Run, result: CompressResult) -> list[Section]:
     if not histories:
         return []
     figure = plot_history(histories, "loss", "loss")
-    path = save_figure(figure, run.path("plots", "loss.png"))
-    return [Section("Training of the steps", pictures=(("Loss against epoch", path),))]
+    pictures = (picture(run, "loss", figure, "Loss against epoch"),)
+    return [Section("Training of the steps", pictures=pictures)]

@@ -1,54 +1,96 @@
-"""How every experiment ends: nothing to do, metrics and artefacts, the training's plots."""
+"""What a program reports, and the parts of a page that programs of every subject share."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from matplotlib.figure import Figure
 
 from tfcompress.reporting.page import Section
 from tfcompress.reporting.plots import plot_history, save_figure
 from tfcompress.reporting.run import Run
+from tfcompress.reporting.tables import Table
 
-if TYPE_CHECKING:  # it loads TensorFlow, which the experiments in PyTorch do without
+if TYPE_CHECKING:  # it loads TensorFlow, which the programs in PyTorch do without
     from tfcompress.comparison import Comparison
 
-_ARTEFACTS = (".keras", ".tflite", ".pt", ".html", ".json", ".csv")
+History = list[dict[str, float]]
+"""One row per epoch, "epoch" counted from 1."""
 
 
-def already_finished(run: Run) -> dict[str, Any]:
-    """Say that there is nothing to do; the metrics that the run wrote."""
-    run.console.print(
-        f"{run.folder} is finished with this very configuration: nothing to do. "
-        "Choose another RUN to train again.",
-        highlight=False,
-    )
-    run.close()
-    return run.read_json("metrics.json")
+@dataclass(frozen=True)
+class Report:
+    """What a program reports; the driver prints it and writes it down.
+
+    Attributes:
+        title: Heading of the page.
+        headline: Sentence below it; without a run, the last line printed.
+        tables: Tables and texts for the terminal, in order.
+        sections: Parts of the page.
+        metrics: Numbers for `metrics.json` (without a run, for the file of `--json`).
+        exit_code: Exit code of the process.
+    """
+
+    title: str = ""
+    headline: str = ""
+    tables: Sequence[Table | str] = ()
+    sections: Sequence[Section] = ()
+    metrics: Mapping[str, Any] = field(default_factory=dict)
+    exit_code: int = 0
 
 
-def finish(run: Run, comparison: Comparison, more: dict[str, Any]) -> dict[str, Any]:
-    """Write the metrics of a comparison and more, say where everything is, close the run."""
-    return end_run(run, {"comparison": comparison.to_dict(), **more})
+def table_to_dict(table: Table | str) -> dict[str, Any] | str:
+    """A printed table (or text) for JSON."""
+    if isinstance(table, str):
+        return table
+    return {
+        name: getattr(table, name)
+        for name in ("title", "columns", "drop", "rows", "totals", "notes")
+    }
 
 
-def end_run(run: Run, metrics: dict[str, Any]) -> dict[str, Any]:
-    """Write the metrics, say where everything is, close the run."""
-    run.finish(metrics)
-    files = [path.name for path in sorted(run.folder.iterdir()) if path.suffix in _ARTEFACTS]
-    run.print(f"in {run.folder}/: {', '.join(files)}", style="bold")
-    return metrics
+def table_from_dict(content: Mapping[str, Any] | str) -> Table | str:
+    """The table (or text) that `table_to_dict` wrote."""
+    if isinstance(content, str):
+        return content
+    table = Table(content["columns"], content["title"], content["drop"])
+    for row in content["rows"]:
+        table.add(*row)
+    for row in content["totals"]:
+        table.total(*row)
+    for note in content["notes"]:
+        table.note(note)
+    return table
+
+
+def quality_by_name(comparison: Comparison, metric: str = "mean_iou") -> dict[str, float]:
+    """A metric of every row of a comparison, by the row's name."""
+    return {row.name: row.quality[metric] for row in comparison.rows}
+
+
+def picture(run: Run, name: str, figure: Figure, caption: str) -> tuple[str, Path]:
+    """Save a figure as `plots/<name>.png`; caption and file, as a section takes them."""
+    return caption, save_figure(figure, run.path("plots", f"{name}.png"))
+
+
+def write_histories(run: Run, histories: Mapping[str, History]) -> None:
+    """Write `history.csv`: the rows of every model, with its name in the column "model"."""
+    run.write_history([{"model": name, **row} for name, rows in histories.items() for row in rows])
 
 
 def history_section(
     run: Run,
-    histories: dict[str, list[dict[str, float]]],
-    marks: dict[str, float] | None = None,
+    histories: Mapping[str, History],
+    marks: Mapping[str, float] | None = None,
     metrics: Mapping[str, str] = {"mean_iou": "mean IoU", "loss": "loss"},
 ) -> Section:
-    """Metrics against the epoch, as a report section.
+    """Metrics against the epoch, as a section of the page.
 
     Args:
-        run: Where the pictures go.
+        run: Run that the pictures are saved in.
         histories: Rows of each model, by name.
         marks: Vertical lines: label to epoch.
         metrics: Title of each metric, by its key in the rows.
@@ -56,6 +98,6 @@ def history_section(
     pictures = []
     for metric, title in metrics.items():
         figure = plot_history(histories, metric, title, marks or {})
-        path = save_figure(figure, run.path("plots", f"{metric}.png"))
-        pictures.append((f"{title} against epoch, training and validation", path))
+        caption = f"{title} against epoch, training and validation"
+        pictures.append(picture(run, metric, figure, caption))
     return Section("Training", pictures=tuple(pictures))

@@ -1,4 +1,4 @@
-"""Several seeds in one run: the names of their files; mean, spread and interval over them."""
+"""Several seeds in one run: names of their files; mean, spread and interval over them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tfcompress.reporting.tables import Table
 
 
 def seed_file(run: Run, seed: int, name: str, suffix: str = ".keras") -> Path:
-    """Where a seed's model goes: `name-seedN.keras`."""
+    """Path of a seed's model: `name-seedN.keras`."""
     return run.path(f"{name}-seed{seed}{suffix}")
 
 
@@ -27,11 +27,11 @@ def seeds_table(
     """Mean, spread and 95 % interval of a metric over seeds, and of differences between rows.
 
     Args:
-        seeds: At least two.
-        comparisons: One per seed, all with the same rows.
-        differences: (row, row that is subtracted) by index.
-        metric: Key of the rows' quality.
-        title: The metric's name.
+        seeds: Seeds, at least two.
+        comparisons: Comparison of each seed, all with the same rows.
+        differences: Pairs (row, row to subtract), by index.
+        metric: Key of the metric in a row's quality.
+        title: Name of the metric.
     """
     table = Table(("", *(f"seed {seed}" for seed in seeds), "mean", "spread", "95 % interval"))
     table.title = f"{title} on the test images over {len(seeds)} seeds"

@@ -1,4 +1,4 @@
-"""Training that survives a kill: every epoch is a checkpoint that appears whole or not at all."""
+"""Training that resumes after a kill: each epoch writes a checkpoint, whole or not at all."""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ class Training:
     """How to train.
 
     Attributes:
-        name: Shown with each epoch.
-        folder: Of the checkpoints, below `run/checkpoints/`.
-        epochs: In all, those before a resume included.
-        batch: Patches per batch.
-        seed: Of the order of the patches.
+        name: Name shown with each epoch.
+        folder: Folder of the checkpoints below `run/checkpoints/`.
+        epochs: Epochs in total, those before a resume included.
+        batch: Samples per batch.
+        seed: Seed of the order of the samples.
         first_epoch: Epochs that the model has seen when this training starts.
         choose_from: First epoch (from 1) whose weights may be chosen as the best.
-        keep_epoch: Keep the state after this epoch as `BRANCH`.
-        metric: What models are chosen by, on validation.
-        title: The metric in the console.
+        keep_epoch: Epoch after which the state is kept as `BRANCH`.
+        metric: Validation metric that the best epoch is chosen by.
+        title: Name of the metric in the console.
     """
 
     name: str
@@ -65,13 +65,13 @@ def train(
     """Train a compiled U-Net on patches, as `fit_resumable` does.
 
     Args:
-        model: Compiled; its metrics hold "mean_iou".
+        model: Compiled model whose metrics include "mean_iou".
         data: Patches.
-        augmentation: Of the training patches.
+        augmentation: Augmentation of the training patches.
         how: How to train.
-        run: Where checkpoints go and progress is shown.
+        run: Run that keeps the checkpoints and shows the progress.
         callbacks: Further Keras callbacks; they see each epoch before the checkpoint does.
-        after_epoch: As of `fit_resumable`.
+        after_epoch: Callback of `fit_resumable`.
     """
     patches = data.train
     return fit_resumable(
@@ -98,15 +98,15 @@ def fit_resumable(
 ) -> list[dict[str, float]]:
     """Train a compiled model and leave it with its best weights on validation.
 
-    A training that was killed goes on from its last finished epoch, with the optimizer's state
-    and, where a pruner hangs on the model, its masks.
+    A killed training resumes from the last completed epoch, with the optimizer's state and, where
+    a pruner is attached to the model, its masks.
 
     Args:
-        model: Compiled; its metrics hold `how.metric`.
-        batches: The training set, shuffled, when so many epochs have been seen.
-        validation: The validation set.
+        model: Compiled model whose metrics include `how.metric`.
+        batches: Function from the number of epochs seen to the shuffled training batches.
+        validation: Validation batches.
         how: How to train.
-        run: Where checkpoints go (`run/checkpoints/<name>/`) and progress is shown.
+        run: Run that keeps the checkpoints (`run/checkpoints/<folder>/`) and shows the progress.
         callbacks: Further Keras callbacks; they see each epoch before the checkpoint does.
         after_epoch: Called with each row of the history, first with those before a resume; the
             training ends where it returns True.

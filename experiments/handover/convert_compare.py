@@ -1,21 +1,18 @@
 """make convert-compare: a detector from PyTorch to ONNX, LiteRT and Keras, compared on images.
 
 MODEL is a detector's `.pt`, IMAGES an image or a folder (without it, generated shapes). Every form
-runs on the same images; boxes and scores, as fractions, decide, and the layers in between tell
-where two forms part. The exit code is 1 where a float32 form is beyond the tolerance; int8 is
-stated. Files go to `runs/convert-compare/RUN/`.
+runs on the same images. Boxes and scores, as fractions, decide; inner layers show where two forms
+part. The exit code is 1 where a float32 form is beyond the tolerance; int8 is only reported. Files
+go to `runs/convert-compare/RUN/`.
+
+Takes some minutes on two CPU cores, most of them in onnx2tf. Prints the largest difference of each
+form.
 """
 
-from tfcompress import startup  # noqa: F401  (first: TensorFlow without its messages)
-
-# isort: split
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rich.console import Console
 
 from bridges.handover.detectors import LiteDetector
 from bridges.handover.export import export_detector
@@ -35,12 +32,11 @@ from bridges.handover.parity import (
 from bridges.handover.to_keras import to_keras
 from bridges.handover.to_litert import to_litert
 from bridges.yolov5.detector.file import load_detector
-from experiments.common.program import run_experiment
+from experiments.common.program import SMOKE_MODEL, Output, Program
+from experiments.common.report import Report
 from experiments.handover.crossing import images_of
-from experiments.yolo.detect import SMOKE_MODEL
-from experiments.yolo.detection import BAD_INPUT, DETECTION_SMOKE
-from experiments.yolo.train import Config as TrainConfig
-from experiments.yolo.train import main as train
+from experiments.yolo.detect import make_smoke_detector
+from experiments.yolo.detection import BAD_INPUT
 from models.yolov5.build import Detector
 from tfcompress.atomic import write_text
 from tfcompress.errors import ConfigError
@@ -54,26 +50,26 @@ class Config:
     """Convert a detector and compare its forms."""
 
     model: str = ""
-    """A detector's .pt file."""
+    """Detector's .pt file."""
     images: str = ""
-    """An image, or a folder of images; empty: generated shapes."""
+    """Image, or folder of images; empty: generated shapes."""
     side: int = 0
     """Side of the square that images are fitted into; 0: what the detector was trained on."""
     compared: int = 4
-    """Images that the forms are compared on."""
+    """Number of images that the forms are compared on."""
     calibration: int = 100
-    """Images that int8 is calibrated on, at most."""
+    """Number of images that int8 is calibrated on, at most."""
     tolerance: float = 1e-4
     """Largest difference of a box's side or a score, both as fractions."""
     layers: bool = True
-    """Also look into LiteRT, layer by layer; it takes a second conversion."""
+    """Whether LiteRT is also compared layer by layer, which takes a second conversion."""
     root: str = "runs"
-    """Folder of all runs."""
+    """Folder of all runs; files go to `root/convert-compare/run/`."""
     run: str = "default"
     """Name of the run."""
 
     def check(self) -> None:
-        """Check what would fail after the conversions."""
+        """Check what would only fail after the conversions."""
         if not self.model:
             raise ConfigError("MODEL", "it is empty", "give MODEL=path/to/model.pt")
         for name in ("compared", "calibration", "tolerance"):
@@ -81,52 +77,40 @@ class Config:
                 raise ConfigError(name, f"it is {getattr(self, name)}", "give a number above 0")
 
 
-def main(config: Config) -> dict[str, ParityReport]:
-    """Convert, compare, print; the reports by form.
-
-    Raises:
-        SystemExit: With code 1, where a float32 form is beyond the tolerance.
-    """
-    console = Console()
-    if config.model == SMOKE_MODEL:
-        config = _with_smoke_model(config)
+def main(config: Config, out: Output) -> Report:
+    """Convert and compare; the exit code is 1 where a float32 form is beyond the tolerance."""
+    console = out.console
     loaded = load_detector(config.model)
     side = config.side or loaded.side
     images = images_of(config.images, side, max(config.compared, config.calibration))
     calibration, images = images[: config.calibration], images[: config.compared]
-    out = Path(config.root) / "convert-compare" / config.run
     with console.status("PyTorch to ONNX"):
-        graph = export_detector(loaded.detector, side, out / "model.onnx")
+        graph = export_detector(loaded.detector, side, out.path("model.onnx"))
     spec = HeadSpec.of(loaded.detector, side, parts=False)
     crossing = _Crossing(loaded.detector, graph, spec, images, config)
     reports = {"ONNX": crossing.onnx()}
     with console.status("ONNX to Keras"):
         crossed = to_keras(graph, images)
-    save_plain(crossed.model, out / "model.keras")
+    save_plain(crossed.model, out.path("model.keras"))
     reports["Keras"] = crossing.keras(crossed.model, crossed.layers)
     with console.status("ONNX to LiteRT, float32 and int8 (some minutes)"):
         files = to_litert(graph, ("float32", "int8"), calibration, images, tolerance=None).files
     for format, file in files.items():
-        LiteDetector(file, spec).save(out / f"model-{format}.tflite")
+        LiteDetector(file, spec).save(out.path(f"model-{format}.tflite"))
         tensors = litert_tensors(file, images, spec.outputs, f"LiteRT {format}")
         reports[f"LiteRT {format}"] = crossing.report(tensors)
     if config.layers:
         with console.status("ONNX to LiteRT, with every block's output"):
             reports["LiteRT float32, layer by layer"] = crossing.litert_layers()
-    table = _summary(reports, spec, config)
-    for report in reports.values():
-        console.print(str(report.table()), highlight=False, soft_wrap=True)
-    console.print(str(table), highlight=False, soft_wrap=True)
-    write_text(
-        out / "parity.json", to_json({name: report.to_dict() for name, report in reports.items()})
+    metrics = {name: report.to_dict() for name, report in reports.items()}
+    write_text(out.path("parity.json"), to_json(metrics))
+    passed = all(_passed(report, config) for name, report in reports.items() if _judged(name))
+    return Report(
+        headline=f"model.onnx, model.keras, model-*.tflite and parity.json in {out.folder}/",
+        tables=(*(report.table() for report in reports.values()), _summary(reports, spec, config)),
+        metrics=metrics,
+        exit_code=0 if passed else 1,
     )
-    console.print(
-        f"model.onnx, model.keras, model-*.tflite and parity.json in {out}/", style="bold",
-        highlight=False,
-    )  # fmt: skip
-    if not all(_passed(report, config) for name, report in reports.items() if _judged(name)):
-        raise SystemExit(1)
-    return reports
 
 
 @dataclass
@@ -219,14 +203,15 @@ def _summary(reports: dict[str, ParityReport], spec: HeadSpec, config: Config) -
     return table
 
 
-def _with_smoke_model(config: Config) -> Config:
-    trained = TrainConfig(**DETECTION_SMOKE, root=config.root, run="smoke", resume=True)
-    train(trained)
-    folder: Sequence[str] = (config.root, "yolo-train", "smoke", "model.pt")
-    return replace(config, model=str(Path(*folder)))
+def complete(config: Config) -> Config:
+    """The config with the model of `--smoke`."""
+    if config.model != SMOKE_MODEL:
+        return config
+    return replace(config, model=str(make_smoke_detector(config.root) / "model.pt"))
 
 
 SMOKE = {"model": SMOKE_MODEL, "calibration": 20, "layers": False}
+PROGRAM = Program("convert-compare", Config, main, SMOKE, complete, False, BAD_INPUT)
 
 if __name__ == "__main__":
-    run_experiment(Config, main, SMOKE, user_errors=BAD_INPUT)
+    PROGRAM.start()

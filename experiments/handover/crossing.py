@@ -1,4 +1,4 @@
-"""What experiments with handed-over models share: images as they take them, files measured."""
+"""Inputs for detectors in any format, and the measurement of a detector's or ONNX file."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rich.console import Console
 
 from bridges.handover import HEADS
 from bridges.handover.detectors import LiteDetector, OnnxDetector, onnx_runner
@@ -16,8 +15,9 @@ from bridges.yolov5.data.augment import letterbox
 from bridges.yolov5.data.dataset import LabelledImage, read_detection_data
 from bridges.yolov5.data.synthetic import draw_scene
 from bridges.yolov5.detector.evaluate import evaluate_detector
-from experiments.common.image_inputs import image_paths
-from experiments.yolo.detection import check_classes
+from experiments.common.inputs import image_paths
+from experiments.common.report import Report
+from experiments.yolo.detection import check_names
 from tfcompress.data.scenes import read_image, with_channels
 from tfcompress.errors import ConfigError
 from tfcompress.evaluation.latency import measure_latency
@@ -34,7 +34,7 @@ def as_inputs(images: Sequence[LabelledImage | np.ndarray], side: int) -> np.nda
 
 
 def evenly(images: Sequence[LabelledImage], at_most: int) -> list[LabelledImage]:
-    """Some of the images, at even distances."""
+    """At most so many of the images, evenly spaced."""
     chosen = np.linspace(0, len(images) - 1, min(at_most, len(images)))
     return [images[int(i)] for i in chosen.round()]
 
@@ -53,33 +53,29 @@ def images_of(path: str, side: int, at_most: int) -> np.ndarray:
     return as_inputs([with_channels(read_image(paths[i]), 3) for i in chosen], side)
 
 
-def measure_detector_file(
-    path: str | Path, data: str, threads: int, console: Console
-) -> dict[str, Any]:
-    """Print what a detector's .onnx or .tflite file costs and, on a data set, what it gives.
+def measure_detector_file(path: str | Path, data: str, threads: int) -> Report:
+    """Cost of a detector's .onnx or .tflite file and, on a data set, its mAP.
 
     Raises:
         DataError: The file or the data set cannot be read.
-        ConfigError: Its classes are not the data's.
+        ConfigError: The data set has other classes.
     """
     path = Path(path)
     detector = OnnxDetector.load(path) if path.suffix == ".onnx" else LiteDetector.load(path)
     timed = detector.runner(threads) if isinstance(detector, OnnxDetector) else detector.model
-    found = _measured(path, timed, detector.spec.side, threads, console)
-    if data:
-        images = read_detection_data(data)
-        check_classes(images.names, detector.spec.names, str(path))
-        split = images.test_split
-        score = evaluate_detector(detector, images.splits[split], images.names, detector.spec.side)
-        console.print(score.table(f"{score.images} {split} images").to_rich())
-        found["test"] = score.to_dict()
-    return found
+    cost = _measured(path, timed, detector.spec.side, threads)
+    if not data:
+        return cost
+    images = read_detection_data(data)
+    check_names(images.names, detector.spec.names, str(path))
+    split = images.test_split
+    score = evaluate_detector(detector, images.splits[split], images.names, detector.spec.side)
+    table = score.table(f"{score.images} {split} images")
+    return Report(tables=(*cost.tables, table), metrics={**cost.metrics, "test": score.to_dict()})
 
 
-def measure_onnx_file(
-    path: str | Path, data: str, threads: int, console: Console
-) -> dict[str, Any]:
-    """The same for any ONNX file: size and latency, and for a detector's what it gives.
+def measure_onnx_file(path: str | Path, data: str, threads: int) -> Report:
+    """Size and latency of any ONNX file, and the quality of a detector's.
 
     Raises:
         DataError: See `measure_detector_file`.
@@ -87,19 +83,18 @@ def measure_onnx_file(
     """
     model = OnnxModel.load(path)
     if HEADS in model.metadata:
-        return measure_detector_file(path, data, threads, console)
+        return measure_detector_file(path, data, threads)
     if data:
         raise ConfigError(
             str(path),
             "it is no detector's file, so it is not known how to score it",
             "leave DATA empty; or bring it to Keras (bridges.handover.to_keras) and score that",
         )
-    return _measured(Path(path), onnx_runner(model, threads), None, threads, console)
+    return _measured(Path(path), onnx_runner(model, threads), None, threads)
 
 
-def _measured(
-    path: Path, timed: Any, side: int | None, threads: int, console: Console
-) -> dict[str, Any]:
+def _measured(path: Path, timed: Any, side: int | None, threads: int) -> Report:
+    """File size and latency."""
     (latency,) = measure_latency([timed], threads=threads)
     size = path.stat().st_size
     at = "" if side is None else f" at {side} pixels"
@@ -111,5 +106,5 @@ def _measured(
         f"{latency.p90_ms:.2f} ms",
     )
     table.note(f"latency of {latency.runtime}, batch {latency.batch}")
-    console.print(str(table), highlight=False, soft_wrap=True)
-    return {"cost": {path.name: {"size_bytes": size, "latency": latency.to_dict()}}}
+    cost = {path.name: {"size_bytes": size, "latency": latency.to_dict()}}
+    return Report(tables=(table,), metrics={"cost": cost})

@@ -4,9 +4,6 @@ The same fields as `unet-hpo-nni` and `trash-hpo`. Outside an experiment it trai
 default parameters. The data set, where DATA names none, is generated once beside the trials.
 """
 
-from tfcompress import startup  # noqa: F401  (first: TensorFlow without its messages)
-
-# isort: split
 import fcntl
 import os
 import sys
@@ -47,7 +44,7 @@ def main(config: UnetSearch | TrashSearch) -> None:
 
 
 def _data(config: UnetSearch | TrashSearch) -> Path:
-    """The data set's folder; without one it is drawn, by the trial that comes first."""
+    """The data set's folder; without one the first trial generates it."""
     if config.data or (isinstance(config, TrashSearch) and config.source != "folder"):
         return Path(config.data) if config.data else Path()
     folder = Path(config.root) / "nni-generated"

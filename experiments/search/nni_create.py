@@ -1,14 +1,14 @@
-"""make nni-create: start an NNI experiment with nnictl, mended, and leave it running.
+"""make nni-create: start an NNI experiment with nnictl, patched, and leave it running.
 
 CONFIG is a file for `nnictl create` (experiments/nni/*.yml). Its paths are made absolute, its
-`python` is this one, DATA and PORT are filled in; the manager listens on loopback and pairs trials
-with their own parameters. `nnictl stop ID`, `resume`, `view` work as ever, with NODE_OPTIONS as
-this prints it.
+`python` is this one, DATA and PORT are filled in; the manager listens on loopback and gives trials
+their own parameters. `nnictl stop ID`, `resume` and `view` work with the NODE_OPTIONS that this
+prints.
+
+Takes seconds; the trials then run in the background. Prints the experiment's id, its web page, and
+the commands that stop, resume and view it.
 """
 
-from tfcompress import startup  # noqa: F401  (first: TensorFlow without its messages)
-
-# isort: split
 import os
 import re
 import shlex
@@ -19,9 +19,9 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from rich.console import Console
 
-from experiments.common.program import run_experiment
+from experiments.common.program import Output, Program
+from experiments.common.report import Report
 from tfcompress.atomic import write_text
 from tfcompress.errors import ConfigError
 from tfcompress.tuning.checks import free_port
@@ -36,26 +36,25 @@ class Config:
     """Start an NNI experiment with nnictl."""
 
     config_file: str = "experiments/nni/unet.yml"
-    """For `nnictl create`."""
+    """Configuration file for `nnictl create`."""
     data: str = ""
-    """Data set folder, for the trials."""
+    """Folder of the data set, for the trials."""
     port: int = 8080
-    """Of the web page, on loopback."""
+    """Port of the web page, on loopback."""
     trials: int = 0
-    """In the place of the file's maxTrialNumber; 0: as it says."""
+    """Number of trials; 0: the file's maxTrialNumber."""
     tuner: str = ""
-    """In the place of the file's; empty: as it says."""
+    """Tuner; empty: the file's."""
     concurrency: int = 0
-    """In the place of the file's trialConcurrency; 0: as it says."""
+    """Number of trials at a time; 0: the file's trialConcurrency."""
     small: bool = False
-    """Small trials on generated data; SMOKE=1 sets it."""
+    """Whether trials are small, on generated data; SMOKE=1 sets it."""
     root: str = "runs"
     """Folder of all runs; the experiment goes below it, into nni/."""
 
 
-def main(config: Config) -> str:
-    """Resolve the file, create; the experiment's id."""
-    console = Console(soft_wrap=True)
+def main(config: Config, out: Output) -> Report:
+    """Resolve the file and create the experiment."""
     command = nnictl()
     content = resolved(config)
     free_port(config.port)
@@ -75,13 +74,14 @@ def main(config: Config) -> str:
     if done.returncode or not found:
         last = (output.strip().splitlines() or ["no message"])[-1]
         raise ConfigError("nnictl create", last, f"correct {path}")
-    experiment_id = found[1]
     setting = " ".join(f"{key}={shlex.quote(value)}" for key, value in variables.items() if value)
-    console.print(f"experiment {experiment_id} runs: http://127.0.0.1:{config.port}")
-    console.print(f"its file: {path}; trials and logs: {content['experimentWorkingDirectory']}")
+    lines = [
+        f"experiment {found[1]} runs: http://127.0.0.1:{config.port}",
+        f"its file: {path}; trials and logs: {content['experimentWorkingDirectory']}",
+    ]
     for verb in ("stop", "resume", "view"):
-        console.print(f"{setting} {shlex.join([*command, verb, experiment_id])}")
-    return experiment_id
+        lines.append(f"{setting} {shlex.join([*command, verb, found[1]])}")
+    return Report(tables=lines)
 
 
 def resolved(config: Config) -> dict[str, Any]:
@@ -122,5 +122,7 @@ def resolved(config: Config) -> dict[str, Any]:
     return content
 
 
+PROGRAM = Program("nni-create", Config, main, {"small": True}, keeps_run=False)
+
 if __name__ == "__main__":
-    run_experiment(Config, main, {"small": True})
+    PROGRAM.start()

@@ -1,17 +1,17 @@
-"""A search of an experiment: by either tool, then the best parameters as a file, and the page."""
+"""A search by either tool: the best parameters as a file, and the parts of the report."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
 
+from experiments.common.report import picture
 from experiments.search.tasks import SearchFields, Task
 from tfcompress.errors import ConfigError
 from tfcompress.reporting.page import Section
-from tfcompress.reporting.plots import save_figure
 from tfcompress.reporting.run import Run
 from tfcompress.reporting.tables import Table
 from tfcompress.tuning.checks import free_port
@@ -35,10 +35,10 @@ def run_search(run: Run, config: SearchFields, task: Task, tool: Tool, kind: str
     """Search, write `search.csv` and `best_params.json`; the result.
 
     Args:
-        run: Where trials and files go.
-        config: The experiment's, with `data` that every trial can read.
-        task: What to search.
-        tool: By what.
+        run: Run that trials and files are saved in.
+        config: Configuration, with `data` that every trial can read.
+        task: Task to search.
+        tool: Tool that searches.
         kind: Name of the task for NNI's trial script.
     """
     write_nni_space(task.space, run.path("search_space.json"))
@@ -65,32 +65,56 @@ def run_search(run: Run, config: SearchFields, task: Task, tool: Tool, kind: str
     return found
 
 
-def search_sections(run: Run, config: SearchFields, task: Task, found: SearchResult) -> list[Any]:
-    """The search in the report."""
-    pictures = []
-    for name, caption, plot in (
-        ("parallel", "Parameters of every trial", plot_parallel_coordinates),
-        ("progress", "Objective against trial and wall time", plot_progress),
-        ("curves", "Learning curves", plot_learning_curves),
-    ):
-        pictures.append((caption, save_figure(plot(found), run.path("plots", f"{name}.png"))))
-    return [
-        Section(
-            "Search",
-            text=(effort(config, task, found),),
-            tables=(
-                found.best_table(),
-                found.table(),
-                importance_table(found),
-                task.space.table(),
-            ),
-            pictures=tuple(pictures),
+def search_report(
+    run: Run,
+    config: SearchFields,
+    task: Task,
+    found: SearchResult,
+    metric: str,
+    validation: Mapping[str, float],
+    test: Mapping[str, float],
+) -> tuple[list[Section], list[Table | str], str, dict[str, Any]]:
+    """The report's parts about a search: sections, tables, headline, metrics.
+
+    Args:
+        run: Run that the pictures are saved in.
+        config: Configuration of the search.
+        task: Task that was searched.
+        found: Result.
+        metric: Title of the metric.
+        validation: Metric on validation with the default and the best parameters.
+        test: Metric on the test images, by the same names.
+    """
+    pictures = [
+        picture(run, name, plot(found), caption)
+        for name, caption, plot in (
+            ("parallel", "Parameters of every trial", plot_parallel_coordinates),
+            ("progress", "Objective against trial and wall time", plot_progress),
+            ("curves", "Learning curves", plot_learning_curves),
         )
     ]
+    spent = effort(config, task, found)
+    best = found.best_table()
+    tables = (best, found.table(), importance_table(found), task.space.table())
+    brought = difference_table(metric, [(name, validation[name], test[name]) for name in test])
+    headline = (
+        f"{metric[0].upper()}{metric[1:]} on the test images, which no trial saw: "
+        f"{test['default']:.4f} with the default parameters, {test['best']:.4f} with the best of "
+        f"{len(found.trials)} trials."
+    )
+    return (
+        [Section("Search", text=(spent,), tables=tables, pictures=tuple(pictures))],
+        [found.table(12, params=False), best, spent, brought],
+        headline,
+        {
+            "search": {"best": task.fields(found.best.params), "epochs": found.epochs},
+            "validation": dict(validation),
+        },
+    )
 
 
 def effort(config: SearchFields, task: Task, found: SearchResult) -> str:
-    """What early stopping saved, or would have saved, in words."""
+    """The epochs that early stopping saved, or would have saved, in words."""
     worked = [trial for trial in found.trials if trial.objective is not None]
     whole = len(worked) * task.epochs
     start = f"{found.tool}: {len(found.trials)} trials trained {found.epochs} epochs"
@@ -100,7 +124,7 @@ def effort(config: SearchFields, task: Task, found: SearchResult) -> str:
         spent = sum(trial.epochs for trial in worked)
         failed = len(found.trials) - len(worked)
         without = f" (without the {failed} that failed)" if failed else ""
-        return f"{start}, {spent / whole:.0%} of the {whole} to everybody's end{without}."
+        return f"{start}, {spent / whole:.0%} of the {whole} without early stopping{without}."
     curves = [[row[task.objective.metric] for row in t.history] for t in worked if t.history]
     if not curves:
         return f"{start}."
@@ -110,16 +134,11 @@ def effort(config: SearchFields, task: Task, found: SearchResult) -> str:
         for would in [replay(stop_rule(task, rule), curves, task.objective.direction)]
     ]
     best = found.best.objective
-    return f"{start}, best {best:.4f}. Stopped early they would have trained {'; '.join(told)}."
+    return f"{start}, best {best:.4f}. Early stopping would have trained {'; '.join(told)}."
 
 
 def difference_table(metric: str, values: Sequence[tuple[str, float, float]]) -> Table:
-    """Validation and test of the default parameters and of the best.
-
-    Args:
-        metric: Title of the metric.
-        values: (name, validation, test), the default parameters first.
-    """
+    """Validation and test of the default and the best parameters, as (name, both) in `values`."""
     table = Table(("parameters", f"validation {metric}", f"test {metric}"), title="What it brought")
     for name, validation, test in values:
         table.add(name, f"{validation:.4f}", f"{test:.4f}")
@@ -130,7 +149,7 @@ def difference_table(metric: str, values: Sequence[tuple[str, float, float]]) ->
 
 
 def check_tool(config: SearchFields, tool: Tool) -> None:
-    """Check what would only show after the data is read: the tool, its tuner, its port.
+    """Check the tool, its tuner and its port before the data is read.
 
     Raises:
         CompressionError: Any of them cannot be used.
@@ -227,7 +246,7 @@ def _assessor(config: SearchFields, task: Task) -> dict[str, Any]:
 
 
 def stop_rule(task: Task, rule: str) -> StopRule:
-    """Early enough to save epochs, late enough for a curve to say something."""
+    """The stop rule by its name: early enough to save epochs, late enough to judge a curve."""
     if rule == "halving":
         return HalvingStop(first_epoch=max(1, task.epochs // 8))
     return MedianStop(start_epoch=max(2, task.epochs // 4), least_trials=3)

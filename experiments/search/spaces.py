@@ -1,4 +1,4 @@
-"""What the searches vary, and which fields of an experiment's config the values become."""
+"""Search spaces of the programs, and the config fields that a trial's values become."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def unet_fields(config: SegmentationConfig, params: Mapping[str, Any]) -> dict[s
 
 
 def pruning_space(groups: Sequence[str]) -> SearchSpace:
-    """How a given number of weights is shared out: what each level of the U-Net keeps.
+    """Distribution of the remaining weights over the levels of the U-Net.
 
     The values are relative; `group_sparsities` scales them to the sparsity of the whole.
     """
@@ -89,7 +89,7 @@ def group_sparsities(
 
 
 def trash_space(config: ClassificationConfig) -> SearchSpace:
-    """System B's sweep, on scales that fit: rate, warm-up, decay, image size; and augmentation."""
+    """Training of the classifier: learning rate, warm-up, decay, image size, augmentation, loss."""
     return SearchSpace(
         {
             "learning_rate": LogUniform(1e-4, 2e-2, default=config.learning_rate),

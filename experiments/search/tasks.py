@@ -1,6 +1,6 @@
-"""What a search trains: configurations, and training functions that keras-tuner and NNI both call.
+"""Configurations of the searches, and the training functions that keras-tuner and NNI both call.
 
-They stand in a module of their own because a trial's process imports them by name.
+They are in a module of their own because a trial's process imports them by name.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from typing import Any, Literal
 
 import keras
 
+from experiments.common.inputs import check_file
 from experiments.common.program import compared
-from experiments.common.training import Training, train
 from experiments.search.spaces import (
     GROUPS,
     group_sparsities,
@@ -32,14 +32,14 @@ from experiments.trash.classification import (
     read_images,
     train_classifier,
 )
+from experiments.unet.level_prune import group_selection
 from experiments.unet.segmentation import (
     SegmentationConfig,
-    augmentation_of,
     build_model,
     compile_model,
     load_data,
 )
-from experiments.unet.variants import group_selection
+from experiments.unet.study import Study
 from tfcompress.data.folder import SegmentationData
 from tfcompress.errors import ConfigError
 from tfcompress.evaluation.classification import trash_score
@@ -62,21 +62,23 @@ class SearchFields:
     """Fields of every search."""
 
     trials: int = 12
+    """Number of trials."""
     tuner: str = ""
-    """keras-tuner: random, bayesian, hyperband, grid; NNI: TPE, Random, GridSearch, Evolution, GP,
-    Metis, Hyperband. Empty: bayesian or TPE."""
+    """Tuner of keras-tuner (random, bayesian, hyperband, grid) or of NNI (TPE, Random, GridSearch,
+    Evolution, GP, Metis, Hyperband); empty: bayesian or TPE."""
     concurrency: int = 1
-    """Trials at a time."""
+    """Number of trials at a time."""
     port: int = 0
-    """Of NNI's web page, or of keras-tuner's chief; on loopback. 0: a free one."""
+    """Port of NNI's web page, or of keras-tuner's chief, on loopback; 0: a free one."""
     early_stop: Literal["halving", "median", "no"] = "halving"
-    """Stop trials at 1/8, 1/4 and 1/2 of their epochs unless they are in the better half there
-    (halving), or from 1/4 on where they are worse than the median of the others."""
+    """Rule that stops trials: halving keeps the better half at 1/8, 1/4 and 1/2 of the epochs;
+    median stops those worse than the median of the others, from 1/4 of the epochs on."""
     trial_minutes: float = 60.0
-    """After which a trial is killed and counts as failed."""
+    """Minutes after which a trial is killed and counts as failed."""
     hours: float = 24.0
-    """After which no trial starts; NNI ends those that run, too."""
+    """Hours after which no trial starts; NNI ends running ones, too."""
     seed: int = 0
+    """Seed of the search and of the trainings after it."""
 
     def check(self) -> None:
         """Check what would only show later."""
@@ -94,25 +96,26 @@ class SearchFields:
 
 @dataclass(frozen=True, kw_only=True)
 class UnetSearch(SearchFields, SegmentationConfig):
-    """Search how the U-Net is best trained, or where it is best pruned."""
+    """Search the U-Net's training, or where it is pruned."""
 
     what: Literal["training", "pruning"] = "training"
-    """'pruning': a U-Net is trained once; each trial prunes and tunes it for `tune_epochs`."""
+    """Subject of the search. 'pruning': a U-Net is trained once; each trial prunes and tunes it for
+    `tune_epochs`."""
     objective: Literal["mean_iou", "accuracy"] = "mean_iou"
-    """What trials are compared by; the other is reported beside it."""
+    """Metric that trials are compared by; the other is reported beside it."""
     sparsity: float = 0.9
-    """Of the pruned U-Net, over all its levels."""
+    """Sparsity of the pruned U-Net, over all its levels."""
     tune_epochs: int = 6
+    """Number of epochs after pruning."""
     dense: str = ""
-    """The trained U-Net of 'pruning', as a .keras file; empty: it is trained first."""
+    """Trained U-Net of 'pruning', as a .keras file; empty: it is trained first."""
 
     def check(self) -> None:
         """Check what would only show after the U-Net is trained."""
         super().check()
         if not 0 < self.sparsity < 1:
             raise ConfigError("sparsity", f"it is {self.sparsity}", "use a share, 0 to 1")
-        if self.dense and not Path(self.dense).is_file():
-            raise ConfigError("dense", f"there is no {self.dense}", "give a .keras file")
+        check_file(self.dense, "dense", "give a .keras file")
 
     @property
     def trial_epochs(self) -> int:
@@ -122,9 +125,10 @@ class UnetSearch(SearchFields, SegmentationConfig):
 
 @dataclass(frozen=True, kw_only=True)
 class TrashSearch(SearchFields, ClassificationConfig):
-    """Search how the trash classifier is best trained."""
+    """Search the trash classifier's training."""
 
     tool: Literal["keras-tuner", "nni"] = "keras-tuner"
+    """Tool that searches."""
     objective: Literal["score", "macro_f1"] = "score"
     """The competition's score (MACs and F1, lower is better), or macro F1 alone."""
 
@@ -144,11 +148,11 @@ class Task:
     """A search without its tool.
 
     Attributes:
-        space: What to search.
-        objective: What for.
-        function: Trains; of a module that other processes find.
-        fields: Fields of an experiment's config from a trial's parameters.
-        epochs: Of a trial that is not stopped.
+        space: Search space.
+        objective: Objective.
+        function: Training function, of a module that other processes find.
+        fields: Function from a trial's parameters to fields of a program's config.
+        epochs: Epochs of a trial that is not stopped.
     """
 
     space: SearchSpace
@@ -186,21 +190,17 @@ def trash_task(config: TrashSearch) -> Task:
 def train_unet(config: UnetSearch, params: Mapping[str, Any], trial: Trial) -> dict[str, float]:
     """A trial: a U-Net from new weights."""
     chosen = replace(config, **unet_fields(config, params))
-    run = _run_of(trial, chosen)
-    data = load_data(chosen, run)
-    model = build_model(chosen, data)
-    compile_model(model, chosen, data, chosen.epochs)
-    history = _train(model, chosen, data, trial, run, trial.epochs or chosen.epochs)
-    return _best(history, trial.objective)
+    study = _study_of(trial, chosen)
+    model = study.build()
+    study.compile(model)
+    return _train(model, study, trial, trial.epochs or chosen.epochs)
 
 
 def prune_unet(config: UnetSearch, params: Mapping[str, Any], trial: Trial) -> dict[str, float]:
     """A trial: the trained U-Net, pruned level by level, and tuned."""
-    run = _run_of(trial, config)
-    data = load_data(config, run)
-    model, _ = pruned_unet(config, data, params)
-    history = _train(model, config, data, trial, run, trial.epochs or config.tune_epochs)
-    return _best(history, trial.objective)
+    study = _study_of(trial, config)
+    model, _ = pruned_unet(config, study.data, params)
+    return _train(model, study, trial, trial.epochs or config.tune_epochs)
 
 
 def train_trash(config: TrashSearch, params: Mapping[str, Any], trial: Trial) -> dict[str, float]:
@@ -260,35 +260,30 @@ def pruned_unet(
     return model, pruner
 
 
-def _train(
-    model: Any,
-    config: UnetSearch,
-    data: SegmentationData,
-    trial: Trial,
-    run: Run,
-    epochs: int,
-) -> list[dict[str, float]]:
-    how = Training(
-        f"trial {trial.number}",
-        "unet",
-        epochs,
-        config.batch,
-        trial.seed,
-        metric=config.objective,
-        title="mIoU" if config.objective == "mean_iou" else "accuracy",
-    )
-    return train(
+def _train(model: Any, study: Study, trial: Trial, epochs: int) -> dict[str, float]:
+    """Train a trial's U-Net; the metrics of its best epoch."""
+    objective = study.config.objective
+    history = study.fit(
         model,
-        data,
-        augmentation_of(config),
-        how,
-        run,
+        f"trial {trial.number}",
+        trial.seed,
+        epochs,
         after_epoch=lambda row: trial.epoch(int(row["epoch"]), _metrics(row)),
+        folder="unet",
+        metric=objective,
+        title="mIoU" if objective == "mean_iou" else "accuracy",
     )
+    return _best(history, trial.objective)
+
+
+def _study_of(trial: Trial, config: UnetSearch) -> Study:
+    """The trial's run folder and its data."""
+    run = _run_of(trial, config)
+    return Study(config, load_data(config, run), run)
 
 
 def _run_of(trial: Trial, config: Any) -> Run:
-    """A run folder in the trial's; with the checkpoints of the trial that it takes up."""
+    """A run folder inside the trial's, with the checkpoints of the trial that it continues."""
     run = open_run(trial.folder.parent, trial.folder.name, "run", compared(config), resume=True)
     if trial.continues is not None and not run.path("checkpoints").exists():
         before = trial.continues / "run" / "checkpoints"

@@ -1,7 +1,7 @@
-"""What the classifier experiments share: configuration, data, model, training.
+"""The classifier programs' fields, data, model and training.
 
-The task is that of the trash-classification project: small images, a truncated ShuffleNetV2, macro
-F1 against multiply-accumulates.
+The task is that of a trash-classification competition: small images, a truncated ShuffleNetV2,
+macro F1 against multiply-accumulates.
 """
 
 from __future__ import annotations
@@ -15,7 +15,9 @@ from typing import Any, Literal
 import keras
 import numpy as np
 
-from experiments.common.model_card import card_of_file
+from experiments.common.inputs import card_of_file, check_file
+from experiments.common.program import RunConfig
+from experiments.common.report import History
 from experiments.common.training import Training, fit_resumable
 from models.shufflenet_v2 import shufflenet_v2
 from tfcompress.data.image_augment import (
@@ -38,45 +40,49 @@ Source = Literal["folder", "fashion-mnist", "digits"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class ClassificationConfig:
-    """Fields of every classifier experiment."""
+class ClassificationConfig(RunConfig):
+    """Fields of every classifier program."""
 
     data: str = ""
     """Folder of class folders, with or without train/, val/, test/; empty: generated trash."""
     source: Source = "folder"
-    """'folder'; 'fashion-mnist' (its four files are in DATA, or where Debian puts them); or
-    'digits' of scikit-learn."""
+    """Kind of data: 'folder'; 'fashion-mnist' (its four files are in DATA, or where Debian puts
+    them); or 'digits' of scikit-learn."""
     images: int = 3000
-    """Generated images, where there is no data."""
+    """Number of generated images, where there is no data."""
     at_most: int = 0
-    """Training images to use of fashion-mnist; 0 for all."""
+    """Number of training images used of fashion-mnist; 0 for all."""
     val_share: float = 0.2
-    """Share for validation where the folder is not split."""
+    """Share of the images for validation, where the folder is not split."""
     test_share: float = 0.2
-    """Share for the test where the folder is not split."""
+    """Share of the images for the test, where the folder is not split."""
     group_pattern: str = ""
-    """Regular expression whose group says which files belong together and are not split."""
+    """Regular expression whose group names files that belong together and are not split."""
     side: int = 32
-    """Pixels of the square inputs."""
+    """Side of the square inputs, in pixels."""
     normalization: Literal["imagenet", "dataset"] = "dataset"
-    """Mean and deviation: ImageNet's (for pretrained weights), or the training images' own."""
+    """Mean and deviation of the inputs: ImageNet's (for pretrained weights), or the training
+    images' own."""
 
     scale: float = 0.5
     """Width of the ShuffleNetV2: 0.5, 1.0, 1.5 or 2.0."""
     truncate: bool = True
-    """Leave out stage 4 and conv5."""
+    """Whether stage 4 and conv5 are left out."""
     dropout: float = 0.0
-    """Rate before the head."""
+    """Dropout rate before the head."""
     pretrained: str = ""
-    """A .keras file whose weights are taken over by name and shape."""
+    """Keras file whose weights are taken over by name and shape."""
     freeze: bool = False
-    """Do not train what came over whole."""
+    """Whether layers whose weights were all taken over stay as they are."""
 
     epochs: int = 30
+    """Number of training epochs."""
     batch: int = 64
+    """Images per batch."""
     learning_rate: float = 3e-3
-    """At the start of each cosine."""
+    """Learning rate at the start of each cosine."""
     weight_decay: float = 1e-4
+    """Weight decay of AdamW."""
     restart_epochs: int = 10
     """Epochs of a cosine; then the learning rate starts anew."""
     warm_up: float = 0.0
@@ -84,24 +90,20 @@ class ClassificationConfig:
     ce_share: float = 0.5
     """Share of the cross entropy in the loss; the rest is the macro-F1 loss."""
     label_smoothing: float = 0.0
+    """Label smoothing of the cross entropy."""
     crop: tuple[float, float] = (0.8, 1.0)
-    """Least and greatest share of the area that a random crop keeps."""
+    """Smallest and largest share of the area that a random crop keeps."""
     cutout: float = 0.0
     """Side of a hidden square, as a share of the image's; 0 for none."""
     cutmix: float = 0.0
-    """Probability that a rectangle of the images is another's; 0 for none."""
+    """Probability that a rectangle of an image comes from another image; 0 for none."""
     flip: bool = True
-    """Mirror left-right."""
+    """Whether training images are mirrored at random."""
     seeds: tuple[int, ...] = (0,)
+    """Seeds; programs that train one model use the first."""
 
-    root: str = "runs"
-    """Folder of all runs."""
-    run: str = "default"
-    """Name of the run."""
-    resume: bool = False
-    """Go on with an unfinished run."""
     threads: int = 1
-    """LiteRT threads for latency."""
+    """LiteRT threads that latency is measured with."""
 
     def check(self) -> None:
         """Check what would only show later."""
@@ -113,15 +115,14 @@ class ClassificationConfig:
             )
         if not self.seeds:
             raise ConfigError("seeds", "there is none", "give at least one")
-        if self.pretrained and not Path(self.pretrained).is_file():
-            raise ConfigError("pretrained", f"there is no {self.pretrained}", "give a .keras file")
+        check_file(self.pretrained, "pretrained", "give a .keras file")
         if not 0 <= self.warm_up < 1:
             raise ConfigError("warm_up", f"it is {self.warm_up}", "use a share, 0 to below 1")
         self.augmentation()
         F1CrossEntropyLoss(self.ce_share, self.label_smoothing)
 
     def augmentation(self) -> ImageAugmentation:
-        """Of the training images."""
+        """The augmentation of the training images."""
         return ImageAugmentation(
             crop=self.crop, flip=self.flip, cutout=self.cutout, cutmix=self.cutmix
         )
@@ -132,8 +133,8 @@ class Images:
     """A data set and how it is normalized.
 
     Attributes:
-        data: The images.
-        normalization: Of the inputs of models.
+        data: Images as read.
+        normalization: Normalization of the models' inputs.
     """
 
     data: ClassificationData
@@ -150,7 +151,7 @@ class Images:
         return self.normalization(chosen.images), chosen.labels
 
     def calibration(self, at_most: int = 200) -> np.ndarray:
-        """Training images at even distances, of the inputs' size, normalized."""
+        """Evenly spaced training images, at the models' input size, normalized."""
         images, side = self.data.train.images, self.data.val.images.shape[1]
         images = images[np.linspace(0, len(images) - 1, min(len(images), at_most)).astype(int)]
         if images.shape[1] != side:  # larger, for crops
@@ -162,10 +163,9 @@ def load_images(config: ClassificationConfig, run: Run, model_file: str = "") ->
     """The data set of a config; without one, generated trash is written and read.
 
     Args:
-        config: The experiment's.
-        run: Where generated pictures go.
-        model_file: A classifier that will see the images: the card beside it says how they are
-            normalized.
+        config: Configuration of the program.
+        run: Run that generated pictures are saved in.
+        model_file: Classifier that will see the images: its card says how to normalize them.
     """
     folder = Path(config.data) if config.data else run.path("generated_trash")
     if config.source == "folder" and not config.data and not folder.is_dir():
@@ -194,7 +194,7 @@ def read_images(config: ClassificationConfig, folder: Path, model_file: str = ""
 
 
 def write_card(run: Run, images: Images, config: ClassificationConfig) -> None:
-    """What one has to know to feed the models of a run."""
+    """Write how inputs of a run's models are prepared, and their classes."""
     run.write_json(
         CARD_NAME,
         {
@@ -206,7 +206,7 @@ def write_card(run: Run, images: Images, config: ClassificationConfig) -> None:
 
 
 def _read_data(config: ClassificationConfig, folder: Path) -> ClassificationData:
-    """The data set of a config, of its source."""
+    """The data set of a config's source."""
     if config.source == "fashion-mnist":
         return load_fashion_mnist(
             config.data or FASHION_FOLDER, config.side, at_most=config.at_most or None
@@ -224,7 +224,7 @@ def _read_data(config: ClassificationConfig, folder: Path) -> ClassificationData
 
 
 def build_classifier(config: ClassificationConfig, n_classes: int, run: Run | None = None) -> Any:
-    """The ShuffleNetV2 of a config, with pretrained weights if it names some."""
+    """The ShuffleNetV2 of a config, with the pretrained weights that it names."""
     try:
         model = shufflenet_v2(
             n_classes,
@@ -278,19 +278,19 @@ def train_classifier(
     folder: str = "",
     callbacks: Sequence[Any] = (),
     choose_from: int = 1,
-) -> list[dict[str, float]]:
+) -> History:
     """Train a compiled classifier (or a Distiller), chosen by macro F1 on validation; the history.
 
     Args:
-        model: Compiled by `compile_classifier`.
-        config: The experiment's.
-        images: The data.
-        run: Where checkpoints go and progress is shown.
-        name: Of the model, in the console and in `checkpoints/`.
-        seed: Of order and augmentation.
-        epochs: In all.
-        after_epoch: As of `fit_resumable`.
-        folder: Of its checkpoints; empty: by name and seed.
+        model: Model compiled by `compile_classifier`.
+        config: Configuration of the program.
+        images: Data.
+        run: Run that keeps the checkpoints and shows the progress.
+        name: Name in the console and of the checkpoints' folder.
+        seed: Seed of order and augmentation.
+        epochs: Epochs in total.
+        after_epoch: Callback of `fit_resumable`.
+        folder: Folder of the checkpoints; empty: `name-seedN`.
         callbacks: Further Keras callbacks.
         choose_from: First epoch (from 1) whose weights may be chosen.
     """
@@ -331,4 +331,4 @@ CLASSIFIER_SMOKE: dict[str, Any] = {
     "epochs": 2,
     "restart_epochs": 2,
 }
-"""Fields that make an experiment small enough for a minute."""
+"""Fields that make a classifier program small enough for a minute."""

@@ -1,41 +1,32 @@
 """make trash-compress: the trash classifier through a whole recipe, each step measured.
 
-A teacher-sized classifier is trained (or MODEL is taken) and the steps of RECIPE follow; without
-one it is factored, taught by itself as it was, and made int8.
+A classifier is trained (or MODEL is taken), then the steps of RECIPE follow; by default
+(experiments/recipes/trash.yaml) it is factored, taught by itself as it was, and made int8.
+
+Takes about 3 minutes on two CPU cores (50 epochs of 2 s on 2,100 generated pictures). Prints
+quality and cost after each step; docs/measurements.md ("The classifier's recipe") has a run's:
+smaller, not faster.
 """
 
-from tfcompress import startup  # noqa: F401  (first: TensorFlow without its messages)
-
-# isort: split
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-import keras
-
-from experiments.common.program import compared, run_experiment
-from experiments.common.recipe_config import RECIPE_FILES, STEPS_FOLDER, RecipeConfig
-from experiments.common.recipe_curve import check_reach, go_further
-from experiments.common.recipe_report import finish_recipe
-from experiments.common.report import already_finished
-from experiments.handover.evaluate_model import check_classes
+from experiments.common.inputs import check_classes
+from experiments.common.program import Program
+from experiments.common.recipe_config import RECIPE_FILES, RecipeConfig
+from experiments.common.recipe_report import run_recipe, start_model
+from experiments.common.report import Report
 from experiments.trash.classification import (
-    CARD_NAME,
     CLASSIFIER_SMOKE,
     ClassificationConfig,
-    Images,
-    build_classifier,
     compile_classifier,
-    load_images,
     train_classifier,
-    write_card,
 )
-from tfcompress.graph.saving import save_plain
-from tfcompress.model_files import load_model_file
-from tfcompress.pipeline.compress import compress
+from experiments.trash.study import Study
 from tfcompress.pipeline.data import CompressionData
 from tfcompress.pipeline.step import Fitting, History
-from tfcompress.reporting.run import Run, open_run
+from tfcompress.reporting.run import Run
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,21 +42,18 @@ class Config(RecipeConfig, ClassificationConfig):
         self.check_recipe()
 
 
-def main(config: Config) -> dict[str, Any]:
-    """Train, run the recipe, report; the metrics."""
-    run = open_run(config.root, "trash-compress", config.run, compared(config), config.resume)
-    if run.finished:
-        return already_finished(run)
-    images = load_images(config, run, config.model)
-    write_card(run, images, config)
-    recipe, seed = config.steps(), config.seeds[0]
-    run.print(recipe.table())
-    check_reach(config, partial(build_classifier, config, len(images.classes), run))
-    if config.model:
-        whole = load_model_file(config.model)
-        check_classes(whole, len(images.classes), "model", "use a classifier of this data")
-    else:
-        whole = _trained(config, images, run, seed)
+def main(config: Config, run: Run) -> Report:
+    """Train, run the recipe."""
+    study, seed = Study.of(config, run, config.model), config.seeds[0]
+    images = study.images
+
+    def train() -> Any:
+        return study.train("start", seed, file="start.keras")
+
+    def check(model: Any) -> None:
+        check_classes(model, study.classes, "model", "use a classifier of this data")
+
+    whole = start_model(config, run, study.build, check, train)
     compile_classifier(whole, config)
     samples = CompressionData(
         train=(images.calibration(len(images.data.train)), images.data.train.labels),
@@ -74,44 +62,20 @@ def main(config: Config) -> dict[str, Any]:
         calibration=images.calibration(),
         batch=config.batch,
     )
-    run_recipe = partial(
-        compress,
-        whole,
-        samples,
-        fit=partial(_fit, config, images, run),
-        card=run.read_json(CARD_NAME),
-        seed=seed,
-        threads=config.threads,
-        tell=run.print,
-    )
-    result = run_recipe(recipe=recipe, folder=run.path(STEPS_FOLDER))
-    further, more = go_further(config, result, run_recipe, run, samples, "macro F1")
     title = "The trash classifier through a recipe"
-    return finish_recipe(run, result, title, "macro F1", compared(config), further, more)
+    fit = partial(_fit, study)
+    return run_recipe(config, run, whole, samples, fit, study.card, seed, title, "macro F1")
 
 
-def _trained(config: Config, images: Images, run: Run, seed: int) -> Any:
-    """Train the first model; what its file then holds."""
-    keras.utils.set_random_seed(seed)
-    model = build_classifier(config, len(images.classes), run)
-    compile_classifier(model, config)
-    train_classifier(model, config, images, run, "start", seed, config.epochs)
-    path = run.path("start.keras")
-    save_plain(model, path, training_state=False)
-    return keras.saving.load_model(path)
-
-
-def _fit(
-    config: Config, images: Images, run: Run, model: Any, samples: CompressionData, how: Fitting
-) -> History:
+def _fit(study: Study, model: Any, samples: CompressionData, how: Fitting) -> History:
     """Train a step's model as classifiers are trained here, resumable, chosen by macro F1."""
-    tuned = replace(config, epochs=how.epochs)  # the warm-up is a share of them
+    tuned = replace(study.config, epochs=how.epochs)  # the warm-up is a share of them
     compile_classifier(model, tuned)
     return train_classifier(
         model,
         tuned,
-        images,
-        run,
+        study.images,
+        study.run,
         how.name,
         how.seed,
         how.epochs,
@@ -122,6 +86,7 @@ def _fit(
 
 
 COMPRESS_SMOKE = {**CLASSIFIER_SMOKE, "smoke_steps": True}
+PROGRAM = Program("trash-compress", Config, main, COMPRESS_SMOKE)
 
 if __name__ == "__main__":
-    run_experiment(Config, main, COMPRESS_SMOKE)
+    PROGRAM.start()

@@ -2,28 +2,22 @@
 
 MODEL is a `.keras` or `.tflite` file, DATA a folder of class folders (its `test/`, or the test part
 of the split). The card that trash-train writes beside its models says how to normalize.
+
+Takes seconds. Prints cost, macro F1 and the score, which is lower for better files.
 """
 
-from tfcompress import startup  # noqa: F401  (first: TensorFlow without its messages)
-
-# isort: split
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
-from experiments.common.program import run_experiment
-from experiments.handover.evaluate_model import check_classes, square_side_of
-from experiments.trash import train as trash_train
+from experiments.common.inputs import check_classes, square_side_of
+from experiments.common.program import SMOKE_MODEL, Output, Program
+from experiments.common.report import Report
+from experiments.trash import train
 from experiments.trash.classification import CLASSIFIER_SMOKE, ClassificationConfig, read_images
-from experiments.trash.classifier_files import compare_classifiers
-from experiments.unet.smoke_model import SMOKE_MODEL
-from tfcompress.atomic import write_text
-from tfcompress.comparison import Comparison
+from experiments.trash.study import compare_classifiers
 from tfcompress.errors import ConfigError
 from tfcompress.model_files import load_model_file
-from tfcompress.reporting.run import to_json
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,16 +25,13 @@ class Config(ClassificationConfig):
     """Score a classifier."""
 
     model: str = ""
-    """A .keras or .tflite file."""
+    """Classifier's .keras or .tflite file."""
     json: str = ""
-    """Also write the numbers to this file."""
+    """File that the numbers are also written to."""
 
 
-def main(config: Config) -> Comparison:
-    """Print cost, quality and score; the comparison behind them."""
-    console = Console()
-    if config.model == SMOKE_MODEL:
-        config = smoke_classifier(config)
+def main(config: Config, out: Output) -> Report:
+    """Measure cost, quality and score."""
     model = load_model_file(config.model)
     if not config.data and config.source == "folder":
         raise ConfigError("DATA", "it is empty", "give the folder of class folders")
@@ -48,20 +39,21 @@ def main(config: Config) -> Comparison:
     images = read_images(config, Path(config.data), config.model)
     check_classes(model, len(images.classes), "MODEL", "use the data that it was trained for")
     comparison, scores = compare_classifiers({Path(config.model).name: model}, images, config)
-    console.print(f"{comparison.table()}\n\n{scores}", highlight=False, soft_wrap=True)
-    if config.json:
-        write_text(config.json, to_json(comparison.to_dict()))
-        console.print(f"  numbers in {config.json}")
-    return comparison
+    return Report(tables=(comparison.table(), scores), metrics=comparison.to_dict())
 
 
 def smoke_classifier(config: Any) -> Any:
-    """A config with a small classifier, trained or found, and its pictures."""
-    small = trash_train.Config(**CLASSIFIER_SMOKE, root=config.root, run="smoke", resume=True)
-    trash_train.main(small)
+    """The config with the model of `--smoke`, trained or found, and its pictures."""
+    if config.model != SMOKE_MODEL:
+        return config
+    small = train.Config(**CLASSIFIER_SMOKE, root=config.root, run="smoke", resume=True)
+    train.PROGRAM.run(small)
     folder = Path(config.root) / "trash-train" / "smoke"
     return replace(config, model=str(folder / "model.keras"), data=str(folder / "generated_trash"))
 
 
+SMOKE = {"model": SMOKE_MODEL}
+PROGRAM = Program("trash-score", Config, main, SMOKE, smoke_classifier, keeps_run=False)
+
 if __name__ == "__main__":
-    run_experiment(Config, main, {"model": SMOKE_MODEL})
+    PROGRAM.start()

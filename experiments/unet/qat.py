@@ -3,57 +3,53 @@
 Starts from a finished run of `unet-level-prune` (FROM_RUN), or trains its two U-Nets first. The
 dense one is made int8 with calibrated ranges (PTQ) and after some epochs of quantization-aware
 training (QAT); the sparse one after QAT that keeps its zeros (PQAT). Every row is measured on the
-finished file. Layer by layer, the report says where the int8 files differ from float.
+finished file. Layer by layer, the report shows where the int8 files differ from float.
+
+Takes about 5 minutes on two CPU cores to train the two U-Nets (70 epochs of 4 s on generated
+tiles), and some more for 8 epochs in int8 and the comparison layer by layer. Prints mean IoU, size
+and latency of the six files, and the layers that lose the most. Over three seeds QAT and PTQ were a
+draw (docs/measurements.md, "TFMOT, int8 in training, and each form's cost").
 """
 
-from tfcompress import startup  # noqa: F401  (first: TensorFlow without its messages)
-
-# isort: split
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import keras
 
-from experiments.common.program import compared, run_experiment
-from experiments.common.report import already_finished, finish
+from experiments.common.inputs import check_classes, check_file
+from experiments.common.program import Program
+from experiments.common.report import Report, picture, quality_by_name
 from experiments.common.seeds import seed_file
-from experiments.handover.evaluate_model import check_classes
-from experiments.unet import level_prune as unet_level_prune
-from experiments.unet.lite_files import LiteFile, compare_lite, write_lite
-from experiments.unet.segmentation import (
-    CARD_NAME,
-    card_of,
-    comparison_section,
-    load_data,
-    prediction_section,
-)
-from experiments.unet.twin_fit import TwinTraining, fit_twin
-from tfcompress.data.folder import SegmentationData
+from experiments.unet import level_prune
+from experiments.unet.study import Study
+from experiments.unet.twin_fit import fit_twin
 from tfcompress.errors import ConfigError
 from tfcompress.graph.saving import save_plain
 from tfcompress.litert.model import LiteModel
 from tfcompress.model_files import load_model_file
 from tfcompress.quantization.report import debug_quantization
 from tfcompress.quantization.training.tfmot import quantize_aware
-from tfcompress.reporting.page import Section, write_page
-from tfcompress.reporting.plots import plot_layer_noise, save_figure
-from tfcompress.reporting.run import Run, environment, open_run
+from tfcompress.reporting.page import Section
+from tfcompress.reporting.plots import plot_layer_noise
+from tfcompress.reporting.run import Run
+
+_SOURCES = ("dense", "pruned")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config(unet_level_prune.Config):
+class Config(level_prune.Config):
     """Make a U-Net int8 with and without quantization-aware training."""
 
     from_run: str = ""
-    """Folder of a finished unet-level-prune run whose U-Nets to take; empty: train them first."""
+    """Folder of a finished unet-level-prune run with the U-Nets; empty: they are trained first."""
     qat_epochs: int = 4
     """Epochs of quantization-aware training."""
     qat_learning_rate: float = 5e-5
     """Peak of its cosine schedule."""
     channel_macs: float = 0.0
     seeds: tuple[int, ...] = (0,)
-    """The first one is used."""
+    """Seed; only the first one is used."""
 
     def check(self) -> None:
         """Check what would only show later."""
@@ -63,15 +59,8 @@ class Config(unet_level_prune.Config):
         if self.from_run:
             for name in _SOURCES:
                 path = Path(self.from_run) / f"{name}-seed{self.seeds[0]}.keras"
-                if not path.is_file():
-                    raise ConfigError(
-                        "from_run",
-                        f"there is no {path}",
-                        "give the folder of a finished unet-level-prune run",
-                    )
-
-
-_SOURCES = ("dense", "pruned")
+                fix = "give the folder of a finished unet-level-prune run"
+                check_file(str(path), "from_run", fix)
 
 
 @dataclass(frozen=True)
@@ -79,9 +68,9 @@ class QatFile:
     """A file of the comparison.
 
     Attributes:
-        title: In tables and plots.
-        name: Of the LiteRT file.
-        source: The Keras U-Net it comes from: "dense" or "pruned".
+        title: Title in tables and plots.
+        name: Name of the LiteRT file.
+        source: Keras U-Net that it comes from: "dense" or "pruned".
         how: "float32", "PTQ", or what quantization-aware training preserves.
     """
 
@@ -89,6 +78,11 @@ class QatFile:
     name: str
     source: str
     how: Literal["float32", "PTQ", "nothing", "sparsity"]
+
+    @property
+    def trained(self) -> bool:
+        """Whether quantization-aware training made it."""
+        return self.how not in ("float32", "PTQ")
 
 
 def files_of(config: Config) -> list[QatFile]:
@@ -104,122 +98,91 @@ def files_of(config: Config) -> list[QatFile]:
     ]
 
 
-def main(config: Config) -> dict[str, Any]:
-    """Train, quantize, compare; the metrics."""
-    run = open_run(config.root, "unet-qat", config.run, compared(config), config.resume)
-    if run.finished:
-        return already_finished(run)
-    data = load_data(config, run)
-    run.write_json(CARD_NAME, asdict(card_of(config, data)))
-    models = _models(config, run, data)
-    lite, noise = [], {}
+def main(config: Config, run: Run) -> Report:
+    """Train, quantize, compare."""
+    study, seed = Study.of(config, run), config.seeds[0]
+    models = _models(study, seed)
+    lite, noise = {}, {}
     for file in files_of(config):
-        made = _file(file, models[file.source], config, run, data)
-        lite.append(made)
+        made = lite[file.title] = _file(study, seed, file, models[file.source])
         if file.how != "float32":
-            reference = _trained(file, models[file.source], config, run)
+            reference = study.load(seed, file.name) if file.trained else models[file.source]
             with run.console.status(f"{file.title}: layer by layer against float"):
-                noise[file.title] = debug_quantization(reference, made, data.val.images, at_most=16)
-    outputs, comparison = compare_lite(
-        lite, [file.title for file in files_of(config)], config, data, run
-    )
+                images = study.data.val.images
+                noise[file.title] = debug_quantization(reference, made, images, at_most=16)
+    outputs, comparison = study.compare(lite)
     tables = [report.table() for report in noise.values()]
     for table, title in zip(tables, noise, strict=True):
         table.title = f"{title} against float, layer by layer, worst first"
-    picture = plot_layer_noise({title: report.points() for title, report in noise.items()})
-    rows = {row.name: row for row in comparison.rows}
-    write_page(
-        run.path("report.html"),
+    figure = plot_layer_noise({title: report.points() for title, report in noise.items()})
+    caption = "Signal over error of each operator, in the order of computation"
+    iou = quality_by_name(comparison)
+    return study.report(
+        comparison,
         "A U-Net in int8, with and without quantization-aware training",
-        ", ".join(f"{title}: {row.quality['mean_iou']:.4f}" for title, row in rows.items())
-        + " mean IoU.",
+        ", ".join(f"{title}: {value:.4f}" for title, value in iou.items()) + " mean IoU.",
         [
-            comparison_section(run, comparison),
-            prediction_section(
-                run, data.test, {n: o for n, o in outputs.items() if "PTQ" not in n}, data.palette
-            ),
+            study.predictions({name: o for name, o in outputs.items() if "PTQ" not in name}),
             Section(
                 "Where int8 differs from float",
                 tables=tuple(tables),
-                pictures=(
-                    (
-                        "Signal over error of each operator, in the order of computation",
-                        save_figure(picture, run.path("plots", "layer_noise.png")),
-                    ),
-                ),
+                pictures=(picture(run, "layer_noise", figure, caption),),
             ),
         ],
-        compared(config),
-        environment(),
+        tables,
+        debug={title: report.to_dict() for title, report in noise.items()},
     )
-    run.print(*tables, comparison.table(), comparison.class_table())
-    more = {"debug": {title: report.to_dict() for title, report in noise.items()}}
-    return finish(run, comparison, more)
 
 
-def _models(config: Config, run: Run, data: SegmentationData) -> dict[str, Any]:
+def _models(study: Study, seed: int) -> dict[str, Any]:
     """The trained float U-Nets, from another run or of this one."""
-    seed = config.seeds[0]
-    if config.from_run:
-        paths = {name: Path(config.from_run) / f"{name}-seed{seed}.keras" for name in _SOURCES}
+    if study.config.from_run:
+        folder = Path(study.config.from_run)
+        paths = {name: folder / f"{name}-seed{seed}.keras" for name in _SOURCES}
     else:
-        unet_level_prune.train_all(config, run, data, seed)
-        paths = {name: seed_file(run, seed, name) for name in _SOURCES}
+        level_prune.train_all(study, seed)
+        paths = {name: seed_file(study.run, seed, name) for name in _SOURCES}
     models = {name: load_model_file(str(path)) for name, path in paths.items()}
-    check_classes(models["dense"], len(data.palette), "from_run", "use the data of that run")
-    shape = models["dense"].input_shape[1:]
-    if tuple(shape) != tuple(data.train.images.shape[1:]):
+    check_classes(models["dense"], len(study.data.palette), "from_run", "use the data of that run")
+    wanted, patches = models["dense"].input_shape[1:], study.data.train.images.shape[1:]
+    if tuple(wanted) != tuple(patches):
         raise ConfigError(
             "from_run",
-            f"its U-Nets take {tuple(shape)}, and the patches are {data.train.images.shape[1:]}",
+            f"its U-Nets take {tuple(wanted)}, and the patches are {patches}",
             "use the patch size and the data of that run",
         )
     return models
 
 
-def _file(file: QatFile, model: Any, config: Config, run: Run, data: SegmentationData) -> LiteModel:
+def _file(study: Study, seed: int, file: QatFile, model: Any) -> LiteModel:
     """Write a file and read it back."""
-    path = seed_file(run, config.seeds[0], file.name, ".tflite")
+    config, run = study.config, study.run
+    path, keras_path = (seed_file(run, seed, file.name, end) for end in (".tflite", ".keras"))
     sparse = config.sparse_encoding and file.source == "pruned"
-    if file.how in ("float32", "PTQ"):
-        format = "float32" if file.how == "float32" else "int8"
-        return write_lite(LiteFile(file.title, path, model, format, sparse), data, run)
-    if not path.is_file() or not _keras_path(file, config, run).is_file():
-        how = TwinTraining(
-            "PQAT" if file.how == "sparsity" else "QAT",
-            f"{file.name}-seed{config.seeds[0]}",
-            0,
-            config.qat_epochs,
-            choose_from=1,
-            seed=config.seeds[0],
-            learning_rate=config.qat_learning_rate,
-        )
+    if not file.trained:
+        return study.write(model, path, "float32" if file.how == "float32" else "int8", sparse)
+    if not path.is_file() or not keras_path.is_file():
+
+        def train(twin: Any) -> None:
+            name = "PQAT" if file.how == "sparsity" else "QAT"
+            fit_twin(
+                study, twin, keras.models.clone_model(model), name, f"{file.name}-seed{seed}", seed,
+                0, config.qat_epochs, learning_rate=config.qat_learning_rate,
+            )  # fmt: skip
+
         result = quantize_aware(
             model,
             preserve_kernels=file.how,
-            calibration=data.train.images,
-            train=lambda twin: fit_twin(
-                twin, keras.models.clone_model(model), how, config, data, run
-            ),
+            calibration=study.data.train.images,
+            train=train,
         )
-        save_plain(result.model, _keras_path(file, config, run), training_state=False)
-        lite = result.to_litert(sparse_encoding=sparse)
-        lite.with_card(run.read_json(CARD_NAME) or {}).save(path)
+        save_plain(result.model, keras_path, training_state=False)
+        result.to_litert(sparse_encoding=sparse).with_card(study.card).save(path)
     return replace(LiteModel.load(path), format="int8")
 
 
-def _keras_path(file: QatFile, config: Config, run: Run) -> Path:
-    return seed_file(run, config.seeds[0], file.name)
-
-
-def _trained(file: QatFile, model: Any, config: Config, run: Run) -> Any:
-    """The float model that an int8 file stands for."""
-    if file.how in ("float32", "PTQ"):
-        return model
-    return keras.saving.load_model(_keras_path(file, config, run))
-
-
-QAT_SMOKE = {**unet_level_prune.LEVEL_SMOKE, "qat_epochs": 1}
+QAT_SMOKE = {**level_prune.LEVEL_SMOKE, "qat_epochs": 1}
+PROGRAM = Program("unet-qat", Config, main, QAT_SMOKE)
 
 if __name__ == "__main__":
-    run_experiment(Config, main, QAT_SMOKE)
+    PROGRAM.start()

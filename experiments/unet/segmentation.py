@@ -1,4 +1,4 @@
-"""What the U-Net experiments share: configuration, data, model, evaluation, the report's parts."""
+"""The U-Net programs' fields, data and model, and the parts of their pages."""
 
 from __future__ import annotations
 
@@ -10,6 +10,9 @@ from typing import Any
 import keras
 import numpy as np
 
+from experiments.common.inputs import card_of_file
+from experiments.common.program import RunConfig
+from experiments.common.report import picture
 from models.unet import multi_unet_model
 from tfcompress.comparison import Comparison, predict
 from tfcompress.data.augment import Augmentation
@@ -26,21 +29,17 @@ from tfcompress.evaluation.segmentation import (
 )
 from tfcompress.losses import DiceFocalLoss
 from tfcompress.reporting.page import Section
-from tfcompress.reporting.plots import (
-    plot_precision_recall,
-    plot_segmentations,
-    plot_tradeoff,
-    save_figure,
-)
+from tfcompress.reporting.plots import plot_precision_recall, plot_segmentations, plot_tradeoff
 from tfcompress.reporting.run import Run
 
 
 @dataclass(frozen=True, kw_only=True)
-class SegmentationConfig:
-    """Fields of every U-Net experiment."""
+class SegmentationConfig(RunConfig):
+    """Fields of every U-Net program."""
 
     data: str = ""
-    """Data set folder ('Tile N/{images,masks}', or images/ and masks/); empty: generated tiles."""
+    """Folder of the data set ('Tile N/{images,masks}', or images/ and masks/); empty: generated
+    tiles."""
     classes: dict[str, str] = field(default_factory=dict)
     """Mask colors by class name, as {Road: '#6EC1E4', ...}; empty: the layout's, or the masks'."""
     color_tolerance: int = 0
@@ -48,62 +47,59 @@ class SegmentationConfig:
     patch: int = 128
     """Side of the square patches, in pixels."""
     stride: int | None = None
-    """Distance of neighboring training patches; default: the patch, no overlap."""
+    """Pixels between neighboring training patches; default: the patch, no overlap."""
     scaling: Scaling = "minmax"
     """Pixel scaling, per source image and channel."""
     val_share: float = 0.2
-    """Share of the source images (or tiles) for validation: those before the test ones."""
+    """Share of the source images (or tiles) for validation, taken before the test ones."""
     test_share: float = 0.2
-    """Share of the source images (or tiles) for the test: the last ones."""
+    """Share of the source images (or tiles) for the test, taken from the end."""
     tiles: int = 8
-    """Generated tiles, where there is no data."""
+    """Number of generated tiles, where there is no data."""
     images_per_tile: int = 4
-    """Generated scenes per tile."""
+    """Number of generated scenes per tile."""
     scene_size: int = 256
-    """Side of the generated scenes."""
+    """Side of the generated scenes, in pixels."""
 
     filters: tuple[int, ...] = (16, 32, 64, 128, 256)
     """Widths of the U-Net, from the first level to the bottleneck."""
     dropout: tuple[float, ...] = (0.1,)
-    """One rate, or one per depth."""
+    """Dropout rate, or one rate per depth."""
     batch_norm: bool = True
-    """Batch normalization after each 3x3 convolution."""
+    """Whether each 3x3 convolution is followed by batch normalization."""
 
     epochs: int = 20
+    """Number of training epochs."""
     batch: int = 8
+    """Patches per batch."""
     learning_rate: float = 2e-3
-    """Peak of the cosine schedule."""
+    """Peak learning rate of the cosine schedule."""
     class_balance: float = 0.5
-    """Exponent of the class weights, 1 / share ** it: 0 is equal weights, 1 inverse frequency."""
+    """Exponent x of the class weights 1 / share ** x: 0 weighs classes equally, 1 by inverse
+    frequency."""
     class_factors: tuple[float, ...] = ()
-    """Further factors of the class weights, in the order of the classes; empty: none."""
+    """Factors on top of the class weights, in the order of the classes; empty: none."""
     focal_weight: float = 1.0
-    """Factor of the focal loss beside Dice."""
+    """Weight of the focal loss beside the Dice loss."""
     augment: bool = True
-    """Flips, quarter turns, brightness and contrast."""
+    """Whether training patches are flipped, turned, and changed in brightness and contrast."""
     augment_strength: float = 1.0
-    """Factor of the changes of brightness and contrast."""
+    """Factor on the changes of brightness and contrast."""
 
-    root: str = "runs"
-    """Folder of all runs."""
-    run: str = "default"
-    """Name of the run."""
-    resume: bool = False
-    """Go on with an unfinished run."""
     threads: int = 1
-    """LiteRT threads for latency."""
+    """LiteRT threads that latency is measured with."""
 
 
 @dataclass(frozen=True)
 class ModelCard:
-    """What one has to know to feed a model file; written beside it as JSON.
+    """How a model file's inputs are prepared and its outputs are read; written beside it as JSON.
 
     Attributes:
         classes: Color by class name.
         integer_masks: Whether masks hold labels rather than colors.
         scaling: Pixel scaling of the inputs.
-        patch: Side of its input.
-        channels: Channels of its input.
+        patch: Side of the input, in pixels.
+        channels: Number of input channels.
     """
 
     classes: dict[str, str]
@@ -122,7 +118,13 @@ class ModelCard:
 CARD_NAME = "model_card.json"
 
 
-def load_data(config: SegmentationConfig, run: Run, seed: int = 0) -> SegmentationData:
+def read_card(path: str | Path) -> ModelCard | None:
+    """The card of a U-Net's file, if there is one."""
+    card = card_of_file(path, CARD_NAME)
+    return ModelCard(**card) if "patch" in card else None
+
+
+def load_data(config: SegmentationConfig, run: Run) -> SegmentationData:
     """The data set of a config; without one, generated tiles are written and read."""
     folder = Path(config.data) if config.data else run.path("generated_tiles")
     if not config.data and not folder.is_dir():
@@ -232,14 +234,14 @@ def prediction_section(
     palette: Palette,
     rows: int = 4,
 ) -> Section:
-    """Precision-recall curves and rows of image, label and predictions, as a report section.
+    """Precision-recall curves and rows of image, label and predictions, as a section of the page.
 
     Args:
-        run: Where the pictures go.
-        patches: The test patches.
-        outputs: Probabilities of each model on them.
-        palette: The classes.
-        rows: How many patches to show, those with the most classes first.
+        run: Run that the pictures are saved in.
+        patches: Test patches.
+        outputs: Predicted probabilities on them, by model.
+        palette: Classes.
+        rows: Number of patches to show, those with the most classes first.
     """
     chosen = _examples(patches, len(palette), rows)
     examples = plot_segmentations(
@@ -254,19 +256,12 @@ def prediction_section(
         palette.names,
         palette.colors,
     )
-    return Section(
-        "Predictions on the test set",
-        pictures=(
-            (
-                "Image, label and prediction, patches with the most classes",
-                save_figure(examples, run.path("plots", "predictions.png")),
-            ),
-            (
-                "Precision against recall of each class",
-                save_figure(curves, run.path("plots", "precision_recall.png")),
-            ),
-        ),
+    caption = "Image, label and prediction, patches with the most classes"
+    pictures = (
+        picture(run, "predictions", examples, caption),
+        picture(run, "precision_recall", curves, "Precision against recall of each class"),
     )
+    return Section("Predictions on the test set", pictures=pictures)
 
 
 def _examples(patches: Patches, n_classes: int, at_most: int) -> list[int]:
@@ -284,7 +279,7 @@ def _examples(patches: Patches, n_classes: int, at_most: int) -> list[int]:
 
 
 def comparison_section(run: Run, comparison: Comparison, text: Sequence[str] = ()) -> Section:
-    """The comparison table and its trade-off plots, as a report section."""
+    """The comparison table and its trade-off plots, as a section of the page."""
     tables = (comparison.table(), comparison.class_table())
     pictures = []
     for name, title, cost in (
@@ -294,8 +289,9 @@ def comparison_section(run: Run, comparison: Comparison, text: Sequence[str] = (
         points = [(row.name, cost(row), row.quality["mean_iou"]) for row in comparison.rows]
         if len(points) > 1 and all(point[1] for point in points):
             figure = plot_tradeoff(points, title, "mean IoU")
-            path = save_figure(figure, run.path("plots", f"iou_against_{name}.png"))
-            pictures.append((f"Mean IoU against {title}", path))
+            pictures.append(
+                picture(run, f"iou_against_{name}", figure, f"Mean IoU against {title}")
+            )
     return Section("Comparison", text=text, tables=tables, pictures=tuple(pictures))
 
 
@@ -308,4 +304,4 @@ SMOKE: dict[str, Any] = {
     "filters": (8, 16, 32),
     "epochs": 4,
 }
-"""Fields that make an experiment small enough for a minute."""
+"""Fields that make a U-Net program small enough for a minute."""

@@ -1,46 +1,37 @@
-"""What every detection experiment shares: its configuration, data, detector, and report."""
+"""The detection programs' fields, data and detectors, and how a detector's file is scored."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 import torch
-from rich.console import Console
 
 from bridges.yolov5.data.augment import Augmentation
-from bridges.yolov5.data.dataset import DetectionData, LabelledImage, read_detection_data
+from bridges.yolov5.data.dataset import DetectionData, read_detection_data
 from bridges.yolov5.data.synthetic import write_shapes
 from bridges.yolov5.detector.cost import cost_table, count_torch_cost, measure_torch_latency
 from bridges.yolov5.detector.evaluate import DetectionScore, evaluate_detector
-from bridges.yolov5.detector.extra_loss import ExtraLoss
-from bridges.yolov5.detector.file import LoadedDetector, load_detector, save_detector
-from bridges.yolov5.detector.find import find_objects
+from bridges.yolov5.detector.file import LoadedDetector, load_detector
 from bridges.yolov5.detector.loss import LossWeights
-from bridges.yolov5.detector.plots import (
-    draw_boxes,
-    plot_confusion,
-    plot_detection_curves,
-    plot_detections,
-)
-from bridges.yolov5.detector.train import TrainResult, TrainSettings, train_detector
+from bridges.yolov5.detector.train import TrainSettings
 from bridges.yolov5.nas.architecture import read_found
 from bridges.yolov5.nas.transplant import transplant
+from experiments.common.program import RunConfig
+from experiments.common.report import Report
 from models.yolov5.architecture_file import ArchitectureError
 from models.yolov5.build import Detector, build_detector
 from models.yolov5.weights import WeightsError, load_weights
 from tfcompress.errors import ConfigError
-from tfcompress.reporting.page import Section
-from tfcompress.reporting.plots import save_figure
 from tfcompress.reporting.run import Run
 from tfcompress.reporting.tables import Table
 
 BAD_INPUT = (ArchitectureError, WeightsError)
-"""Errors of `models.yolov5`, which knows nothing of `tfcompress`."""
+"""Errors of `models.yolov5`, which does not import `tfcompress`'s."""
 
+SMALL = {"side": 64, "shape_side": 64}
 DETECTION_SMOKE = {
     "shapes": 24,
     "shape_side": 96,
@@ -50,62 +41,67 @@ DETECTION_SMOKE = {
     "warmup_epochs": 1.0,
     "plain_epochs": 1,
 }
+"""Fields that make a detection program small enough for a minute."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class DetectionConfig:
-    """Fields of every detection experiment."""
+class DetectionConfig(RunConfig):
+    """Fields of every detection program."""
 
     data: str = ""
     """data.yaml in YOLO's layout, or its folder; empty: generated shapes."""
     shapes: int = 200
-    """Generated training images, where there is no data; for validation and test a third each."""
+    """Number of generated training images, where there is no data; validation and test get a third
+    of it each."""
     shape_side: int = 160
-    """Side of the generated images."""
+    """Side of the generated images, in pixels."""
 
     model: str = "yolov5n"
-    """yolov5n, s, m, l or x, an architecture's .yaml, a found one's .json, or the .pt of a detector
-    (pruned or not), which is trained on."""
+    """Architecture: yolov5n, s, m, l or x, an architecture's .yaml, a found one's .json, or the .pt
+    of a detector (pruned or not), which is trained on."""
     weights: str = ""
-    """Plain tensor file to start from; what does not fit is left as it is."""
+    """Plain tensor file to start from; layers that it does not fit keep their new weights."""
     backbone: str = ""
-    """The .json of a found architecture whose backbone is put into the detector; its neck and head
-    keep their weights."""
+    """Found architecture (.json) whose backbone is put into the detector; its neck and head keep
+    their weights."""
     side: int = 320
     """Side of the square that images are fitted into, a multiple of 32."""
 
     epochs: int = 80
+    """Number of training epochs."""
     batch: int = 8
+    """Images per batch."""
     optimizer: Literal["sgd", "adamw"] = "adamw"
+    """Optimizer."""
     learning_rate: float = 0.002
-    """At its highest; it ends at `final_rate` of that. SGD wants about 0.01."""
+    """Peak learning rate; it ends at `final_rate` of that. SGD needs about 0.01."""
     final_rate: float = 0.05
+    """Share of the learning rate at the end."""
     weight_decay: float = 0.01
-    """SGD wants about 0.0005."""
+    """Weight decay; SGD needs about 0.0005."""
     warmup_epochs: float = 3.0
+    """Epochs over which the learning rate rises."""
     plain_epochs: int = 5
-    """Last epochs, without mosaics."""
+    """Number of last epochs without mosaics."""
     mosaic: float = 1.0
     """Probability of four images in one."""
     zoom: float = 0.5
-    """Zoom within 1 - zoom and 1 + zoom."""
+    """Range of the random zoom, between 1 - zoom and 1 + zoom."""
     flip_up_down: float = 0.0
+    """Probability of an upside-down image."""
     label_smoothing: float = 0.0
+    """Label smoothing of the class loss."""
     validate_every: int = 1
+    """Epochs between two validations."""
     seed: int = 0
+    """Seed of weights, order and augmentation."""
     device: str = "auto"
+    """Device: auto, cpu, or cuda."""
     workers: int = 0
-    """Processes that read images."""
-
-    root: str = "runs"
-    """Folder of all runs."""
-    run: str = "default"
-    """Name of the run."""
-    resume: bool = False
-    """Go on with an interrupted run."""
+    """Number of processes that read images."""
 
     def check(self) -> None:
-        """Check what would fail after loading."""
+        """Check what would only fail after loading."""
         self.settings()
 
     def settings(self, epochs: int | None = None) -> TrainSettings:
@@ -159,7 +155,7 @@ def start_detector(config: DetectionConfig, names: Sequence[str], run: Run) -> D
     torch.manual_seed(config.seed)
     if Path(config.model).suffix == ".pt":
         detector = load_detector(config.model).detector
-        check_classes(names, detector.names, config.model)
+        check_names(names, detector.names, config.model)
     elif Path(config.model).suffix == ".json":
         detector = read_found(config.model).detector(tuple(names))
     else:
@@ -178,125 +174,42 @@ def start_detector(config: DetectionConfig, names: Sequence[str], run: Run) -> D
     return detector
 
 
-def train_and_save(
-    detector: Detector,
-    data: DetectionData,
-    config: DetectionConfig,
-    run: Run,
-    name: str,
-    file: str = "model.pt",
-    settings: TrainSettings | None = None,
-    extra_losses: Sequence[ExtraLoss] = (),
-) -> TrainResult:
-    """Train with a line for each epoch and a checkpoint, write the best; it resumes by itself."""
-    settings = settings or config.settings()
-    checkpoint = run.path("checkpoints", f"{name}.pt")
-    show = epoch_printer(run, name, settings.epochs)
-    result = train_detector(detector, data, settings, checkpoint, show, extra_losses)
-    if result.anchors and result.anchors.replaced:
-        run.print(str(result.anchors))
-    save_detector(
-        run.path(file),
-        result.detector,
-        config.side,
-        {"best_epoch": result.best_epoch, "val_map": result.best_map},
-    )
-    return result
-
-
-def epoch_printer(run: Run, name: str, epochs: int) -> Callable[[dict[str, float], bool], None]:
-    """What prints a line for each epoch."""
-
-    def show(row: dict[str, float], best: bool) -> None:
-        scores = (
-            f"  val mAP50 {row['val_map50']:.4f}  mAP50-95 {row['val_map']:.4f}"
-            if "val_map" in row
-            else ""
-        )
-        run.print(
-            f"{name:9s} {row['epoch']:3d}/{epochs}  loss {row['loss']:.4f}{scores}  "
-            f"{row['seconds']:.1f} s{'  *' if best else ''}"
-        )
-
-    return show
-
-
-def comparison_table(
-    scores: Mapping[str, DetectionScore],
-    numbers: Mapping[str, Any],
-    split: str,
-    reference: str = "",
-) -> Table:
-    """Quality and cost of several detectors, one row each.
+def read_detector(
+    path: str, names: Sequence[str], what: str, config: DetectionConfig, run: Run
+) -> Detector:
+    """A detector's file, for data of certain classes; another image size is printed.
 
     Args:
-        scores: By name.
-        numbers: Of `cost_of`, by the same names.
-        split: The images that they were scored on.
-        reference: The detector whose cost the others' are shares of; empty for no shares.
-    """
-    shares = ("of MACs", "of params", "of latency") if reference else ()
-    table = Table(
-        ("detector", "mAP50", "mAP50-95", "parameters", "MACs", "median", *shares),
-        title=f"On the {split} images, files read back",
-    )
-
-    def cost(name: str) -> tuple[int, int, float]:
-        own = numbers[name]
-        return own["macs"], own["parameters"], own["latency"]["median_ms"]
-
-    whole = cost(reference) if reference else ()
-
-    for name, score in scores.items():
-        macs, parameters, median = cost(name)
-        table.add(
-            name,
-            f"{score.map50:.4f}",
-            f"{score.map:.4f}",
-            f"{parameters:,}",
-            f"{macs:,}",
-            f"{median:.1f} ms",
-            *(f"{own / of:.1%}" for own, of in zip(cost(name), whole, strict=False)),
-        )
-    return table
-
-
-def score_file(run: Run, file: str, data: DetectionData, split: str) -> DetectionScore:
-    """Score the detector that a file of the run holds."""
-    return score_detector(load_detector(run.path(file)), data, split)
-
-
-def measure_file(path: str | Path, data: str, threads: int, console: Console) -> dict[str, Any]:
-    """Print what a detector's file costs and, on a data set, what it gives; the numbers.
+        path: The .pt file.
+        names: Classes of the data.
+        what: Field that named the file, for the message.
+        config: Configuration with the run's image size.
+        run: Run to print in.
 
     Raises:
-        DataError: It is no detector's file, or the data set cannot be read.
-        ConfigError: Its classes are not the data's.
+        DataError: It is no detector's file.
+        ConfigError: It has other classes.
     """
     loaded = load_detector(path)
-    costs, numbers = cost_of({Path(path).name: loaded.detector}, loaded.side, threads)
-    found: dict[str, Any] = {"cost": numbers}
-    if data:
-        images = read_detection_data(data)
-        check_classes(images.names, loaded.detector.names, str(path))
-        split = images.test_split
-        score = score_detector(loaded, images, split)
-        console.print(score.table(f"{score.images} {split} images").to_rich())
-        found["test"] = score.to_dict()
-    console.print(costs.to_rich())
-    return found
+    detector = loaded.detector
+    if detector.names != tuple(names):
+        raise ConfigError(
+            what,
+            f"{path} has the classes {', '.join(detector.names)}, the data {', '.join(names)}",
+            "give one that was trained on this data",
+        )
+    if loaded.side != config.side:
+        run.print(
+            f"{path} was trained at {loaded.side} pixels; this run has {config.side} (--side)"
+        )
+    return detector
 
 
-def check_classes(wanted: Sequence[str], names: Sequence[str], where: str) -> None:
+def check_names(wanted: Sequence[str], names: Sequence[str], where: str) -> None:
     """Refuse a model file of other classes than the data's.
 
-    Args:
-        wanted: The data's.
-        names: The file's.
-        where: The file.
-
     Raises:
-        ConfigError: It has others.
+        ConfigError: The classes differ; `where` names the file.
     """
     if tuple(wanted) != tuple(names):
         raise ConfigError(
@@ -306,12 +219,12 @@ def check_classes(wanted: Sequence[str], names: Sequence[str], where: str) -> No
         )
 
 
-def score_detector(loaded: LoadedDetector, data: DetectionData, split: str) -> DetectionScore:
-    """Score a detector that was read from a file."""
+def score_detector(loaded: LoadedDetector, data: DetectionData) -> DetectionScore:
+    """Score a detector that was read from a file, on the test images."""
     detector = loaded.detector
     return evaluate_detector(
         lambda images: detector.decode(detector(images)),
-        data.splits[split],
+        data.splits[data.test_split],
         data.names,
         loaded.side,
     )
@@ -332,36 +245,19 @@ def cost_of(
     return cost_table(list(detectors), costs, latencies, title), numbers
 
 
-def quality_section(
-    run: Run,
-    detector: Detector,
-    score: DetectionScore,
-    images: Sequence[LabelledImage],
-    side: int,
-    shown: int = 8,
-) -> Section:
-    """Precision-recall curves, what is taken for what, and images with boxes."""
-    chosen = [images[int(i)] for i in np.linspace(0, len(images) - 1, min(shown, len(images)))]
-    pictures, titles = [], []
-    for image, found in zip(chosen, find_objects(detector, chosen, side), strict=True):
-        pixels = image.read()
-        pictures.append(draw_boxes(pixels, found.tolist(), score.names))
-        titles.append(f"{image.path.name}: {len(image.boxes)} objects")
-    made = {
-        "precision_recall": plot_detection_curves(score),
-        "confusion": plot_confusion(score),
-        "detections": plot_detections(pictures, titles),
-    }
-    captions = (
-        "Precision against recall on the test images, IoU 0.50",
-        "Objects of the test images by what they were found as",
-        "Found in test images, confidence 0.25 and above",
-    )
-    return Section(
-        "Quality",
-        tables=(score.table(),),
-        pictures=tuple(
-            (caption, save_figure(figure, run.path("plots", f"{name}.png")))
-            for caption, (name, figure) in zip(captions, made.items(), strict=True)
-        ),
-    )
+def measure_file(path: str | Path, data: str, threads: int) -> Report:
+    """Cost of a detector's .pt file and, on a data set, its mAP.
+
+    Raises:
+        DataError: It is no detector's file, or the data set cannot be read.
+        ConfigError: The data set has other classes.
+    """
+    loaded = load_detector(path)
+    costs, numbers = cost_of({Path(path).name: loaded.detector}, loaded.side, threads)
+    if not data:
+        return Report(tables=(costs,), metrics={"cost": numbers})
+    images = read_detection_data(data)
+    check_names(images.names, loaded.detector.names, str(path))
+    score = score_detector(loaded, images)
+    table = score.table(f"{score.images} {images.test_split} images")
+    return Report(tables=(table, costs), metrics={"cost": numbers, "test": score.to_dict()})

@@ -3,7 +3,10 @@
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
+
+import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -16,6 +19,19 @@ def start(module, *arguments):
         stderr=subprocess.STDOUT,
         text=True,
     )
+
+
+def metrics_of(program, config):
+    """What a program in this process writes to metrics.json."""
+    return program.run(config).metrics
+
+
+def message(program, argv, capsys, smoke):
+    """The one line in which a program refuses its arguments."""
+    with pytest.raises(SystemExit) as stop:
+        replace(program, smoke=smoke).start(argv)
+    assert stop.value.code == 2
+    return " ".join(capsys.readouterr().err.split())
 
 
 def run(module, *arguments, code=0):

@@ -4,8 +4,11 @@ from typing import Literal
 
 import pytest
 
-from experiments.common.program import compared, parse, run_experiment
-from tfcompress.errors import ConfigError, DataError
+from experiments.common.program import Program, RunConfig, compared, parse, run_experiment
+from experiments.common.report import Report, table_from_dict, table_to_dict
+from tfcompress.errors import ConfigError, DataError, RunError
+from tfcompress.reporting.page import Section
+from tfcompress.reporting.tables import Table
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,3 +133,101 @@ def test_a_complete_config_is_checked_not_its_default():
     assert parse(CheckedConfig, ["--file", "x"], {}).file == "x"
     with pytest.raises(ConfigError, match="it is empty. Fix: name a file"):
         parse(CheckedConfig, [], {})
+
+
+@dataclass(frozen=True, kw_only=True)
+class CountConfig(RunConfig):
+    """Counts how often it was run."""
+
+    start: int = 1
+    json: str = ""
+
+
+def counting(calls, exit_code=0):
+    def main(config, run):
+        calls.append(config.start)
+        table = Table(("name", "value"), title="Counted")
+        table.add("calls", str(len(calls)))
+        table.total("sum", str(sum(calls)))
+        table.note("a note")
+        run.path("model.pt").parent.mkdir(parents=True, exist_ok=True)
+        return Report(
+            "Title of the page",
+            "One sentence.",
+            (table, "a [text]"),
+            (Section("A section", tables=(table,)),),
+            {"calls": len(calls)},
+            exit_code,
+        )
+
+    return main
+
+
+def config_in(tmp_path, **fields):
+    return CountConfig(root=str(tmp_path), **fields)
+
+
+def test_the_driver_owns_the_run(tmp_path, capsys):
+    calls = []
+    program = Program("count", CountConfig, counting(calls))
+    report = program.run(config_in(tmp_path))
+    folder = tmp_path / "count" / "default"
+    metrics = json.loads((folder / "metrics.json").read_text())
+    assert (metrics["calls"], metrics["record"]["name"]) == (1, "count/default")
+    assert json.loads((folder / "status.json").read_text()) == {"state": "finished"}
+    page = (folder / "report.html").read_text()
+    for words in ("Title of the page", "One sentence.", "A section", "Counted"):
+        assert words in page
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "Counted" in printed
+    assert "report.html" in printed
+    again = program.run(config_in(tmp_path))
+    assert calls == [1]
+    assert again.metrics["calls"] == 1
+    assert list(map(str, again.tables)) == list(map(str, report.tables))
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "nothing to do" in printed
+    assert "Counted" in printed
+    with pytest.raises(RunError, match="start: 1, now 2"):
+        program.run(config_in(tmp_path, start=2))
+
+
+def test_a_program_without_a_run_works_each_time(tmp_path, capsys):
+    calls = []
+    program = Program("count", CountConfig, counting(calls), keeps_run=False)
+    file = tmp_path / "numbers.json"
+    for _ in range(2):
+        program.run(config_in(tmp_path, json=str(file)))
+    assert json.loads(file.read_text()) == {"calls": 2}
+    assert "One sentence." in capsys.readouterr().out
+    assert not list(tmp_path.rglob("config.json"))
+
+
+def test_the_exit_code_is_the_reports(tmp_path):
+    for code in (0, 1):
+        program = Program("count", CountConfig, counting([], code), keeps_run=False)
+        if code:
+            with pytest.raises(SystemExit) as stop:
+                program.start(["--root", str(tmp_path)])
+            assert stop.value.code == code
+        else:
+            program.start(["--root", str(tmp_path)])
+
+
+def test_a_config_is_completed_before_its_run_is_opened(tmp_path):
+    calls = []
+    program = Program(
+        "count", CountConfig, counting(calls), complete=lambda c: config_in(tmp_path, start=7)
+    )
+    program.run(config_in(tmp_path))
+    assert calls == [7]
+    assert json.loads((tmp_path / "count/default/config.json").read_text())["start"] == 7
+
+
+def test_tables_survive_json():
+    table = Table(("a", "b"), title="T", drop=("b",))
+    table.add("x", "1")
+    table.total("sum", "1")
+    table.note("n")
+    assert str(table_from_dict(json.loads(json.dumps(table_to_dict(table))))) == str(table)
+    assert table_from_dict(table_to_dict("words")) == "words"

@@ -13,13 +13,13 @@ from bridges.handover.onnx_model import OnnxModel
 from bridges.handover.to_keras import to_keras
 from bridges.yolov5.data.synthetic import NAMES, write_shapes
 from bridges.yolov5.detector.file import load_detector, save_detector
-from experiments.common.program import run_experiment
 from experiments.handover import convert_compare, evaluate_model, torch_teacher
 from experiments.handover.crossing import images_of
 from experiments.yolo import int8 as yolo_int8
-from experiments.yolo.detection import BAD_INPUT, DETECTION_SMOKE
+from experiments.yolo.detection import DETECTION_SMOKE
 from models.yolov5.build import build_detector
 from tests.bridges.handover.sample_models import settle, small_net
+from tests.experiments.processes import message, metrics_of
 from tfcompress.reporting.run import to_json
 
 TINY = {**DETECTION_SMOKE, "shapes": 8, "shape_side": 64, "side": 64, "epochs": 1, "batch": 4,
@@ -42,7 +42,9 @@ def shapes(tmp_path_factory):
 
 
 def evaluate(file, data, capsys):
-    numbers = evaluate_model.main(evaluate_model.Config(model=str(file), data=str(data)))
+    numbers = metrics_of(
+        evaluate_model.PROGRAM, evaluate_model.Config(model=str(file), data=str(data))
+    )
     return numbers, capsys.readouterr().out
 
 
@@ -72,13 +74,6 @@ def test_evaluate_model_takes_any_onnx_file(tmp_path, capsys):
     assert "onnxruntime, batch 1" in printed
 
 
-def message(module, argv, capsys, smoke=TINY):
-    with pytest.raises(SystemExit) as stop:
-        run_experiment(module.Config, module.main, smoke, argv=argv, user_errors=BAD_INPUT)
-    assert stop.value.code == 2
-    return " ".join(capsys.readouterr().err.split())
-
-
 def test_bad_input_is_one_line(detector_file, shapes, tmp_path, capsys):
     other = tmp_path / "other.pt"
     save_detector(other, build_detector("yolov5n", names=("a", "b")), 64)
@@ -99,7 +94,7 @@ def test_bad_input_is_one_line(detector_file, shapes, tmp_path, capsys):
         (torch_teacher, [*root, *five], "five.onnx: it has 5 classes, and 9 are wanted"),
         (torch_teacher, [*root, "--teacher", "no.onnx"], "there is no no.onnx"),
     ):
-        assert wanted in message(module, argv, capsys, {})
+        assert wanted in message(module.PROGRAM, argv, capsys, {})
 
 
 def test_images_become_a_batch(shapes):
@@ -113,17 +108,19 @@ def test_images_become_a_batch(shapes):
 def test_convert_compare_end_to_end(detector_file, tmp_path, capsys):
     """Within the tolerance it ends well, and with an impossible one with exit code 1."""
     settings = dict(model=str(detector_file), calibration=20, root=str(tmp_path))
-    reports = convert_compare.main(convert_compare.Config(**settings))
+    reports = metrics_of(convert_compare.PROGRAM, convert_compare.Config(**settings))
     printed = capsys.readouterr().out
     assert list(reports) == [
         "ONNX", "Keras", "LiteRT float32", "LiteRT int8", "LiteRT float32, layer by layer",
     ]  # fmt: skip
     for name, report in reports.items():
         if name != "LiteRT int8":
-            assert report.passed
-            assert report.max_abs < 1e-4
+            assert report["passed"]
+            outputs = [each for each in report["tensors"].values() if each["is_output"]]
+            assert len(outputs) == 2
+            assert all(each["max_abs"] < 1e-4 for each in outputs)
     assert "intermediate tensors compared: all within it" in printed
-    inner = {row.name for row in reports["LiteRT float32, layer by layer"].rows}
+    inner = set(reports["LiteRT float32, layer by layer"]["tensors"])
     assert {"/model.0/act/Mul_output_0", "/model.23/cv3/act/Mul_output_0"} <= inner
     out = tmp_path / "convert-compare" / "default"
     assert {
@@ -132,22 +129,23 @@ def test_convert_compare_end_to_end(detector_file, tmp_path, capsys):
     numbers = json.loads((out / "parity.json").read_text())
     assert numbers["Keras"]["passed"]
     assert not numbers["LiteRT int8"]["passed"]
-    with pytest.raises(SystemExit) as stop:
-        convert_compare.main(
-            convert_compare.Config(**settings, tolerance=1e-12, layers=False, run="strict")
-        )
-    assert stop.value.code == 1
+    strict = convert_compare.Config(**settings, tolerance=1e-12, layers=False, run="strict")
+    assert convert_compare.PROGRAM.run(strict).exit_code == 1
 
 
 @pytest.mark.slow
 def test_a_pytorch_teacher_end_to_end(tmp_path):
-    metrics = torch_teacher.main(torch_teacher.Config(**torch_teacher.SMOKE, root=str(tmp_path)))
+    metrics = metrics_of(
+        torch_teacher.PROGRAM, torch_teacher.Config(**torch_teacher.SMOKE, root=str(tmp_path))
+    )
     assert 0 <= metrics["teacher_accuracy"] <= 1
     folder = tmp_path / "torch-teacher" / "default"
     assert OnnxModel.load(folder / "teacher.onnx").outputs[0].shape == (None, 9)
     fewer = {**torch_teacher.SMOKE, "images": 45, "run": "again"}
     teacher = str(folder / "teacher.onnx")
-    torch_teacher.main(torch_teacher.Config(**fewer, teacher=teacher, root=str(tmp_path)))
+    metrics_of(
+        torch_teacher.PROGRAM, torch_teacher.Config(**fewer, teacher=teacher, root=str(tmp_path))
+    )
     cards = [
         json.loads((folder.parent / run / "classifier_card.json").read_text())
         for run in ("default", "again")
@@ -163,7 +161,7 @@ def test_every_format_of_a_detector_end_to_end(detector_file, shapes, tmp_path):
     config = yolo_int8.Config(
         **{**TINY, "data": str(shapes)}, model=str(detector_file), calibration=4, root=str(tmp_path)
     )
-    formats = yolo_int8.main(config)["formats"]
+    formats = metrics_of(yolo_int8.PROGRAM, config)["formats"]
     assert list(formats) == [
         "PyTorch", "ONNX", "LiteRT float32", "LiteRT float16", "LiteRT dynamic_int8",
         "LiteRT int8", "LiteRT int8, by way of Keras", "LiteRT int8, by way of Keras, whole levels",

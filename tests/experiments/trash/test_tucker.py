@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from experiments.trash.tucker import Config, main
+from experiments.trash.tucker import PROGRAM, Config
 from models.shufflenet_v2 import shufflenet_v2
 from tfcompress.data.trash import write_trash
 from tfcompress.errors import CompressionError
@@ -40,6 +40,6 @@ def files(tmp_path_factory):
 def test_bad_input_is_one_error(tmp_path, files, fields, message):
     fields = {k: str(files / v) if k in ("model", "data") else v for k, v in fields.items()}
     with pytest.raises(CompressionError) as found:
-        main(Config(**fields, root=str(tmp_path)))
+        PROGRAM.run(Config(**fields, root=str(tmp_path)))
     assert message in str(found.value)
     assert not list(tmp_path.rglob("*.keras"))

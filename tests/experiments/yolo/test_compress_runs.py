@@ -8,14 +8,13 @@ import torch
 
 from bridges.yolov5.detector.cost import count_torch_cost
 from bridges.yolov5.detector.file import load_detector, save_detector
-from experiments.common.program import run_experiment
 from experiments.handover import evaluate_model
 from experiments.yolo import distill as yolo_distill
 from experiments.yolo import prune as yolo_prune
 from experiments.yolo import train as yolo_train
-from experiments.yolo.detection import BAD_INPUT, DETECTION_SMOKE
+from experiments.yolo.detection import DETECTION_SMOKE
 from tests.bridges.yolov5.tiny_detector import TINY, tiny_detector
-from tests.experiments.processes import kill_when, run
+from tests.experiments.processes import kill_when, message, metrics_of, run
 
 NAMES = ("disc", "square", "triangle", "ring")
 WIDE = TINY.replace("0.25", "0.5")
@@ -47,7 +46,7 @@ def pruning(root, **fields):
 @pytest.fixture(scope="module")
 def pruned(model, tmp_path_factory):
     root = tmp_path_factory.mktemp("runs")
-    metrics = yolo_prune.main(pruning(root, model=model, teacher="start"))
+    metrics = metrics_of(yolo_prune.PROGRAM, pruning(root, model=model, teacher="start"))
     return root / "yolo-prune" / "default", metrics
 
 
@@ -86,7 +85,7 @@ def test_every_variant_has_the_same_epochs_and_its_parts_in_the_history(pruned):
 
 def test_a_finished_pruning_is_not_repeated(pruned, model, capsys):
     folder, metrics = pruned
-    again = yolo_prune.main(pruning(folder.parents[1], model=model, teacher="start"))
+    again = metrics_of(yolo_prune.PROGRAM, pruning(folder.parents[1], model=model, teacher="start"))
     assert again["cost"]["iterative"]["macs"] == metrics["cost"]["iterative"]["macs"]
     assert "nothing to do" in capsys.readouterr().out.replace("\n", " ")
 
@@ -96,7 +95,7 @@ def test_evaluate_model_takes_a_pruned_detector(pruned, capsys):
     config = evaluate_model.Config(
         model=str(folder / "iterative.pt"), data=str(folder / "generated_shapes")
     )
-    numbers = evaluate_model.main(config)
+    numbers = metrics_of(evaluate_model.PROGRAM, config)
     assert numbers["cost"]["iterative.pt"]["macs"] == metrics["cost"]["iterative"]["macs"]
     assert numbers["test"]["map50"] == metrics["test"]["iterative"]["map50"]
 
@@ -105,7 +104,7 @@ def test_one_pruning_of_a_given_detector(detector_file, tmp_path, capsys):
     config = pruning(
         tmp_path, weights=detector_file, rounds=1, epochs=1, sparsity=0.0, target_macs=0.5
     )
-    metrics = yolo_prune.main(config)
+    metrics = metrics_of(yolo_prune.PROGRAM, config)
     assert list(metrics["test"]) == ["start", "dense", "one-shot", "random"]
     share = metrics["cost"]["one-shot"]["macs"] / metrics["cost"]["start"]["macs"]
     assert share == pytest.approx(0.5, rel=0.03)
@@ -137,7 +136,7 @@ def test_a_teacher_is_trained_and_teaches(model, tmp_path, capsys):
         variants=("plain", "taught", "logits", "features"), logits="kl", temperature=2.0,
         root=str(tmp_path),
     )  # fmt: skip
-    metrics = yolo_distill.main(config)
+    metrics = metrics_of(yolo_distill.PROGRAM, config)
     folder = tmp_path / "yolo-distill" / "default"
     assert list(metrics["test"]) == ["teacher", "plain", "taught", "logits", "features"]
     with (folder / "history.csv").open() as file:
@@ -166,7 +165,7 @@ def test_a_given_teacher_teaches_a_pruned_detector(pruned, detector_file, tmp_pa
         **{**SMALL, "epochs": 1}, weights=str(folder / "iterative.pt"),
         teacher=str(folder / "dense.pt"), root=str(tmp_path),
     )  # fmt: skip
-    metrics = yolo_distill.main(config)
+    metrics = metrics_of(yolo_distill.PROGRAM, config)
     assert list(metrics["test"]) == ["teacher", "start", "plain", "taught"]
     cost = metrics["cost"]
     assert cost["taught"]["macs"] == cost["start"]["macs"] < cost["teacher"]["macs"]
@@ -176,19 +175,11 @@ def test_yolo_train_with_a_teacher(model, detector_file, tmp_path):
     config = yolo_train.Config(
         **{**SMALL, "epochs": 1}, model=model, teacher=detector_file, root=str(tmp_path)
     )
-    yolo_train.main(config)
+    metrics_of(yolo_train.PROGRAM, config)
     with (tmp_path / "yolo-train" / "default" / "history.csv").open() as file:
         (row,) = csv.DictReader(file)
     assert float(row["teacher_features"]) > 0
     assert float(row["teacher_objectness"]) > 0
-
-
-def message(module, argv, capsys):
-    with pytest.raises(SystemExit) as stop:
-        smoke = {**SMALL, "rounds": 2} if module is yolo_prune else SMALL
-        run_experiment(module.Config, module.main, smoke, argv=argv, user_errors=BAD_INPUT)
-    assert stop.value.code == 2
-    return " ".join(capsys.readouterr().err.split())
 
 
 def test_bad_input_is_one_line(detector_file, model, tmp_path, capsys):
@@ -213,7 +204,8 @@ def test_bad_input_is_one_line(detector_file, model, tmp_path, capsys):
         )
     ):
         root = ["--smoke", "--root", str(tmp_path), "--run", str(number)]
-        assert wanted in message(module, [*root, *argv], capsys), argv
+        smoke = {**SMALL, "rounds": 2} if module is yolo_prune else SMALL
+        assert wanted in message(module.PROGRAM, [*root, *argv], capsys, smoke), argv
 
 
 @pytest.mark.slow

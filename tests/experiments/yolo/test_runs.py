@@ -9,15 +9,14 @@ from bridges.yolov5.detector.file import load_detector, save_detector
 from bridges.yolov5.nas.architecture import FoundArchitecture, read_found, write_architecture
 from bridges.yolov5.prune.config import PruneConfig
 from bridges.yolov5.prune.planner import plan_detector, prune_detector
-from experiments.common.program import run_experiment
 from experiments.handover import evaluate_model
 from experiments.yolo import detect as yolo_detect
 from experiments.yolo import nas_multitrial as yolo_nas_multitrial
 from experiments.yolo import nas_oneshot as yolo_nas_oneshot
 from experiments.yolo import train as yolo_train
-from experiments.yolo.detection import BAD_INPUT, DETECTION_SMOKE
+from experiments.yolo.detection import DETECTION_SMOKE
 from models.yolov5.search_space import as_space, plain_choices
-from tests.experiments.processes import kill_when, run
+from tests.experiments.processes import kill_when, message, metrics_of, run
 from tfcompress.reporting.run import to_json
 
 TINY = {**DETECTION_SMOKE, "shapes": 8, "shape_side": 64, "side": 64, "epochs": 1, "batch": 4,
@@ -27,7 +26,7 @@ TINY = {**DETECTION_SMOKE, "shapes": 8, "shape_side": 64, "side": 64, "epochs": 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     root = tmp_path_factory.mktemp("runs")
-    metrics = yolo_train.main(yolo_train.Config(**TINY, root=str(root)))
+    metrics = metrics_of(yolo_train.PROGRAM, yolo_train.Config(**TINY, root=str(root)))
     return root / "yolo-train" / "default", metrics
 
 
@@ -50,7 +49,7 @@ def test_a_training_leaves_its_files(trained):
 def test_a_finished_training_is_not_repeated(trained, capsys):
     folder, metrics = trained
     before = (folder / "model.pt").stat().st_mtime_ns
-    again = yolo_train.main(yolo_train.Config(**TINY, root=str(folder.parents[1])))
+    again = metrics_of(yolo_train.PROGRAM, yolo_train.Config(**TINY, root=str(folder.parents[1])))
     assert again["best_epoch"] == metrics["best_epoch"]
     assert (folder / "model.pt").stat().st_mtime_ns == before
     assert "nothing to do" in capsys.readouterr().out.replace("\n", " ")
@@ -62,7 +61,7 @@ def test_a_pruned_file_is_trained_on_with_its_widths(trained, tmp_path):
     small = prune_detector(whole, plan_detector(whole, PruneConfig(target_macs=0.5, side=64)))
     save_detector(tmp_path / "small.pt", small, 64)
     config = yolo_train.Config(**TINY, root=str(tmp_path), model=str(tmp_path / "small.pt"))
-    yolo_train.main(config)
+    metrics_of(yolo_train.PROGRAM, config)
     again = load_detector(tmp_path / "yolo-train" / "default" / "model.pt").detector
     assert {k: v.shape for k, v in again.state_dict().items()} == {
         k: v.shape for k, v in small.state_dict().items()
@@ -76,7 +75,7 @@ def test_detections_are_drawn_and_listed(trained, tmp_path):
     config = yolo_detect.Config(
         model=str(folder / "model.pt"), images=str(images), confidence=0.001, root=str(tmp_path)
     )
-    table = yolo_detect.main(config)
+    (table,) = yolo_detect.PROGRAM.run(config).tables
     out = tmp_path / "yolo-detect" / "default"
     assert len(table.rows) == len(list(out.glob("*_boxes.png"))) == 2
     lines = (out / "detections.csv").read_text().splitlines()
@@ -94,7 +93,7 @@ def test_evaluate_model_takes_a_detector(trained, tmp_path, capsys):
     config = evaluate_model.Config(
         model=str(folder / "model.pt"), data=str(folder / "generated_shapes")
     )
-    numbers = evaluate_model.main(config)
+    numbers = metrics_of(evaluate_model.PROGRAM, config)
     assert to_json(numbers["test"]) == to_json(metrics["test"])  # NaN, too
     assert numbers["cost"]["model.pt"]["macs"] == metrics["cost"]["yolov5n"]["macs"]
     assert "mAP50-95" in capsys.readouterr().out
@@ -109,14 +108,18 @@ def found_file(tmp_path):
 
 
 def test_a_found_architecture_is_trained_by_its_file(found_file, tmp_path):
-    yolo_train.main(yolo_train.Config(**TINY, root=str(tmp_path), model=str(found_file)))
+    metrics_of(
+        yolo_train.PROGRAM, yolo_train.Config(**TINY, root=str(tmp_path), model=str(found_file))
+    )
     loaded = load_detector(tmp_path / "yolo-train" / "default" / "model.pt").detector
     assert loaded.choices["c3_4"] == "x2"
     assert loaded.model[1].conv.kernel_size == (5, 5)
 
 
 def test_a_found_backbone_goes_into_a_detector(found_file, tmp_path, capsys):
-    yolo_train.main(yolo_train.Config(**TINY, root=str(tmp_path), backbone=str(found_file)))
+    metrics_of(
+        yolo_train.PROGRAM, yolo_train.Config(**TINY, root=str(tmp_path), backbone=str(found_file))
+    )
     assert "taken from the new backbone" in capsys.readouterr().out
     loaded = load_detector(tmp_path / "yolo-train" / "default" / "model.pt").detector
     assert loaded.model[1].conv.kernel_size == (5, 5)
@@ -128,16 +131,9 @@ def test_weights_of_other_classes_are_taken_over_where_they_fit(trained, tmp_pat
     tensors["model.24.m.0.weight"] = torch.zeros(255, 64, 1, 1)
     file = tmp_path / "tensors.pt"
     torch.save(tensors, file)
-    yolo_train.main(yolo_train.Config(**TINY, root=str(tmp_path), weights=str(file)))
+    metrics_of(yolo_train.PROGRAM, yolo_train.Config(**TINY, root=str(tmp_path), weights=str(file)))
     shown = " ".join(capsys.readouterr().out.split())
     assert "model.24.m.0.weight is 255x64x1x1 there, 27x64x1x1 here" in shown
-
-
-def message(module, argv, capsys):
-    with pytest.raises(SystemExit) as stop:
-        run_experiment(module.Config, module.main, TINY, argv=argv, user_errors=BAD_INPUT)
-    assert stop.value.code == 2
-    return " ".join(capsys.readouterr().err.split())
 
 
 def test_bad_input_is_one_line(tmp_path, capsys):
@@ -151,7 +147,7 @@ def test_bad_input_is_one_line(tmp_path, capsys):
         (yolo_nas_oneshot, ["--search-epochs", "1", "--warmup-search", "1"], "leave none for"),
         (yolo_nas_multitrial, ["--trials", "0"], "trials: it is 0"),
     ):
-        assert wanted in message(module, [*root, *argv], capsys)
+        assert wanted in message(module.PROGRAM, [*root, *argv], capsys, TINY)
 
 
 @pytest.mark.slow
@@ -161,7 +157,7 @@ def test_a_one_shot_search_end_to_end(strategy, tmp_path):
         **{**TINY, "shapes": 16}, strategy=strategy, search_epochs=2, warmup_search=1,
         search_side=64, search_batch=4, inherit=True, root=str(tmp_path),
     )  # fmt: skip
-    metrics = yolo_nas_oneshot.main(config)
+    metrics = metrics_of(yolo_nas_oneshot.PROGRAM, config)
     folder = tmp_path / "yolo-nas" / "default"
     found = read_found(folder / "architecture.json")
     assert load_detector(folder / "found.pt").detector.choices == found.choices
