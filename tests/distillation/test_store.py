@@ -72,7 +72,7 @@ def test_what_does_not_belong_is_refused(tmp_path):
         store_teacher(make(teacher), X, tmp_path / "store")
     with pytest.raises(DataError, match="it holds 64 samples"):
         store.dataset(X[:5], Y[:5])
-    with pytest.raises(DataError, match="something else in it"):
+    with pytest.raises(DataError, match="does not hold stored teacher outputs"):
         store_teacher(make(teacher), X, tmp_path)
     with pytest.raises(DataError, match="needs labels"):
         store_teacher(make([teacher, net(16)], select="best"), X, tmp_path / "new")

@@ -106,8 +106,8 @@ def test_what_is_left_is_listed(library):
         "grouped": "grouped convolution",
         "depthwise": "DepthwiseConv2D is not factored",
         "up": "Conv2DTranspose is not factored",
-        "wide": "its factors would cost no less",
-        "line": "one channel: SVD of a line of pixels",
+        "wide": "its factors would not cost less",
+        "line": "it has one input or output channel",
         "head": "not selected",
     }
     with pytest.raises(ConfigError, match="it factors no layer"):

@@ -1,4 +1,4 @@
-"""Distillation as a criterion of a custom training loop.
+"""Distillation as a loss for custom training loops.
 
 ```python
 criterion = KLDistillation(teacher, keras.losses.CategoricalCrossentropy(), alpha=0.9, tau=3)
@@ -24,22 +24,26 @@ class KLDistillation:
     """`(1 - alpha) L(labels, y_pred) + alpha tau^2 KL(softmax(t / tau) || softmax(s / tau))`.
 
     Reference: Hinton, Vinyals, Dean: "Distilling the Knowledge in a Neural Network", 2015, section
-    2. The KL divergence is summed over classes and averaged over everything else.
+    2. The KL divergence is summed over classes and averaged over the batch and all positions.
 
     Args:
-        teacher: As `Distiller` takes it; runs in inference mode, tapped before a final softmax.
-        student_loss: `(labels, y_pred) -> number`, such as a Keras loss.
-        alpha: Share of the distillation loss, from 0 to 1.
+        teacher: Model, callable or list of these, as `Distiller` takes them. It runs in inference
+            mode. Where a model ends in a softmax, its logits are used.
+        student_loss: Loss of the student alone, `(labels, y_pred) -> tensor`, such as a Keras loss.
+        alpha: Weight of the distillation loss, from 0 to 1. The student's own loss has the weight
+            `1 - alpha`.
         tau: Temperature, above 0.
-        from_logits: Whether `y_pred` is logits; False: the probabilities of a student that ends
-            in a softmax, whose logarithms are logits up to a constant.
+        from_logits: Whether `y_pred` holds logits. False means probabilities, from a student that
+            ends in a softmax: their logarithms equal the logits up to a constant.
 
     Attributes:
-        running_student_loss: Sum of the student's losses (without `1 - alpha`) so far.
-        running_distillation_loss: Sum of `tau^2 KL` so far.
+        running_student_loss: Sum of the student's own losses since the last reset, before the
+            weight `1 - alpha`.
+        running_distillation_loss: Sum of `tau^2 KL` since the last reset, before the weight
+            `alpha`.
 
     Raises:
-        ConfigError: A share or temperature out of range.
+        ConfigError: `alpha` or `tau` is out of range, or `student_loss` is not callable.
     """
 
     def __init__(
@@ -51,7 +55,7 @@ class KLDistillation:
         from_logits: bool = True,
     ) -> None:
         if not 0 <= alpha <= 1:
-            raise ConfigError("alpha", f"it is {alpha}", "use a share from 0 to 1")
+            raise ConfigError("alpha", f"it is {alpha}", "use a number from 0 to 1")
         if not tau > 0:
             raise ConfigError("tau", f"it is {tau}", "use a temperature above 0")
         if not callable(student_loss):
@@ -65,21 +69,24 @@ class KLDistillation:
         self._sums = [keras.metrics.Sum(name=n) for n in ("student_loss", "distillation_loss")]
 
     def __call__(self, y_pred: Any, y_true: Any, x: Any) -> Any:
-        """The loss of a batch.
+        """Compute the loss of a batch.
 
         Args:
             y_pred: The student's output for `x`, `(N, ..., classes)`.
             y_true: Labels, as `student_loss` takes them.
-            x: The inputs, for the teacher.
+            x: Inputs, which the teacher is run on.
+
+        Returns:
+            The loss, a float32 scalar.
 
         Raises:
-            DataError: Student and teacher have different shapes.
+            DataError: The outputs of student and teacher have different shapes.
         """
         teacher = self.teachers(x).logits[0]
         if tuple(teacher.shape[1:]) != tuple(y_pred.shape[1:]):
             raise DataError(
                 "y_pred",
-                f"its shape is {tuple(y_pred.shape)}, and the teacher's {tuple(teacher.shape)}",
+                f"its shape is {tuple(y_pred.shape)}, but the teacher's is {tuple(teacher.shape)}",
                 "use a student with the teacher's classes and resolution",
             )
         logits = y_pred
@@ -93,7 +100,7 @@ class KLDistillation:
 
     @property
     def running_student_loss(self) -> float:
-        """Sum of the student's losses since the last reset."""
+        """Sum of the student's own losses since the last reset."""
         return float(self._sums[0].result())
 
     @property

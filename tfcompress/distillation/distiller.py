@@ -1,4 +1,4 @@
-"""Train a student beside its teachers, with Keras' own `fit`.
+"""Train a student model to match one or several teachers, with Keras' own `fit`.
 
 ```python
 distiller = Distiller(teacher, student, [SoftTargets(weight=0.9)], task_weight=0.1)
@@ -18,7 +18,7 @@ import keras
 import tensorflow as tf
 from keras import ops
 
-from tfcompress.distillation.objectives import Objective, Scheduled, alike, at, checked_number
+from tfcompress.distillation.objective import Objective, Scheduled, alike, at, checked_number
 from tfcompress.distillation.teachers import Knowledge, Select, Teachers
 from tfcompress.errors import ConfigError, DataError
 from tfcompress.graph.layers import flavor_of
@@ -29,33 +29,33 @@ from tfcompress.graph.wiring import Shape
 
 TEACHER = "teacher"
 INPUTS = "inputs"
-"""Keys of a batch that carries its teacher's outputs with it (see `store.TeacherStore`)."""
+"""Keys of a batch that holds the inputs and the stored teacher outputs (`store.TeacherStore`)."""
 
 
 class Distiller(keras.Model):
-    """A student with its teachers and losses; trains as any Keras model does.
+    """A student, its teachers and the distillation losses, trained as any Keras model.
 
-    In a training step the student runs once and each teacher once; in validation only the student.
-    Logged are the sum (`loss`), the student's own loss (`task_loss`) and each part by its name,
-    before its weight; all are running means that start anew with every epoch.
+    In each training step the student and each teacher run once; in validation only the student
+    runs. The logs hold the weighted sum (`loss`), the student's own loss (`task_loss`) and each
+    distillation loss by its name, before its weight. All are means over the epoch so far.
 
     Args:
-        teacher: A Keras 3 or tf_keras model, a callable from a batch of inputs to logits (or to a
-            dict of "logits" and layer names), or a list of these. None are changed.
-        student: A Keras 3 model, functional or Sequential; it is what is trained. A final softmax
-            or sigmoid is tapped before it, at the teacher's too.
-        losses: Objectives such as `SoftTargets(temperature=4)`.
-        task_weight: Factor of the loss given to `compile`; a Keras schedule is possible. 0 needs
-            no labels.
-        teacher_weights: Of several teachers; default equal ones.
-        select: How several teachers speak: "mean", "best" (per sample, by its label), or a
-            function; see `teachers.Teachers`.
-        name: The model's name.
+        teacher: Keras 3 or tf_keras model, a callable from a batch of inputs to logits (or to a
+            dict of "logits" and layer names), or a list of these. Teachers are not changed.
+        student: Functional or Sequential Keras 3 model, which is trained in place. Where student
+            or teacher ends in a softmax or sigmoid, the losses see the logits before it.
+        losses: Distillation losses, such as `SoftTargets(temperature=4)`; one or a list.
+        task_weight: Weight of the loss given to `compile`, a number of at least 0 or a Keras
+            schedule of the training step (default 1). With 0 no labels are needed.
+        teacher_weights: Weights of several teachers, normalized to sum to 1; equal by default.
+        select: How several teachers are combined: "mean", "best" (per sample, the teacher with the
+            lowest loss on the label) or a function; see `teachers.Teachers`.
+        name: Name of this Keras model.
 
     Raises:
-        ConfigError: A bad argument or an unknown layer.
-        DataError: Classes, resolutions or widths that do not fit each other.
-        LayerError: The student has no graph.
+        ConfigError: An argument is out of range, or a layer name is unknown.
+        DataError: The classes, resolutions or widths of student and teacher differ.
+        LayerError: The student is subclassed, so it has no graph.
     """
 
     def __init__(
@@ -74,8 +74,8 @@ class Distiller(keras.Model):
         if flavor_of(student) != "keras":
             raise ConfigError(
                 f"student {student.name!r}",
-                "it is a tf_keras model, and the Distiller trains with Keras 3",
-                "cross it first: tfcompress.to_keras3(student)",
+                "it is a tf_keras model, but the Distiller trains with Keras 3",
+                "convert it first: tfcompress.to_keras3(student)",
             )
         check_strategy(student)
         self.student = student
@@ -99,21 +99,21 @@ class Distiller(keras.Model):
 
     @property
     def teachers(self) -> Teachers:
-        """Who is asked; their weights are none of the Distiller's."""
+        """The teachers. Their weights are not among the Distiller's weights."""
         return self._teachers()
 
     @property
     def forward(self) -> TappedModel:
-        """The student with its taps."""
+        """The student as a function that also returns logits and the tapped layers' outputs."""
         return self._forward()
 
     def _build_objectives(self, logits: Sequence[Shape], features: dict[str, Shape]) -> None:
-        """Check shapes and make adapters, once."""
+        """Check that shapes match and create the adapters, once."""
         own = self.forward.logit_shapes
         if len(logits) != len(own):
             raise DataError(
                 "outputs",
-                f"the teacher has {len(logits)}, the student {len(own)}",
+                f"the teacher has {len(logits)}, the student has {len(own)}",
                 "use models with the same outputs",
             )
         for objective in self.objectives:
@@ -128,7 +128,7 @@ class Distiller(keras.Model):
                 objective.build_for(tuple(student), tuple(teacher))
 
     def call(self, inputs: Any, training: bool | None = None) -> Any:
-        """The student's predictions; in training with its logits and features."""
+        """The student's predictions; in training a dict of "outputs", "logits" and "features"."""
         if _carries_teacher(inputs):
             inputs = inputs[INPUTS]
         tapped = self.forward(inputs, training=bool(training))
@@ -147,18 +147,22 @@ class Distiller(keras.Model):
         """The weighted sum of the student's loss and the distillation losses.
 
         Args:
-            x: Inputs, with the teacher's outputs if they were stored.
-            y: Labels; None where `task_weight` is 0.
-            y_pred: What `call` gave.
-            sample_weight: Of the student's own loss.
-            training: In validation the student's own loss is all.
+            x: Inputs, or a dict of inputs and stored teacher outputs.
+            y: Labels; may be None if `task_weight` is 0.
+            y_pred: Return value of `call`.
+            sample_weight: Sample weights of the student's own loss.
+            training: Whether this is a training step. In validation only the student's own loss is
+                computed.
+
+        Returns:
+            The loss, a scalar.
         """
         if not _is_tapped(y_pred):
             return super().compute_loss(x, y, y_pred, sample_weight, training)
         optimizer = getattr(self, "optimizer", None)
         step = 0 if optimizer is None else optimizer.iterations
-        # Under a distribution strategy each replica's loss is its share of the sum over all; Keras
-        # has divided its own already.
+        # Under a distribution strategy the replicas' losses are summed, so each is divided by the
+        # number of replicas. Keras has already divided its own.
         replicas = tf.distribute.get_strategy().num_replicas_in_sync
         total = 0.0
         if callable(self.task_weight) or self.task_weight > 0:
@@ -174,7 +178,7 @@ class Distiller(keras.Model):
         return total
 
     def _ask(self, x: Any, y: Any) -> Knowledge:
-        """What the teachers say, now or from the store."""
+        """The teachers' outputs, from a forward pass or from the store."""
         if _carries_teacher(x):
             said = x[TEACHER]
             knowledge = Knowledge(list(said["logits"]), dict(said["features"]))
@@ -204,25 +208,24 @@ class Distiller(keras.Model):
     def compute_metrics(
         self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None
     ) -> dict[str, Any]:
-        """Metrics of the student's predictions; the parts of the loss only in training."""
+        """Metrics of the student's predictions; the distillation losses only in training."""
         if _is_tapped(y_pred):
             return super().compute_metrics(x, y, y_pred["outputs"], sample_weight)
         logs = super().compute_metrics(x, y, y_pred, sample_weight)
         return {name: value for name, value in logs.items() if name not in self._parts}
 
     def save(self, filepath: str | os.PathLike[str], **kwargs: Any) -> None:
-        """Write the plain student as a `.keras` file, atomically.
+        """Write the student alone as a `.keras` file, atomically.
 
         Args:
-            filepath: Where to.
-            **kwargs: `overwrite` and the like of `keras.Model.save` are accepted; the student is
-                written over what is there.
+            filepath: Path of the file. An existing file is replaced.
+            **kwargs: Accepted for compatibility with `keras.Model.save`, and ignored.
         """
         save_plain(self.student, filepath)
 
 
 def _check_inputs(teachers: Teachers, student: TappedModel) -> None:
-    """Both see the same batch, so they take the same inputs."""
+    """Refuse different inputs: student and teachers are given the same batch."""
     for teacher in teachers.models:
         if not isinstance(teacher, TappedModel):
             continue
@@ -231,20 +234,20 @@ def _check_inputs(teachers: Teachers, student: TappedModel) -> None:
         if not fit:
             raise DataError(
                 f"teacher {teacher.model.name!r}",
-                f"it takes inputs of {theirs}, the student of {mine}",
+                f"it takes inputs of shape {theirs}, the student of shape {mine}",
                 "use models of the same resolution, or put a Resizing layer before the teacher: "
                 "keras.Sequential([keras.Input(shape), keras.layers.Resizing(h, w), teacher])",
             )
 
 
 def _check_heads(student: TappedModel, losses: Sequence[Objective]) -> None:
-    """Several sigmoids are no distribution over classes."""
+    """Refuse losses over classes on several sigmoids, which do not form a distribution."""
     wrong = [loss for loss in losses if loss.over_classes and loss.student_layer_name is None]
     for activation, shape in zip(student.activations, student.logit_shapes, strict=True):
         if wrong and activation == "sigmoid" and shape[-1] != 1:
             raise ConfigError(
                 f"{type(wrong[0]).__name__} on {student.model.name!r}",
-                f"it compares distributions over classes, and the output is {shape[-1]} sigmoids",
+                f"it compares distributions over classes, but the output is {shape[-1]} sigmoids",
                 "end in a softmax, or compare features with Hint, Relational or Contrastive",
             )
 
@@ -253,13 +256,13 @@ def _checked_losses(losses: Sequence[Objective] | Objective) -> list[Objective]:
     listed: list[Any] = list(losses) if isinstance(losses, (list, tuple)) else [losses]
     wrong = [loss for loss in listed if not isinstance(loss, Objective)]
     if wrong or not listed:
-        what = f"{wrong[0]!r} is no distillation loss" if wrong else "there is none"
+        what = f"{wrong[0]!r} is not a distillation loss" if wrong else "the list is empty"
         raise ConfigError("losses", what, "give e.g. [SoftTargets(temperature=4)]")
     return listed
 
 
 def _unique(names: Sequence[str]) -> list[str]:
-    """Names with "_2", "_3" where one comes again."""
+    """Names made unique: "_2", "_3" is appended to repetitions."""
     return [
         name if names[:i].count(name) == 0 else f"{name}_{names[:i].count(name) + 1}"
         for i, name in enumerate(names)

@@ -1,7 +1,8 @@
 """Distillation losses as pure functions of the student's and the teacher's tensors.
 
-Logits are `(N, classes)` or `(N, ..., classes)`, features `(N, ..., channels)`; what is computed is
-float32 and one number. Every function is differentiable in the student and knows no model.
+Logits have the shape `(N, classes)` or `(N, ..., classes)`, features `(N, ..., channels)`, channels
+last. Every loss is a float32 scalar, computed in float32 and differentiable with respect to the
+student's tensor. No function here depends on a model.
 """
 
 from __future__ import annotations
@@ -19,15 +20,15 @@ _TINY = 1e-12
 def soft_targets(student: Any, teacher: Any, temperature: float = 4.0) -> Any:
     """`T^2 KL(softmax(teacher / T) || softmax(student / T))`, mean over all positions.
 
-    The factor `T^2` keeps the size of the gradient as the temperature changes.
+    The factor `T^2` keeps the gradient's scale when the temperature changes.
 
     Reference: Hinton, Vinyals, Dean: "Distilling the Knowledge in a Neural Network", 2015, section
     2.
 
     Args:
-        student: Logits; one channel is taken as the logit of the second of two classes.
+        student: Logits `(N, ..., classes)`. A single channel is a binary logit, that of class 1.
         teacher: Logits of the same shape.
-        temperature: T, above 0.
+        temperature: Temperature T, above 0.
     """
     student, teacher = (_log_softmax(x, temperature) for x in (student, teacher))
     return temperature**2 * ops.mean(ops.sum(ops.exp(teacher) * (teacher - student), axis=-1))
@@ -41,17 +42,17 @@ def decoupled(
     target_weight: float = 1.0,
     other_weight: float = 8.0,
 ) -> Any:
-    """`T^2 (alpha TCKD + beta NCKD)`: the target class against the rest, and the rest within.
+    """`T^2 (alpha TCKD + beta NCKD)`: target class against the others, and among the others.
 
     Reference: Zhao et al.: "Decoupled Knowledge Distillation", CVPR 2022, equation 7.
 
     Args:
-        student: Logits.
+        student: Logits `(N, ..., classes)`.
         teacher: Logits of the same shape.
-        labels: Class indices or one-hot; None takes the teacher's most likely class.
-        temperature: T, above 0.
-        target_weight: alpha.
-        other_weight: beta.
+        labels: Target classes, as indices or one-hot. None takes the teacher's most likely class.
+        temperature: Temperature T, above 0.
+        target_weight: Weight alpha of the target-class part (TCKD).
+        other_weight: Weight beta of the part among the other classes (NCKD).
     """
     student, teacher = (_float(_two_classes(x)) / temperature for x in (student, teacher))
     if labels is None:
@@ -66,7 +67,7 @@ def decoupled(
 
 
 def pixel_wise(student: Any, teacher: Any, temperature: float = 1.0) -> Any:
-    """Soft targets at every pixel; the teacher's map is resized to the student's if need be.
+    """Soft targets at every pixel. A teacher map of another size is resized to the student's.
 
     Reference: Liu et al.: "Structured Knowledge Distillation for Semantic Segmentation", CVPR 2019,
     equation 1.
@@ -74,21 +75,21 @@ def pixel_wise(student: Any, teacher: Any, temperature: float = 1.0) -> Any:
     Args:
         student: Logits `(N, H, W, classes)`.
         teacher: Logits `(N, H', W', classes)`.
-        temperature: T, above 0.
+        temperature: Temperature T, above 0.
     """
     return soft_targets(student, resized(teacher, student), temperature)
 
 
 def channel_wise(student: Any, teacher: Any, temperature: float = 4.0) -> Any:
-    """`T^2 / C sum_c KL` of each channel's softmax over the positions; where a channel looks.
+    """`T^2 / C sum_c KL` between the channels' softmax over positions: where each channel looks.
 
     Reference: Shu et al.: "Channel-wise Knowledge Distillation for Dense Prediction", ICCV 2021,
     equation 4.
 
     Args:
         student: Logits or features `(N, H, W, C)`.
-        teacher: The same; resized to the student's size if need be.
-        temperature: T, above 0.
+        teacher: Logits or features `(N, H', W', C)`, resized to the student's size if it differs.
+        temperature: Temperature T, above 0.
     """
     student, teacher = (
         _log_softmax(_positions_last(x), temperature) for x in (student, resized(teacher, student))
@@ -100,25 +101,27 @@ def hint(student: Any, teacher: Any) -> Any:
     """Mean squared difference of features.
 
     Reference: Romero et al.: "FitNets: Hints for Thin Deep Nets", ICLR 2015, equation 3 (there with
-    a factor of 1/2); the regressor that adapts the student's width is the `Hint` layer's.
+    a factor of 1/2). The regressor that adapts the student's width belongs to the `Hint` layer.
 
     Args:
-        student: Features.
-        teacher: Features of as many channels; resized to the student's size if need be.
+        student: Features `(N, ..., C)`.
+        teacher: Features `(N, ..., C)`; maps are resized to the student's size if it differs.
     """
     return ops.mean(ops.square(_float(student) - _float(resized(teacher, student))))
 
 
 def attention_transfer(student: Any, teacher: Any, power: float = 2.0) -> Any:
-    """Mean squared difference of the normalized maps `sum_c |F_c|^p`; any two widths fit.
+    """Mean squared difference of the normalized attention maps `sum_c |F_c|^p`.
+
+    The channel counts of student and teacher may differ.
 
     Reference: Zagoruyko, Komodakis: "Paying More Attention to Attention", ICLR 2017, equation 2,
-    with squares and the mean over positions, as the authors' code has it (their factor is 1000).
+    with squares and the mean over positions, as in the authors' code (which weights it by 1000).
 
     Args:
         student: Features `(N, H, W, C)`.
-        teacher: Features `(N, H', W', C')`; its map is resized to the student's size if need be.
-        power: p.
+        teacher: Features `(N, H', W', C')`. Its map is resized to the student's size if it differs.
+        power: Exponent p.
     """
     student, teacher = (
         ops.sum(ops.power(ops.abs(_float(x)), power), axis=-1, keepdims=True)
@@ -131,15 +134,15 @@ def attention_transfer(student: Any, teacher: Any, power: float = 2.0) -> Any:
 def relational(
     student: Any, teacher: Any, distance_weight: float = 25.0, angle_weight: float = 50.0
 ) -> Any:
-    """Huber loss of distances between all pairs, and of angles of all triples, of a batch.
+    """Huber loss of the distances of all pairs and the angles of all triples in a batch.
 
     Reference: Park et al.: "Relational Knowledge Distillation", CVPR 2019, equations 5 to 9.
 
     Args:
-        student: Embeddings `(N, D)`; of maps, the mean over the positions.
-        teacher: Embeddings `(N, D')`.
-        distance_weight: Factor of the distances; 0 leaves them out.
-        angle_weight: Factor of the angles; 0 leaves them out.
+        student: Embeddings `(N, D)`, or feature maps, which are averaged over the positions.
+        teacher: Embeddings `(N, D')`, or feature maps.
+        distance_weight: Weight of the distance loss; 0 leaves it out.
+        angle_weight: Weight of the angle loss; 0 leaves it out.
     """
     student, teacher = (_float(embedding(x)) for x in (student, teacher))
     loss = 0.0
@@ -151,16 +154,16 @@ def relational(
 
 
 def contrastive(student: Any, teacher: Any, temperature: float = 0.07) -> Any:
-    """InfoNCE within the batch: each sample's student embedding finds its teacher's, and back.
+    """Symmetric InfoNCE in the batch: match each student embedding to its teacher's, and back.
 
-    Reference: Tian, Krishnan, Isola: "Contrastive Representation Distillation", ICLR 2020. Their
-    negatives come from a memory of the whole set; here from the batch, so larger batches are
-    better.
+    Reference: Tian, Krishnan, Isola: "Contrastive Representation Distillation", ICLR 2020. They
+    take negatives from a memory bank of the whole data set. Here negatives come from the batch, so
+    larger batches work better.
 
     Args:
-        student: Embeddings `(N, D)`.
-        teacher: Embeddings `(N, D)`.
-        temperature: Of the cosine similarities.
+        student: Embeddings `(N, D)`, or feature maps, which are averaged over the positions.
+        teacher: Embeddings `(N, D)`, or feature maps.
+        temperature: Divisor of the cosine similarities, above 0.
     """
     student, teacher = (_unit(_float(embedding(x))) for x in (student, teacher))
     similarity = ops.matmul(student, ops.transpose(teacher)) / temperature
@@ -179,11 +182,14 @@ LOSSES: dict[str, Callable[..., Any]] = {
     "relational": relational,
     "contrastive": contrastive,
 }
-"""All of them by name, each `(student, teacher, ...)`."""
+"""All losses by name, each a function `(student, teacher, ...) -> scalar`."""
 
 
 def resized(teacher: Any, student: Any) -> Any:
-    """The teacher's map at the student's height and width, bilinearly; other ranks unchanged."""
+    """The teacher's map resized bilinearly to the student's height and width.
+
+    Tensors of any rank but 4, and maps of equal size, are returned unchanged.
+    """
     if len(teacher.shape) != 4 or tuple(teacher.shape[1:3]) == tuple(student.shape[1:3]):
         return teacher
     size = (student.shape[1], student.shape[2])
@@ -191,7 +197,7 @@ def resized(teacher: Any, student: Any) -> Any:
 
 
 def embedding(features: Any) -> Any:
-    """`(N, ..., C)` as `(N, C)`: the mean over the positions."""
+    """Average `(N, ..., C)` over the positions, to `(N, C)`."""
     axes = tuple(range(1, len(features.shape) - 1))
     return ops.mean(_float(features), axis=axes) if axes else features
 
@@ -201,7 +207,7 @@ def _float(x: Any) -> Any:
 
 
 def _two_classes(logits: Any) -> Any:
-    """A single logit as the logits of two classes, 0 and itself."""
+    """Expand a single binary logit to the logits of two classes: 0 and the logit."""
     if logits.shape[-1] != 1:
         return logits
     return ops.concatenate([ops.zeros_like(logits), logits], axis=-1)
@@ -212,7 +218,7 @@ def _log_softmax(logits: Any, temperature: float) -> Any:
 
 
 def _target_and_rest(logits: Any, target: Any) -> tuple[Any, Any, Any]:
-    """Log probabilities: of the target, of all others, and of each other among the others."""
+    """Log probabilities: the target's, all others' together, and each other's among the others."""
     everything = ops.logsumexp(logits, axis=-1)
     others = ops.logsumexp(ops.where(target > 0.5, -1e9, logits), axis=-1)
     chosen = ops.sum(target * logits, axis=-1)
@@ -238,7 +244,7 @@ def _huber(student: Any, teacher: Any) -> Any:
 
 
 def _distances(x: Any) -> Any:
-    """Euclidean distances of all pairs, over their mean."""
+    """Euclidean distances of all pairs, divided by their mean."""
     squares = ops.sum(ops.square(x[:, None] - x[None]), axis=-1)
     apart = squares > _TINY  # the root has no gradient at 0
     distances = ops.where(apart, ops.sqrt(ops.where(apart, squares, 1.0)), 0.0)
@@ -247,6 +253,6 @@ def _distances(x: Any) -> Any:
 
 
 def _angles(x: Any) -> Any:
-    """Cosines of the angles at j of all triples (i, j, k)."""
+    """Cosines of the angles at sample j, for all triples (i, j, k)."""
     toward = _unit(x[:, None] - x[None])  # [i, j]: from j to i
     return ops.einsum("ijd,kjd->jik", toward, toward)

@@ -1,11 +1,11 @@
-"""A teacher's outputs on disk: computed once, read in every epoch.
+"""A teacher's outputs, computed once, stored on disk and read in every epoch.
 
 ```python
-store = store_teacher(distiller, images, "teacher_outputs")     # skipped if it is there already
+store = store_teacher(distiller, images, "teacher_outputs")     # reused if it exists already
 distiller.fit(store.dataset(images, labels, batch_size=32), epochs=100)
 ```
-It is for data that every epoch shows unchanged; a teacher that is to see what augmentation made has
-to run.
+Use it only without random augmentation: the stored outputs belong to the inputs as they are. With
+augmentation, run the teacher in each step instead.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ class TeacherStore:
     """Stored outputs of a distiller's teachers for a set of inputs.
 
     Attributes:
-        folder: Where they are.
-        count: Samples.
-        names: Of the inputs.
-        logits: Files of the logits, one per output.
-        features: Files of the features, by layer name.
+        folder: Folder that holds the `.npy` files.
+        count: Number of samples.
+        names: Names of the model's inputs.
+        logits: File names of the logits, one per output.
+        features: File names of the features, by layer name.
     """
 
     folder: Path
@@ -50,19 +50,20 @@ class TeacherStore:
     def dataset(
         self, inputs: Any, labels: Any = None, batch_size: int = 32, seed: int | None = 0
     ) -> Any:
-        """Batches for `Distiller.fit`: inputs with the teacher's outputs, and labels.
+        """Make batches for `Distiller.fit`: inputs, stored teacher outputs and labels.
 
         Args:
-            inputs: The inputs that were stored for, in the same order.
-            labels: One per sample; None for none.
-            batch_size: Samples per batch.
-            seed: Of the order, which is new in every epoch; None keeps the order.
+            inputs: The inputs that the outputs were computed for, in the same order.
+            labels: Labels, one per sample; None for training without labels.
+            batch_size: Number of samples per batch.
+            seed: Seed of the shuffling, which differs from epoch to epoch. None does not shuffle.
 
         Returns:
-            A `tf.data.Dataset`.
+            A `tf.data.Dataset` of `(x,)` or `(x, labels)`, where `x` is a dict of inputs and
+            teacher outputs.
 
         Raises:
-            DataError: The number of samples is another.
+            DataError: The number of inputs or labels is not `count`.
         """
         import tensorflow as tf
 
@@ -71,8 +72,8 @@ class TeacherStore:
         if given != {self.count}:
             raise DataError(
                 str(self.folder),
-                f"it holds {self.count} samples, and {sorted(given)} are given",
-                "give the inputs that it was made for, and as many labels",
+                f"it holds {self.count} samples, but {sorted(given)} are given",
+                "give the inputs that it was made from, and one label for each",
             )
         paths = [self.folder / name for name in (*self.logits, *self.features.values())]
         columns = [*arrays, *(np.load(path, mmap_mode="r") for path in paths)]
@@ -103,32 +104,36 @@ def store_teacher(
     folder: str | os.PathLike[str],
     batch_size: int = 32,
 ) -> TeacherStore:
-    """Compute what a distiller's teachers say about inputs, and keep it in a folder.
+    """Run a distiller's teachers on inputs and store their outputs in a folder.
 
-    A folder that already holds it (for the same inputs, teachers' weights and layers) is used as
-    it is. It appears whole or not at all.
+    A folder that was made from the same inputs, teacher weights and layers is reused. The folder is
+    written completely or not at all.
 
     Args:
-        distiller: Whose teachers and losses.
-        inputs: An array `(N, ...)`; a list of arrays, or a dict by input name, for several inputs.
-        folder: New, or of an earlier call.
-        batch_size: For the teachers.
+        distiller: Distiller whose teachers are run, for the layers that its losses name.
+        inputs: Array `(N, ...)`; for a model with several inputs a list of arrays, or a dict by
+            input name.
+        folder: Path of a new folder, or of one that an earlier call made.
+        batch_size: Number of samples per batch of the teachers.
+
+    Returns:
+        The store, whose `dataset` gives batches for `Distiller.fit`.
 
     Raises:
-        DataError: Inputs that do not fit, `select` that needs labels, or a folder of something
-            else.
+        DataError: The inputs do not match the model, `select` needs labels, or the folder holds
+            something else.
     """
     folder = Path(folder)
     teachers = distiller.teachers
     if teachers.select != "mean":
         raise DataError(
-            "select", f"{teachers.select!r} needs labels, and is not stored", "use select='mean'"
+            "select", f"{teachers.select!r} needs labels and cannot be stored", "use select='mean'"
         )
     wiring = distiller.forward.wiring
     names = wiring.input_names
     arrays = as_arrays(inputs, names)
     if arrays is None:
-        raise DataError("inputs", f"they are a {type(inputs).__name__}", "give arrays")
+        raise DataError("inputs", f"they are a {type(inputs).__name__}", "give NumPy arrays")
     check_shapes(arrays, names, wiring.input_shapes)
     mark = _fingerprint(teachers, arrays)
     if folder.exists():
@@ -145,13 +150,15 @@ def _opened(folder: Path, mark: str) -> TeacherStore:
         index = json.loads((folder / _INDEX).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise DataError(
-            str(folder), "there is something else in it", "name a folder that does not exist"
+            str(folder),
+            "it exists but does not hold stored teacher outputs",
+            "name a folder that does not exist",
         ) from error
     if index.pop("made_of", None) != mark:
         raise DataError(
             str(folder),
-            "it was made of other inputs, another teacher or other layers",
-            "name another folder, or remove it",
+            "it was made from other inputs, another teacher or other layers",
+            "name another folder, or remove this one",
         )
     index = {k: tuple(v) if isinstance(v, list) else v for k, v in index.items()}
     return TeacherStore(folder=folder, **index)
@@ -164,7 +171,7 @@ def _write(
     folder: Path,
     batch_size: int,
 ) -> dict[str, Any]:
-    """Write one file per output and feature; the index."""
+    """Write one `.npy` file per output and feature; return the index."""
     import tensorflow as tf
 
     count = len(arrays[0])
@@ -184,7 +191,7 @@ def _write(
         for name, tensor in named.items():
             values = tensor.numpy()
             if name not in files:
-                # NumPy 1.26 has no types for it.
+                # NumPy 1.26 has no type annotations for open_memmap.
                 files[name] = np.lib.format.open_memmap(  # type: ignore[no-untyped-call]
                     folder / name, "w+", values.dtype, (count, *values.shape[1:])
                 )
@@ -200,7 +207,10 @@ def _write(
 
 
 def _fingerprint(teachers: Teachers, arrays: Sequence[np.ndarray]) -> str:
-    """Of the inputs, the teachers' weights (as far as they are models), and what is wanted."""
+    """Hash of the inputs, the layers and weights asked for, and the teachers' variables.
+
+    A callable that is not a model contributes its name only.
+    """
     mark = hashlib.sha256(json.dumps([teachers.layers, teachers.weights]).encode())
     for model in teachers.models:
         name = getattr(model, "__name__", type(model).__name__)

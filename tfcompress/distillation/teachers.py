@@ -1,7 +1,7 @@
-"""Teachers: models of either flavor or plain callables, one or several, run for their knowledge.
+"""Teachers: Keras 3 or tf_keras models or plain callables, run for their logits and features.
 
-A teacher is never changed: it is called in inference mode, its variables belong to nobody's
-training, and no gradient reaches it.
+A teacher is never changed: it runs in inference mode, its variables are not tracked as trainable,
+and gradients stop before it.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from tfcompress.graph.wiring import Shape, functional_core
 from tfcompress.losses import one_hot_labels
 
 Select = Literal["mean", "best"] | Callable[[Any, Sequence[Any]], Any]
-"""How several teachers speak: see `Teachers`."""
+"""How several teachers are combined; see `Teachers`."""
 
 
 @dataclass(frozen=True)
 class Knowledge:
-    """What teachers say about a batch.
+    """The teachers' outputs for a batch.
 
     Attributes:
-        logits: One tensor per output.
-        features: By layer name.
+        logits: Logits `(N, ..., classes)`, one tensor per output of the model.
+        features: Outputs of the tapped layers, `(N, ..., channels)`, by layer name.
     """
 
     logits: list[Any]
@@ -36,19 +36,21 @@ class Knowledge:
 
 
 class Teachers:
-    """One or several teachers, heard as one.
+    """One or several teachers, combined into one.
 
     Args:
         teachers: Keras 3 or tf_keras models, or callables from a batch of inputs to logits (or to
             a dict of "logits" and layer names).
-        layers: Layers whose outputs are wanted, by the name that every teacher has.
-        weights: Factors of several teachers, normalized; default equal ones.
-        select: "mean": logits and features are averaged by the weights. "best": each sample hears
-            the teacher whose loss on its label is least. Or a function of (labels, the logits of
-            each teacher) to weights `(N, teachers)`.
+        layers: Names of the layers whose outputs are needed; every teacher must have them.
+        weights: Weights of the teachers, normalized to sum to 1; equal by default.
+        select: How several teachers are combined. "mean" averages logits and features by the
+            weights. "best" takes, for each sample, the teacher with the lowest cross-entropy on
+            its label. A function of labels and a list of the teachers' logits returns weights
+            `(N, teachers)`.
 
     Raises:
-        ConfigError: Weights or a layer that do not fit.
+        ConfigError: `select` or a weight is invalid, a teacher is not callable, or a subclassed
+            model is asked for layers.
     """
 
     def __init__(
@@ -60,7 +62,9 @@ class Teachers:
     ) -> None:
         if select not in ("mean", "best") and not callable(select):
             raise ConfigError(
-                "select", f"it is {select!r}", "use 'mean', 'best', or a function of labels, logits"
+                "select",
+                f"it is {select!r}",
+                "use 'mean', 'best', or a function of labels and logits",
             )
         self.select = select
         self.layers = tuple(layers)
@@ -69,21 +73,25 @@ class Teachers:
 
     @property
     def shapes(self) -> tuple[list[Shape], dict[str, Shape]] | None:
-        """Shapes of the logits and features; None where a callable tells only when it is called."""
+        """Shapes of the logits and features; None if all teachers are callables of any kind."""
         known = [model for model in self.models if isinstance(model, TappedModel)]
         if not known:
             return None
         return known[0].logit_shapes, known[0].feature_shapes
 
     def __call__(self, inputs: Any, labels: Any = None) -> Knowledge:
-        """Hear the teachers on a batch.
+        """Run the teachers on a batch.
 
         Args:
-            inputs: As they take them.
-            labels: For `select`.
+            inputs: A batch of inputs, as the teachers take them.
+            labels: Labels of the batch; only `select` other than "mean" needs them.
+
+        Returns:
+            The combined outputs, which gradients do not flow through.
 
         Raises:
-            DataError: Teachers that do not agree in shape, or a callable without what is wanted.
+            DataError: The teachers' outputs differ in shape, a callable does not return a layer
+                that is needed, or `select="best"` is given no labels.
         """
         heard = [self._hear(model, inputs) for model in self.models]
         if len(heard) == 1:
@@ -109,7 +117,7 @@ class Teachers:
             if missing:
                 raise DataError(
                     f"teacher {getattr(model, '__name__', type(model).__name__)!r}",
-                    f"what it returns lacks {', '.join(missing)}",
+                    f"the dict that it returns lacks {', '.join(missing)}",
                     "return a dict with 'logits' and every layer that a loss names",
                 )
             heads = said["logits"]
@@ -122,7 +130,7 @@ class Teachers:
         )
 
     def _sample_weights(self, labels: Any, heard: Sequence[Knowledge]) -> Any:
-        """`(N, teachers)`, or `(1, teachers)`."""
+        """Weights of the teachers, `(N, teachers)` or, equal for all samples, `(1, teachers)`."""
         if self.select == "mean":
             return ops.convert_to_tensor([self.weights], dtype="float32")
         logits = [knowledge.logits[0] for knowledge in heard]
@@ -130,7 +138,7 @@ class Teachers:
             return ops.cast(self.select(labels, logits), "float32")
         if labels is None:
             raise DataError(
-                "labels", "select='best' compares teachers by them, and there are none", "give y"
+                "labels", "select='best' needs labels, and there are none", "give labels to fit"
             )
         losses = []
         for tensor in logits:
@@ -156,14 +164,14 @@ def _tapped(teacher: Any, layers: Sequence[str]) -> Any:
     if layers:
         raise ConfigError(
             f"teacher {teacher.name!r}",
-            f"it is subclassed, so its layers {', '.join(layers)} cannot be seen",
+            f"it is subclassed, so the outputs of its layers {', '.join(layers)} cannot be read",
             "give a callable that returns a dict with 'logits' and these names",
         )
     return _Inference(teacher)
 
 
 class _Inference:
-    """A subclassed model, called in inference mode; what it gives is taken as logits."""
+    """A subclassed model, called in inference mode; its outputs are taken as logits."""
 
     def __init__(self, model: Any) -> None:
         self.model, self.__name__ = model, model.name
@@ -174,14 +182,14 @@ class _Inference:
 
 def _normalized(weights: Sequence[float] | None, count: int) -> list[float]:
     if not count:
-        raise ConfigError("teacher", "there is none", "give a model, or a list of them")
+        raise ConfigError("teacher", "the list is empty", "give a model, or a list of models")
     if weights is None:
         return [1 / count] * count
     if len(weights) != count or min(weights) < 0 or not sum(weights) > 0:
         raise ConfigError(
             "teacher_weights",
-            f"{list(weights)} are no weights of {count} teachers",
-            "give one number of at least 0 for each",
+            f"{list(weights)} are not valid weights of {count} teachers",
+            "give one number of at least 0 for each teacher, not all 0",
         )
     return [weight / sum(weights) for weight in weights]
 
@@ -201,7 +209,7 @@ def _check_alike(heard: Sequence[Knowledge]) -> None:
 
 
 def _blend(weights: Any, tensors: Sequence[Any]) -> Any:
-    """The weighted mean; weights `(N or 1, teachers)`."""
+    """The weighted mean of the teachers' tensors; weights `(N or 1, teachers)`."""
     total = 0.0
     for i, tensor in enumerate(tensors):
         tensor = ops.cast(tensor, "float32")

@@ -1,4 +1,4 @@
-"""Low-rank factors in place of convolutions and dense layers: Tucker-2 and SVD.
+"""Low-rank factorization of convolutions and dense layers: Tucker-2 and SVD.
 
-Open `factorize.py` first. A way to choose ranks is a function in `RANKS` of `rank.py`.
+Open `factorize.py` first. Each rule that chooses ranks is a function in `RANKS` of `rank.py`.
 """

@@ -1,4 +1,4 @@
-"""The layers that stand for one layer: unbuilt, of its flavor, with its settings."""
+"""Unbuilt layers that replace a factored layer, of the same flavor and with its settings."""
 
 from __future__ import annotations
 
@@ -9,14 +9,18 @@ import numpy as np
 
 
 def conv_layers(layer: Any, factors: Sequence[np.ndarray]) -> list[Any]:
-    """Convolutions for two or three kernels in the place of a Conv2D.
+    """Make two or three convolutions that replace a Conv2D.
 
-    A 1x1 convolution without bias before the core commutes with zero padding, so padding and
-    dilation are the core's alone. Of two 1x1 convolutions the first takes the strides.
+    A 1x1 convolution without bias before the core commutes with zero padding, so only the core
+    convolution is padded and dilated. Of two 1x1 convolutions the first takes the strides.
 
     Args:
-        layer: The Conv2D.
-        factors: Kernels `(height, width, inputs, outputs)`.
+        layer: The Conv2D that is replaced.
+        factors: Kernels of the new layers, each `(height, width, inputs, outputs)`: three for
+            Tucker-2, two for SVD.
+
+    Returns:
+        Unbuilt Conv2D layers, in the order in which they are called.
     """
     spatial = 1 if len(factors) == 3 else 0
     made = []
@@ -30,7 +34,7 @@ def conv_layers(layer: Any, factors: Sequence[np.ndarray]) -> list[Any]:
 
 
 def dense_layers(layer: Any, factors: Sequence[np.ndarray]) -> list[Any]:
-    """Two Dense layers for two matrices in the place of one."""
+    """Make two Dense layers, with kernels `(inputs, rank)` and `(rank, outputs)`."""
     made = []
     for i, (factor, name) in enumerate(zip(factors, _names(layer, 2), strict=True)):
         config = _config(layer, name, last=i == 1)
@@ -40,15 +44,15 @@ def dense_layers(layer: Any, factors: Sequence[np.ndarray]) -> list[Any]:
 
 
 def _names(layer: Any, count: int) -> list[str]:
-    """The last has the layer's own name, so that what is known by it (a head, a tap) is found."""
+    """Names of the new layers; the last keeps the old name, so that heads and taps are found."""
     return [*(f"{layer.name}_{part}" for part in ("in", "core")[: count - 1]), layer.name]
 
 
 def _config(layer: Any, name: str, last: bool) -> dict[str, Any]:
-    """The layer's config; bias, activation and what belongs to outputs are the last factor's."""
+    """The layer's config; only the last factor keeps bias, activation and activity regularizer."""
     config = {**layer.get_config(), "name": name, "trainable": layer.trainable}
-    config.pop("batch_input_shape", None)  # tf_keras: of a Sequential's first layer
+    config.pop("batch_input_shape", None)  # tf_keras sets it in the first layer of a Sequential
     if not last:
         config.update(use_bias=False, activation="linear", activity_regularizer=None)
-    config["kernel_constraint"] = None  # it was meant for the whole kernel
+    config["kernel_constraint"] = None  # it was made for the kernel that is replaced
     return config

@@ -1,4 +1,4 @@
-"""What a factorization does to each layer, as data that prints."""
+"""The plan of a factorization: what happens to each layer, as data that prints as a table."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ Method = Literal["tucker", "svd"]
 
 @dataclass(frozen=True)
 class FactorRow:
-    """One layer that becomes several.
+    """One layer that is replaced by several.
 
     Attributes:
         path: Layer path.
-        kind: Class name.
-        method: "tucker" (three convolutions) or "svd" (two layers).
-        ranks: (inputs, outputs) of Tucker's core; (rank,) of an SVD.
-        error: Norm of the kernel's change over the kernel's norm.
-        macs_before: Multiply-accumulates of one sample, all calls.
-        macs_after: The same of the factors.
-        parameters_before: Weights with the bias.
-        parameters_after: The same of the factors.
+        kind: Class name of the layer.
+        method: Decomposition: "tucker" (three convolutions) or "svd" (two layers).
+        ranks: Ranks: (input, output) channels of Tucker's core, or (rank,) for SVD.
+        error: Relative error of the kernel: Frobenius norm of its change over that of the kernel.
+        macs_before: Multiply-accumulates of the layer for one sample, over all its calls.
+        macs_after: Multiply-accumulates of its factors.
+        parameters_before: Number of weights of the layer, with its bias.
+        parameters_after: Number of weights of its factors.
     """
 
     path: str
@@ -42,12 +42,12 @@ class FactorPlan:
     """A factorization of a model, before it is applied.
 
     Attributes:
-        rows: Layers that become several, in the model's order.
-        skipped: (path, reason) of convolutions and dense layers that stay as they are.
-        macs_before: Of the whole model, one sample.
-        macs_after: The same after it.
-        parameters_before: Of the whole model.
-        parameters_after: The same after it.
+        rows: Layers that are factored, in the model's order.
+        skipped: Convolutions and dense layers that stay as they are, each as (path, reason).
+        macs_before: Multiply-accumulates of the whole model for one sample.
+        macs_after: Multiply-accumulates of the factorized model.
+        parameters_before: Number of parameters of the whole model.
+        parameters_after: Number of parameters of the factorized model.
     """
 
     rows: tuple[FactorRow, ...]
@@ -58,10 +58,13 @@ class FactorPlan:
     parameters_after: int
 
     def without(self, reasons: dict[str, str]) -> FactorPlan:
-        """The plan with some layers left as they are.
+        """Take layers out of the plan.
 
         Args:
-            reasons: Why, by path.
+            reasons: Reason why a layer is not factored, by layer path.
+
+        Returns:
+            A plan in which these layers are listed under `skipped`.
         """
         left = [row for row in self.rows if row.path in reasons]
         return FactorPlan(
@@ -81,7 +84,10 @@ class FactorPlan:
     def table(self) -> Table:
         """The plan as a table."""
         table = Table(
-            ("layer", "kind", "method", "ranks", "error", "MACs", "after", "weights", "now"),
+            (
+                *("layer", "kind", "method", "ranks", "error"),
+                *("MACs", "MACs after", "weights", "weights after"),
+            ),
             title="Factorization, layer by layer",
             drop=("method", "kind", "weights", "now"),
         )
@@ -108,7 +114,7 @@ class FactorPlan:
             f"{self.parameters_before:,}",
             f"{self.parameters_after:,}",
         )
-        table.note("error: norm of the kernel's change over the kernel's norm")
+        table.note("error: norm of the kernel's change, divided by the norm of the kernel")
         table.note_skipped(self.skipped)
         return table
 

@@ -1,9 +1,9 @@
-"""Factors in the place of convolutions and dense layers, anywhere in a model's graph.
+"""Replace convolutions and dense layers, anywhere in a model's graph, by low-rank factors.
 
 ```python
 plan = plan_factorization(model, by="macs", value=0.6)
 print(plan)                               # ranks, errors, MACs of each layer
-plan = keep_faster(model, plan, measure)  # optional: only what is measured to be faster
+plan = keep_faster(model, plan, measure)  # optional: keep what is measured to be faster
 small = factorize(model, plan)            # a new model; fine-tune it
 ```
 """
@@ -35,22 +35,25 @@ _KINDS = (
     *("DepthwiseConv1D", "DepthwiseConv2D", "SeparableConv1D", "SeparableConv2D"),
     *("Dense", "EinsumDense"),
 )
-"""Layers that a plan speaks of; of these it factors Conv2D and Dense."""
+"""Layers that a plan lists. It factors Conv2D and Dense and names the others as skipped."""
 
 
 @dataclass(frozen=True)
 class _Target:
-    """A layer that can be factored, with the positions it is computed at."""
+    """A layer that can be factored, with the number of positions at which it is computed."""
 
     path: str
     layer: Any
     method: Method
     kernel: np.ndarray
-    inputs_at: int  # positions of the input, all calls
-    outputs_at: int
+    inputs_at: int  # positions (height x width) of its inputs, summed over all calls
+    outputs_at: int  # positions of its outputs, summed over all calls
 
     def matrices(self) -> tuple[np.ndarray, ...]:
-        """What ranks are found in: channels of the input (and of the output) against the rest."""
+        """The matrices whose ranks are chosen, each with the channels as rows.
+
+        SVD has one, Tucker-2 two: the kernel unfolded along its input and its output channels.
+        """
         kernel = self.kernel
         if self.method == "svd":
             return (kernel.reshape(-1, kernel.shape[-1]),)
@@ -86,33 +89,36 @@ def plan_factorization(
     layers: Sequence[str] = ("*",),
     exclude: Sequence[str] = (),
 ) -> FactorPlan:
-    """Plan Tucker-2 factors for k x k Conv2D, SVD factors for 1x1 Conv2D and Dense.
+    """Plan Tucker-2 factors for k x k Conv2D layers and SVD factors for 1x1 Conv2D and Dense.
 
     Args:
-        model: Functional or Sequential, of either flavor, with inputs of known size; not changed.
-        by: "ratio": `max(2, int(value * channels))` ranks. "energy": ranks that keep this share of
-            the squared singular values. "evbmf": ranks above the noise that EVBMF finds, times
-            `value`. "macs": the greatest common energy with which the model has at most this share
-            of its MACs.
-        value: For `by`; default 0.5, 0.9, 1.0 and 0.5 in that order.
-        layers: Names, paths or globs of what may be factored.
-        exclude: The same of what may not.
+        model: Functional or Sequential model of either flavor, with inputs of fixed size. It is
+            not changed.
+        by: Rule that chooses the ranks. "ratio" takes `max(2, int(value * channels))`. "energy"
+            takes the lowest rank that keeps the share `value` of the squared singular values.
+            "evbmf" takes the rank above the noise that EVBMF estimates, times `value`. "macs"
+            takes the highest energy, the same for all layers, at which the model keeps at most the
+            share `value` of its MACs.
+        value: Parameter of the rule, above 0 and at most 1. The defaults are 0.5 for "ratio", 0.9
+            for "energy", 1.0 for "evbmf" and 0.5 for "macs".
+        layers: Names, paths or globs of the layers that may be factored; all by default.
+        exclude: Names, paths or globs of layers that are not factored.
 
     Returns:
-        The plan. Layers whose factors would cost no less, grouped and depthwise convolutions, and
-        convolutions of other kinds are left and listed.
+        The plan. Its `skipped` lists the layers that stay: those whose factors would cost at least
+        as much, grouped and depthwise convolutions, and convolutions of other kinds.
 
     Raises:
-        ConfigError: An unknown rule, a value out of range, a name that no layer has, or a MACs
-            target out of reach.
-        LayerError: The model has no graph, or inputs of free size.
+        ConfigError: The rule is unknown, the value is out of range, no layer has one of the names,
+            or the MACs target cannot be reached.
+        LayerError: The model has no graph, or its input sizes are not fixed.
     """
     value = _checked_value(by, value)
     wiring = read_wiring(model, flat=True)
     if any(None in shape for shape in wiring.input_shapes):
         raise LayerError(
             f"model {model.name!r}",
-            "the size of its inputs is not fixed, so its MACs are not either",
+            "the size of its inputs is not fixed, so its MACs cannot be counted",
             "build it for one input size",
         )
     cost = count_cost(model)
@@ -126,7 +132,7 @@ def plan_factorization(
         before, weights_before = target.whole_cost
         after, weights_after = target.cost(chosen)
         if after >= before:
-            skipped.append((target.path, "its factors would cost no less"))
+            skipped.append((target.path, "its factors would not cost less"))
             continue
         bias = int(target.kernel.shape[-1]) if target.layer.use_bias else 0
         rows.append(
@@ -154,22 +160,22 @@ def plan_factorization(
 
 
 def factorize(model: Any, plan: FactorPlan) -> Any:
-    """Apply a plan: a new model with factors in the place of its layers.
+    """Apply a plan: make a new model in which factors replace the planned layers.
 
-    The last factor has the layer's name, bias and activation, those before it "_in" and "_core"
-    appended. Strides, padding and dilation are the core's; what the graph does around the layer
-    stays.
+    The last factor keeps the layer's name, bias and activation. The names of those before it end in
+    "_in" and "_core". The core convolution takes strides, padding and dilation. The rest of the
+    graph is unchanged.
 
     Args:
-        model: The model that was planned for; not changed.
-        plan: Of `plan_factorization`.
+        model: The model that the plan was made for. It is not changed.
+        plan: Plan from `plan_factorization` or `keep_faster`.
 
     Returns:
-        A model of the same flavor, compiled the same way with a fresh optimizer.
+        A new model of the same flavor, compiled as `model` was, with a new optimizer.
 
     Raises:
-        ConfigError: The plan is empty.
-        LayerError: The model has no such layer, or one of another shape.
+        ConfigError: The plan factors no layer.
+        LayerError: The model lacks a layer of the plan, or its shape differs.
     """
     if not plan.rows:
         raise ConfigError(
@@ -187,7 +193,7 @@ def factorize(model: Any, plan: FactorPlan) -> Any:
         if any(r > n for r, n in zip(row.ranks, kernel.shape[-2:], strict=False)):
             raise LayerError(
                 f"layer {row.path!r}",
-                f"its kernel {kernel.shape} has less than {row.ranks} ranks",
+                f"its kernel {kernel.shape} is too small for the ranks {row.ranks}",
                 "plan for this model",
             )
         make = dense_layers if row.kind == "Dense" else conv_layers
@@ -205,18 +211,21 @@ def factorize(model: Any, plan: FactorPlan) -> Any:
 def keep_faster(
     model: Any, plan: FactorPlan, measure: Callable[[Any], float], min_gain: float = 0.0
 ) -> FactorPlan:
-    """Of a plan, what is measured to be faster: layer by layer, the greatest saving first.
+    """Keep only the factored layers that are measured to be faster.
+
+    Layers are tried one by one, the greatest saving of MACs first, each on top of those kept.
 
     Args:
-        model: The model that was planned for.
-        plan: Of `plan_factorization`.
-        measure: A model's latency, in any unit; both models of a comparison are measured in turn.
-        min_gain: Least share of the latency that a layer must save.
+        model: The model that the plan was made for.
+        plan: Plan from `plan_factorization`.
+        measure: Function from a model to its latency, in any unit. For each layer it is called
+            for the best model so far and then for the one with the layer factored.
+        min_gain: Smallest share of the latency that factoring a layer must save.
 
     Returns:
-        The plan without the layers that did not; they are listed with what was measured.
+        The plan without the other layers; its `skipped` lists them with their measurements.
     """
-    left: dict[str, str] = {row.path: "not tried yet" for row in plan.rows}
+    left: dict[str, str] = {row.path: "not tried" for row in plan.rows}
     best = model
     for row in sorted(plan.rows, key=lambda r: r.macs_after - r.macs_before):
         others = {path: reason for path, reason in left.items() if path != row.path}
@@ -234,14 +243,16 @@ def _checked_value(by: str, value: float | None) -> float:
         raise ConfigError("by", f"{by!r} is unknown", f"use {', '.join(_VALUES)}")
     value = _VALUES[by] if value is None else value
     if not 0 < value <= 1:
-        raise ConfigError(f"value of {by!r}", f"it is {value}", "use a number above 0, at most 1")
+        raise ConfigError(
+            f"value of {by!r}", f"it is {value}", "use a number above 0 and at most 1"
+        )
     return float(value)
 
 
 def _targets(
     wiring: Wiring, layers: Sequence[str], exclude: Sequence[str]
 ) -> tuple[list[_Target], list[tuple[str, str]]]:
-    """Layers that can be factored, and why others cannot."""
+    """The layers that can be factored, and (path, reason) of those that cannot."""
     by_path: dict[str, list[Call]] = {}
     for call in wiring.calls:
         by_path.setdefault(call.path, []).append(call)
@@ -270,14 +281,14 @@ def _targets(
 
 
 def _reason(layer: Any, kind: str) -> str:
-    """Why a layer is left as it is; "" if it is not."""
+    """The reason why a layer cannot be factored; "" if it can."""
     if kind not in ("Conv2D", "Dense"):
         return f"{kind} is not factored"
     if getattr(layer, "groups", 1) != 1:
         return "grouped convolution"
     if len(layer.kernel.shape) == 2 or layer.kernel.shape[:2] == (1, 1):
-        return "" if min(layer.kernel.shape[-2:]) > 1 else "it has one rank"
-    return "" if min(layer.kernel.shape[-2:]) > 1 else "one channel: SVD of a line of pixels"
+        return "" if min(layer.kernel.shape[-2:]) > 1 else "its kernel has rank 1"
+    return "" if min(layer.kernel.shape[-2:]) > 1 else "it has one input or output channel"
 
 
 def _target(path: str, calls: Sequence[Call], shapes: Mapping[int, Shape]) -> _Target:
@@ -295,7 +306,10 @@ def _target(path: str, calls: Sequence[Call], shapes: Mapping[int, Shape]) -> _T
 
 
 def _traced_shapes(wiring: Wiring) -> dict[int, Shape]:
-    """Shapes of all tensors for one sample; in the graph of a model inside they may be free."""
+    """Shapes of all tensors for one sample.
+
+    They are traced, because the graph of a nested model may leave its sizes open.
+    """
     import tensorflow as tf
 
     shapes: dict[int, Shape] = {}
@@ -312,7 +326,7 @@ def _traced_shapes(wiring: Wiring) -> dict[int, Shape]:
 
 
 def _factors(method: Method, kernel: np.ndarray, ranks: tuple[int, ...]) -> tuple[np.ndarray, ...]:
-    """Kernels of the new layers."""
+    """The kernels of the new layers."""
     if method == "tucker":
         factors = tucker(kernel, *ranks)
         return factors.first, factors.core, factors.last
@@ -332,7 +346,7 @@ def _error(target: _Target, ranks: tuple[int, ...]) -> float:
 
 
 def _ranks_for_macs(targets: Sequence[_Target], macs: int, share: float) -> list[tuple[int, ...]]:
-    """Ranks of the greatest common energy that meets a budget."""
+    """Ranks at the highest energy, common to all layers, that meets the MACs budget."""
     values = [
         [np.linalg.svd(np.asarray(m, float), compute_uv=False) for m in target.matrices()]
         for target in targets

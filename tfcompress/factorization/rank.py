@@ -1,4 +1,4 @@
-"""How many ranks a matrix keeps: by a share of its width, by energy, by EVBMF."""
+"""Rules for the rank that a matrix keeps: by ratio, by energy, by EVBMF."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ def by_ratio(matrix: np.ndarray, ratio: float) -> int:
     """`max(2, int(ratio * full rank))`, at most the full rank.
 
     Args:
-        matrix: `(rows, columns)`; of Tucker, the rows are the channels and the full rank.
-        ratio: From 0 to 1.
+        matrix: Matrix `(rows, columns)`. For Tucker, the rows are the channels.
+        ratio: Share of the full rank, from 0 to 1.
     """
     return min(max(2, int(ratio * min(matrix.shape))), *matrix.shape)
 
 
 def by_energy(matrix: np.ndarray, energy: float) -> int:
-    """The least rank whose squared singular values sum to a share of all.
+    """The lowest rank whose squared singular values reach a share of their total sum.
 
     Args:
-        matrix: `(rows, columns)`.
-        energy: From 0 to 1.
+        matrix: Matrix `(rows, columns)`.
+        energy: Share of the sum, from 0 to 1.
     """
     return rank_of_energy(np.linalg.svd(np.asarray(matrix, float), compute_uv=False), energy)
 
 
 def rank_of_energy(values: np.ndarray, energy: float) -> int:
-    """As `by_energy`, of singular values in falling order."""
+    """The rank of `by_energy`, from singular values `(n,)` in descending order."""
     shares = np.cumsum(np.square(values))
     if shares[-1] <= 0:
         return 1
@@ -44,11 +44,11 @@ def by_evbmf(matrix: np.ndarray, value: float = 1.0) -> int:
     variance is the one that minimizes the free energy (equation 15 of section 3.2).
 
     Args:
-        matrix: `(rows, columns)`.
-        value: Part of the rank to keep, 1 for all of it.
+        matrix: Matrix `(rows, columns)`.
+        value: Share of the found rank to keep; 1 keeps all of it.
 
     Returns:
-        At least 1.
+        The rank, at least 1.
     """
     matrix = np.asarray(matrix, float)
     if matrix.shape[0] > matrix.shape[1]:
@@ -83,7 +83,7 @@ def by_evbmf(matrix: np.ndarray, value: float = 1.0) -> int:
 
 
 def _lowest(function: Callable[[float], float], least: float, most: float) -> float:
-    """Where a function of one positive number is lowest: on a grid of its logarithm, then near."""
+    """Minimize a function of one positive number: on a logarithmic grid, then around the best."""
     if least >= most:
         return most
     grid = np.geomspace(least, most, 64)
@@ -100,4 +100,4 @@ RANKS: dict[str, Callable[[np.ndarray, float], int]] = {
     "energy": by_energy,
     "evbmf": by_evbmf,
 }
-"""Rules by name, each `(matrix, value) -> rank`."""
+"""Rank rules by name, each a function `(matrix, value) -> rank`."""

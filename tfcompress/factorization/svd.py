@@ -1,4 +1,4 @@
-"""A matrix as the product of two thinner ones."""
+"""Truncated SVD: a matrix as the product of two thinner ones."""
 
 from __future__ import annotations
 
@@ -6,17 +6,20 @@ import numpy as np
 
 
 def svd(matrix: np.ndarray, rank: int) -> tuple[np.ndarray, np.ndarray]:
-    """The best approximation of a rank, as two factors.
+    """The best approximation of a matrix at a given rank, as two factors.
 
-    Reference: Eckart, Young: "The approximation of one matrix by another of lower rank", 1936. The
-    singular values are shared evenly, which keeps both factors at one scale for training and int8.
+    Each factor takes the square roots of the singular values. This gives both the same scale,
+    which suits training and int8.
+
+    Reference: Eckart, Young: "The approximation of one matrix by another of lower rank", 1936.
 
     Args:
-        matrix: `(inputs, outputs)`.
-        rank: From 1 to the smaller of the two.
+        matrix: Matrix `(inputs, outputs)`.
+        rank: Rank, from 1 to `min(inputs, outputs)`.
 
     Returns:
-        `(inputs, rank)` and `(rank, outputs)`, whose product approximates the matrix.
+        Two float32 factors, `(inputs, rank)` and `(rank, outputs)`, whose product approximates the
+        matrix.
     """
     u, values, v = np.linalg.svd(np.asarray(matrix, np.float64), full_matrices=False)
     root = np.sqrt(values[:rank])

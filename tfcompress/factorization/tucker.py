@@ -1,4 +1,4 @@
-"""Tucker-2: a k x k convolution as a 1x1, a k x k of few channels, and a 1x1."""
+"""Tucker-2: a k x k convolution as a 1x1, a k x k with fewer channels, and a 1x1."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import numpy as np
 
 @dataclass(frozen=True)
 class TuckerFactors:
-    """Three kernels whose convolutions one after the other stand for one.
+    """Kernels of three consecutive convolutions that approximate one, all float32.
 
     Attributes:
-        first: `(1, 1, inputs, rank_in)`.
-        core: `(height, width, rank_in, rank_out)`.
-        last: `(1, 1, rank_out, outputs)`.
+        first: Kernel of the first 1x1 convolution, `(1, 1, inputs, rank_in)`.
+        core: Kernel of the k x k convolution, `(height, width, rank_in, rank_out)`.
+        last: Kernel of the last 1x1 convolution, `(1, 1, rank_out, outputs)`.
     """
 
     first: np.ndarray
@@ -22,7 +22,7 @@ class TuckerFactors:
     last: np.ndarray
 
     def product(self) -> np.ndarray:
-        """The kernel that they stand for, `(height, width, inputs, outputs)`."""
+        """The kernel that they approximate, `(height, width, inputs, outputs)`."""
         inner = np.einsum("ir,hwrs->hwis", self.first[0, 0], self.core)
         return np.einsum("hwis,so->hwio", inner, self.last[0, 0])
 
@@ -34,9 +34,12 @@ def tucker(kernel: np.ndarray, rank_in: int, rank_out: int) -> TuckerFactors:
     Mobile Applications", ICLR 2016, section 3.1.
 
     Args:
-        kernel: `(height, width, inputs, outputs)`.
-        rank_in: From 1 to inputs.
-        rank_out: From 1 to outputs.
+        kernel: Kernel of a Conv2D, `(height, width, inputs, outputs)`.
+        rank_in: Number of channels that the core reads, from 1 to `inputs`.
+        rank_out: Number of channels that the core gives, from 1 to `outputs`.
+
+    Returns:
+        The kernels of the three convolutions.
     """
     from tensorly.decomposition import partial_tucker
 
