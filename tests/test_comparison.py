@@ -84,7 +84,7 @@ def test_optimizer_state_is_not_counted_as_size(tiny_model, images):
 
 
 def test_bad_calls(tiny_model, images):
-    with pytest.raises(ConfigError, match="there is no model"):
+    with pytest.raises(ConfigError, match="no model is given"):
         compare()
     with pytest.raises(ConfigError, match="2 names for 1 models"):
         compare(tiny_model, names=["a", "b"], latency=False)

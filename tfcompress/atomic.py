@@ -1,7 +1,7 @@
-"""Files and folders that appear whole or not at all.
+"""Atomic writes: files and folders appear complete or not at all.
 
-Everything the library writes goes to a temporary name beside its destination and is renamed when
-it is complete, so that a full disk, an exception or a kill leaves the previous file as it was.
+Everything is written to a temporary name beside its destination and renamed when it is complete.
+A full disk, an exception or a kill thus leaves the previous file as it was.
 """
 
 from __future__ import annotations
@@ -16,13 +16,20 @@ from pathlib import Path
 
 @contextlib.contextmanager
 def atomic_path(destination: str | os.PathLike[str]) -> Iterator[Path]:
-    """A temporary path of the same suffix that becomes `destination` when the block succeeds.
+    """Give a temporary path that is renamed to `destination` when the block succeeds.
 
-    The temporary file or folder lives in the destination's folder (a rename does not cross file
-    systems) and is removed when the block raises. An existing destination *folder* is replaced.
+    The temporary file or folder has the destination's name, in a hidden folder beside it (a rename
+    cannot cross file systems). It is removed if the block raises. An existing destination, file or
+    folder, is replaced.
+
+    Args:
+        destination: Path of the file or folder to write. Its parent folders are created.
+
+    Yields:
+        The temporary path to write to.
 
     Raises:
-        OSError: What the block or the rename raised, for instance "No space left on device".
+        OSError: The block or the rename failed, for instance with "No space left on device".
     """
     final = Path(destination)
     final.parent.mkdir(parents=True, exist_ok=True)
@@ -51,7 +58,10 @@ def write_text(destination: str | os.PathLike[str], content: str) -> None:
 
 
 def remove_leftovers(folder: str | os.PathLike[str]) -> None:
-    """Remove what killed writers left below a folder that nobody else is writing to."""
+    """Remove temporary files that killed writers left below a folder.
+
+    Call it only while no other process writes to the folder.
+    """
     for workspace in list(Path(folder).rglob(".*.tmp")):
         shutil.rmtree(workspace, ignore_errors=True)
 

@@ -1,11 +1,11 @@
-"""Several models in one table: what each costs and what it gives.
+"""Compare several models in one table: cost, size, latency and quality.
 
 ```python
 print(compare(dense, pruned, lite, data=(images, labels), names=["dense", "pruned", "int8"]))
 ```
 
-Every number is read off the object at hand: zeros are counted in its weights or in the LiteRT
-bytes, sizes are those of files, quality is of its own predictions.
+Every number is measured on the finished model: zeros are counted in its weights or in the LiteRT
+bytes, sizes are those of files, and quality is computed from the model's own predictions.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from tfcompress.reporting.tables import Table
 
 Metric = Callable[[np.ndarray], np.ndarray]
 
-# What is reported by kind of task, the objective first; each from a confusion matrix.
+# Metrics that are reported for each kind of task, the objective first, from confusion matrices.
 METRICS: dict[str, dict[str, Metric]] = {
     "segmentation": {"mean_iou": mean_iou, "accuracy": accuracy},
     "classification": {"macro_f1": macro_f1, "accuracy": accuracy},
@@ -56,18 +56,18 @@ class ModelRow:
     """One model of a comparison.
 
     Attributes:
-        name: As given.
-        format: "Keras float32", "LiteRT int8", ...
-        weights: Kernel weights (dense size).
-        zeros: Of them zero.
-        macs: Multiply-accumulates of one sample; None if they cannot be counted.
-        size_bytes: Size of the file, without optimizer state.
-        gzip_bytes: Size of the file after gzip.
-        latency: Of batch 1, if measured.
-        quality: Metric values, empty without data.
-        differences: Metric of this model minus that of the first, with its interval.
-        iou: IoU of each class (segmentation only).
-        memory_bytes: What a LiteRT file takes at its peak, if measured.
+        name: Name of the model in the tables.
+        format: Framework and number format, such as "Keras float32" or "LiteRT int8".
+        weights: Number of kernel weights (the dense size, even if they are stored sparsely).
+        zeros: Number of kernel weights that are zero.
+        macs: Multiply-accumulates for one sample; None if they cannot be counted.
+        size_bytes: Size of the model's file in bytes, without optimizer state.
+        gzip_bytes: Size of the file after gzip, in bytes.
+        latency: Latency with batch size 1 (LiteRT: the file's batch size); None if not measured.
+        quality: Metric values by name; empty without data.
+        differences: Metrics minus those of the first model, with bootstrap intervals, by name.
+        iou: IoU of each class; empty for classification and without data.
+        memory_bytes: Peak memory of a LiteRT file in bytes; None if not measured.
     """
 
     name: str
@@ -91,12 +91,12 @@ class ModelRow:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Several models side by side; the first is the baseline of the differences.
+    """Several models in one table; differences are relative to the first, the baseline.
 
     Attributes:
-        rows: One per model.
-        classes: Class names, for the per-class table.
-        samples: Number of samples behind the quality.
+        rows: Measurements, one row per model.
+        classes: Names of the classes, for the per-class table.
+        samples: Number of samples that the quality was computed on; 0 without data.
     """
 
     rows: tuple[ModelRow, ...]
@@ -112,7 +112,7 @@ class Comparison:
         }
 
     def table(self) -> Table:
-        """Cost and quality."""
+        """Cost and quality as a table."""
         metrics = list(self.rows[0].quality)
         base = self.rows[0]
         columns = ["model", "format", "zeros", "MACs", "file", "gzip"]
@@ -143,18 +143,18 @@ class Comparison:
             table.note(f"latency: median of batch 1; {'; '.join(runtimes)}")
             if any(WITH_AMX in runtime for runtime in runtimes):
                 table.note(
-                    "int8 is slow with AMX where channels are few; without: TFCOMPRESS_AMX=0"
+                    "with AMX, int8 is slow in layers of few channels; TFCOMPRESS_AMX=0 disables it"
                 )
         if with_memory:
-            table.note("memory: what loading the LiteRT file and one inference take at their peak")
+            table.note("memory: peak of loading the LiteRT file and running one inference")
         if metrics:
             table.note(
-                f"quality on {self.samples} samples; brackets: 95 % paired bootstrap over samples"
+                f"quality on {self.samples} samples; brackets: 95 % paired bootstrap interval"
             )
         return table
 
     def class_table(self) -> Table:
-        """IoU of each class."""
+        """IoU of each class as a table."""
         table = Table(("model", *self.classes), title="IoU of each class")
         for row in self.rows:
             table.add(row.name, *("–" if math.isnan(v) else f"{v:.3f}" for v in row.iou))
@@ -176,27 +176,30 @@ def compare(
     repeats: int = 30,
     predictions: Sequence[np.ndarray] | None = None,
 ) -> Comparison:
-    """Measure models against each other; the first is the baseline.
+    """Measure several models on the same data; the first is the baseline.
 
     Args:
         *models: Keras 3 or tf_keras models and `LiteModel`s, in any mix.
-        data: `(inputs, labels)` arrays, or a `tf.data.Dataset` of such batches. Labels are class
-            indices or one-hot; 255 does not count. None leaves quality out.
-        names: One per model.
-        classes: Class names.
-        latency: Whether to time them.
+        data: Tuple `(inputs, labels)` of arrays, or a `tf.data.Dataset` of such batches. Labels are
+            class indices or one-hot; the index 255 is ignored. None leaves quality out.
+        names: Names of the models, one each; by default their position and own name.
+        classes: Names of the classes; "class 0", "class 1", ... by default.
+        latency: Whether to measure latency.
         memory: Whether to measure the peak memory of LiteRT files, each in a process of its own
-            (half a second).
-        threads: LiteRT threads.
-        repeats: Timed runs of each.
-        predictions: Outputs of each model on the data if they are at hand already.
+            (half a second per file; Linux only).
+        threads: Number of LiteRT threads.
+        repeats: Number of timed runs of each model.
+        predictions: Outputs of each model on the data, if they were computed already.
+
+    Returns:
+        The comparison, which prints as a table.
 
     Raises:
-        ConfigError: No model, or names that do not match.
-        DataError: Data whose labels fit no prediction.
+        ConfigError: No model is given, or the number of names or classes does not match.
+        DataError: The data are empty, or the labels do not match the predictions.
     """
     if not models:
-        raise ConfigError("compare", "there is no model", "pass at least one")
+        raise ConfigError("compare", "no model is given", "pass at least one")
     names = list(names) if names is not None else _default_names(models)
     if len(names) != len(models):
         raise ConfigError(
@@ -241,12 +244,23 @@ def compare(
     n_classes = confusions[0].shape[-1] if confusions else 0
     labels = tuple(classes or (f"class {i}" for i in range(n_classes)))
     if confusions and len(labels) != n_classes:
-        raise ConfigError("classes", f"{len(labels)} names for {n_classes} classes", "name each")
+        raise ConfigError(
+            "classes", f"{len(labels)} names for {n_classes} classes", "give one per class"
+        )
     return Comparison(tuple(rows), labels, samples)
 
 
 def predict(model: Any, inputs: np.ndarray, batch: int = 16) -> np.ndarray:
-    """Outputs of a Keras model or a `LiteModel` on a batch of any size."""
+    """Predict with a Keras model or a `LiteModel`.
+
+    Args:
+        model: Keras model or `LiteModel`.
+        inputs: Samples `(N, ...)`, for any N.
+        batch: Batch size of Keras models.
+
+    Returns:
+        Outputs `(N, ...)`.
+    """
     if isinstance(model, LiteModel):
         return model.predict(inputs)
     return np.asarray(model.predict(inputs, batch_size=batch, verbose=0))
@@ -255,7 +269,7 @@ def predict(model: Any, inputs: np.ndarray, batch: int = 16) -> np.ndarray:
 def _quality(
     models: Sequence[Any], data: Any, predictions: Sequence[np.ndarray] | None
 ) -> tuple[list[np.ndarray], dict[str, Metric], int]:
-    """Confusion matrices per sample of each model, the metrics of the task, and the samples."""
+    """Each model's confusion matrices per sample, the metrics, and the number of samples."""
     if data is None:
         return [], {}, 0
     inputs, labels = _arrays(data)
@@ -270,7 +284,7 @@ def _quality(
         if output.shape != (*labels.shape, n_classes):
             raise DataError(
                 "data",
-                f"labels of shape {labels.shape} fit no prediction of shape {output.shape}",
+                f"labels of shape {labels.shape} do not match predictions of shape {output.shape}",
                 "give class indices of the predictions' size",
             )
     confusions = [confusion_matrices(labels, out.argmax(axis=-1), n_classes) for out in outputs]
@@ -282,7 +296,9 @@ def _arrays(data: Any) -> tuple[np.ndarray, np.ndarray]:
         return np.asarray(data[0]), np.asarray(data[1])
     batches = [(np.asarray(element[0]), np.asarray(element[1])) for element in data]
     if not batches:
-        raise DataError("data", "it holds no batch", "give (inputs, labels) or a tf.data.Dataset")
+        raise DataError(
+            "data", "the dataset is empty", "give (inputs, labels) or a tf.data.Dataset"
+        )
     return (
         np.concatenate([inputs for inputs, _ in batches]),
         np.concatenate([labels for _, labels in batches]),

@@ -1,4 +1,4 @@
-"""YAML and JSON files into dataclasses: what a file holds, checked field by field."""
+"""Read YAML and JSON files into the fields of dataclasses, checked one by one."""
 
 from __future__ import annotations
 
@@ -16,19 +16,27 @@ from tfcompress.renamed import warn_renamed
 
 
 def read_config_file(config_class: type, path: str | Path) -> dict[str, Any]:
-    """Fields from a YAML (or JSON) file, checked against the dataclass.
+    """Read a YAML (or JSON) file and check its fields against a dataclass.
+
+    Args:
+        config_class: Dataclass whose field names and types are allowed.
+        path: Path of the file.
+
+    Returns:
+        Values by field name; fields that the file does not set are missing.
 
     Raises:
-        ConfigError: Naming the file, the key and what is known.
+        ConfigError: The file cannot be read, or a field is unknown or has the wrong type. The error
+            names the file, the field and what is allowed.
     """
     return checked_fields(config_class, read_mapping(path), str(path))
 
 
 def read_mapping(path: str | Path) -> dict[str, Any]:
-    """What a YAML (or JSON) file holds.
+    """Read a YAML (or JSON) file that holds a mapping.
 
     Raises:
-        ConfigError: It is missing, broken, or holds no mapping.
+        ConfigError: The file is missing, is not valid YAML, or does not hold a mapping.
     """
     path = Path(path)
     if not path.is_file():
@@ -36,20 +44,31 @@ def read_mapping(path: str | Path) -> dict[str, Any]:
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except yaml.YAMLError as error:
-        raise ConfigError(str(path), f"it is no YAML ({error})", "correct the syntax") from None
+        raise ConfigError(
+            str(path), f"it is not valid YAML ({error})", "correct the syntax"
+        ) from None
     if not isinstance(content, dict):
-        raise ConfigError(str(path), "it holds no mapping", "write lines of 'field: value'")
+        raise ConfigError(str(path), "it does not hold a mapping", "write lines 'field: value'")
     return content
 
 
 def checked_fields(config_class: type, content: Mapping[str, Any], where: str) -> dict[str, Any]:
-    """Plain values as the fields of a dataclass; `where` names them in errors.
+    """Check plain values against the fields of a dataclass.
+
+    Args:
+        config_class: Dataclass whose field names and types are allowed.
+        content: Values by field name, as read from YAML or JSON.
+        where: File or place that errors name.
+
+    Returns:
+        The values with the fields' types: lists become tuples, integers floats where needed.
 
     A dataclass whose fields were renamed says so in a class variable
     `RENAMED = {"old": "new"}`: the old key still works, with a DeprecationWarning.
 
     Raises:
-        ConfigError: Naming the key and what is known.
+        ConfigError: A field is unknown or has the wrong type. The error names the field and what is
+            allowed.
     """
     types_of = typing.get_type_hints(config_class)
     known = [field.name for field in dataclasses.fields(config_class)]
@@ -76,7 +95,10 @@ def checked_fields(config_class: type, content: Mapping[str, Any], where: str) -
 
 
 def _coerced(value: Any, wanted: Any) -> Any:
-    """A YAML value as a field's type: lists become tuples, ints floats; else it must fit."""
+    """Convert a YAML value to a field's type: lists to tuples, ints to floats.
+
+    Any other difference of type raises a TypeError or ValueError.
+    """
     origin, arguments = typing.get_origin(wanted), typing.get_args(wanted)
     if origin in (typing.Union, types.UnionType):
         for option in arguments:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 
 class CompressionError(ValueError):
-    """Base of every error that tfcompress raises on bad input.
+    """Base class of the errors that tfcompress raises on bad input.
 
     Args:
-        where: The layer, file, argument or key that is wrong.
-        problem: What is wrong with it.
-        fix: What the reader can do about it.
+        where: Layer, file, argument or key that is wrong.
+        problem: Description of what is wrong with it.
+        fix: Instruction that tells the user how to correct it.
     """
 
     def __init__(self, where: str, problem: str, fix: str) -> None:
@@ -24,11 +24,11 @@ class ConfigError(CompressionError):
 
 
 class NothingToRemove(ConfigError):
-    """A target that is so near to what is there that no channel goes."""
+    """A pruning target is so close to the model's current size that no channel is removed."""
 
 
 class LayerError(CompressionError):
-    """A layer or a model cannot be treated as asked."""
+    """A layer or model cannot be processed as requested."""
 
 
 class DataError(CompressionError):
@@ -36,4 +36,4 @@ class DataError(CompressionError):
 
 
 class RunError(CompressionError):
-    """A run's folder cannot be used as asked."""
+    """The folder of a run cannot be used as requested."""

@@ -1,4 +1,4 @@
-"""Packages that an extra brings, imported where they are needed."""
+"""Packages of optional extras, imported where they are needed."""
 
 from __future__ import annotations
 
@@ -9,14 +9,17 @@ from tfcompress.errors import ConfigError
 
 
 def import_extra(module: str, extra: str) -> ModuleType:
-    """A module of an extra.
+    """Import a module that an optional extra installs.
 
     Args:
-        module: Its name.
-        extra: Of pyproject.toml: "tfmot", "keras-tuner", "nni", "bridge".
+        module: Name of the module.
+        extra: Name of the extra in pyproject.toml: "tfmot", "keras-tuner", "nni" or "bridge".
+
+    Returns:
+        The module.
 
     Raises:
-        ConfigError: It, or what it needs, is not installed.
+        ConfigError: The module, or a package that it needs, is not installed.
     """
     try:
         return importlib.import_module(module)

@@ -1,8 +1,8 @@
-"""Dice, categorical focal and their sum as Keras losses.
+"""Keras losses: Dice, categorical focal and their sum for segmentation, macro F1 for classes.
 
-Equal to those of `segmentation_models` to 1e-6 (with `normalize_weights=False`), and beyond them:
-integer and one-hot labels are told apart and checked, class weights are checked and normalized,
-half-precision predictions are computed in float32, and a saved compiled model loads again.
+With `normalize_weights=False`, Dice and focal equal those of `segmentation_models` to 1e-6. In
+addition, integer and one-hot labels are told apart and checked, class weights are checked and
+normalized, half-precision predictions are computed in float32, and saved compiled models load.
 """
 
 from __future__ import annotations
@@ -18,15 +18,18 @@ from tfcompress.errors import ConfigError, DataError
 
 
 def one_hot_labels(y_true: Any, y_pred: Any) -> Any:
-    """Labels as one-hot float32 of the shape of the predictions.
+    """Convert labels to one-hot float32 with the shape of the predictions.
 
     Args:
-        y_true: Class indices of shape `(..., )` or `(..., 1)`, of any integer or float type, or
+        y_true: Class indices of shape `(...)` or `(..., 1)`, of any integer or float type, or
             one-hot (or soft) labels of shape `(..., classes)`.
         y_pred: Predictions `(..., classes)`.
 
+    Returns:
+        Labels `(..., classes)`, float32.
+
     Raises:
-        DataError: The shapes fit neither way.
+        DataError: The labels match the predictions neither as class indices nor as one-hot.
     """
     classes = y_pred.shape[-1]
     true_rank, pred_rank = len(y_true.shape), len(y_pred.shape)
@@ -37,7 +40,7 @@ def one_hot_labels(y_true: Any, y_pred: Any) -> Any:
     elif true_rank != pred_rank - 1:
         raise DataError(
             "labels",
-            f"shape {tuple(y_true.shape)} fits predictions of shape {tuple(y_pred.shape)} "
+            f"shape {tuple(y_true.shape)} matches predictions of shape {tuple(y_pred.shape)} "
             "neither as class indices nor as one-hot",
             f"give indices without the last axis, or one-hot labels of {classes} classes",
         )
@@ -47,10 +50,18 @@ def one_hot_labels(y_true: Any, y_pred: Any) -> Any:
 def normalized_class_weights(
     class_weights: Sequence[float] | None, normalize: bool
 ) -> tuple[float, ...] | None:
-    """Class weights as a tuple, scaled so that they sum to their number if asked.
+    """Validate class weights.
+
+    Args:
+        class_weights: One number of at least 0 per class; None for no weights.
+        normalize: Whether to scale the weights so that they sum to the number of classes.
+
+    Returns:
+        The weights as a tuple; None for None.
 
     Raises:
-        ConfigError: Weights that are not one row of non-negative numbers with a positive sum.
+        ConfigError: The weights are not a sequence of at least two non-negative finite numbers with
+            a positive sum.
     """
     if class_weights is None:
         return None
@@ -73,7 +84,7 @@ def normalized_class_weights(
 
 
 class _ClassWeighted(keras.losses.Loss):
-    """What the losses share: class weights, and probabilities from logits if need be."""
+    """Base of the losses: class weights, and probabilities computed from logits on request."""
 
     def __init__(
         self,
@@ -125,13 +136,13 @@ class DiceLoss(_ClassWeighted):
     `segmentation_models.losses.DiceLoss`.
 
     Args:
-        class_weights: One weight per class, in channel order; None weighs all alike.
-        smooth: The s above; it makes a class that is absent and not predicted score 1.
-        normalize_weights: Scale the weights to sum to the number of classes. Without it, weights
-            that sum to 1 floor the loss of a perfect prediction at `1 - 1 / classes`.
-        from_logits: The predictions are logits.
-        name: The loss's name.
-        reduction: Keras's; the loss is one number per batch.
+        class_weights: One weight per class, in channel order; None weighs all classes equally.
+        smooth: Smoothing term s. With it, a class that is neither present nor predicted scores 1.
+        normalize_weights: Whether to scale the weights to sum to the number of classes. Without it,
+            weights that sum to 1 leave a perfect prediction with a loss of `1 - 1 / classes`.
+        from_logits: Whether the predictions are logits rather than probabilities.
+        name: Name of the loss.
+        reduction: Reduction mode of Keras. The loss is already one number per batch.
     """
 
     def __init__(
@@ -167,13 +178,14 @@ class CategoricalFocalLoss(_ClassWeighted):
     2017, equation 5, in the form of `segmentation_models.losses.CategoricalFocalLoss`.
 
     Args:
-        alpha: The overall factor.
-        gamma: The focus on hard pixels; 0 gives cross entropy.
-        class_weights: One weight per class, in channel order; None weighs all alike.
-        normalize_weights: Scale the weights to sum to the number of classes.
-        from_logits: The predictions are logits.
-        name: The loss's name.
-        reduction: Keras's; the loss is one number per batch.
+        alpha: Factor of the whole loss.
+        gamma: Focusing exponent: the larger, the less easy pixels count. With 0 the loss is cross
+            entropy times alpha, averaged over the classes too.
+        class_weights: One weight per class, in channel order; None weighs all classes equally.
+        normalize_weights: Whether to scale the weights to sum to the number of classes.
+        from_logits: Whether the predictions are logits rather than probabilities.
+        name: Name of the loss.
+        reduction: Reduction mode of Keras. The loss is already one number per batch.
     """
 
     def __init__(
@@ -205,20 +217,21 @@ class CategoricalFocalLoss(_ClassWeighted):
 
 @keras.saving.register_keras_serializable(package="tfcompress")
 class DiceFocalLoss(_ClassWeighted):
-    """`dice_weight * Dice + focal_weight * focal`, the mix of the aerial-imagery project.
+    """`dice_weight * Dice + focal_weight * focal`, the loss of the aerial-imagery project.
 
     Args:
-        dice_weight: Factor of `DiceLoss`.
-        focal_weight: Factor of `CategoricalFocalLoss`.
-        class_weights: One weight per class for Dice; None weighs all alike.
-        weigh_focal: Use the class weights in the focal part too.
-        alpha: Of the focal part.
-        gamma: Of the focal part.
-        smooth: Of the Dice part.
-        normalize_weights: Scale the weights to sum to the number of classes.
-        from_logits: The predictions are logits.
-        name: The loss's name.
-        reduction: Keras's; the loss is one number per batch.
+        dice_weight: Weight of `DiceLoss`.
+        focal_weight: Weight of `CategoricalFocalLoss`.
+        class_weights: One weight per class for the Dice part, in channel order; None weighs all
+            classes equally.
+        weigh_focal: Whether the focal part uses the class weights too.
+        alpha: Factor of the focal part.
+        gamma: Focusing exponent of the focal part.
+        smooth: Smoothing term of the Dice part.
+        normalize_weights: Whether to scale the weights to sum to the number of classes.
+        from_logits: Whether the predictions are logits rather than probabilities.
+        name: Name of the loss.
+        reduction: Reduction mode of Keras. The loss is already one number per batch.
     """
 
     def __init__(
@@ -265,22 +278,23 @@ class DiceFocalLoss(_ClassWeighted):
 
 @keras.saving.register_keras_serializable(package="tfcompress")
 class MacroF1Loss(_ClassWeighted):
-    """`1 - mean_c F1_c` of soft counts over the batch: what macro F1 measures, differentiable.
+    """`1 - mean_c F1_c` with soft counts over the batch: a differentiable form of macro F1.
 
     With probabilities p and labels y, `TP = sum(y p)`, `FP = sum((1 - y) p)`, `FN = sum(y (1 -
     p))`, `P = TP / (TP + FP + e)`, `R = TP / (TP + FN + e)`, `F1 = 2 P R / (P + R + e)`, clamped to
-    `[e, 1 - e]`. A class that a batch lacks counts with F1 = 0: use batches that hold most classes.
+    `[e, 1 - e]`. A class that is missing in a batch has F1 = 0, so use batches that hold most
+    classes.
 
-    Reference: the loss that is common in PyTorch competitions, in the form of the
-    trash-classification project.
+    Reference: a loss common in PyTorch competitions, in the form that the trash-classification
+    project uses.
 
     Args:
-        epsilon: e.
-        class_weights: One weight per class, in channel order; None weighs all alike.
-        normalize_weights: Scale the weights to sum to the number of classes.
-        from_logits: The predictions are logits.
-        name: The loss's name.
-        reduction: Keras's; the loss is one number per batch.
+        epsilon: Small number e that avoids division by 0.
+        class_weights: One weight per class, in channel order; None weighs all classes equally.
+        normalize_weights: Whether to scale the weights to sum to the number of classes.
+        from_logits: Whether the predictions are logits rather than probabilities.
+        name: Name of the loss.
+        reduction: Reduction mode of Keras. The loss is already one number per batch.
     """
 
     def __init__(
@@ -313,19 +327,19 @@ class MacroF1Loss(_ClassWeighted):
 
 @keras.saving.register_keras_serializable(package="tfcompress")
 class F1CrossEntropyLoss(_ClassWeighted):
-    """`(1 - ce_share) MacroF1Loss + ce_share * cross entropy`, with label smoothing in the latter.
+    """`(1 - ce_share) MacroF1Loss + ce_share * cross entropy`; only the latter smooths labels.
 
     Args:
-        ce_share: Share of the cross entropy, from 0 to 1.
-        label_smoothing: Share of each label that is spread over all classes.
-        class_weights: One weight per class, for both parts; None weighs all alike.
-        normalize_weights: Scale the weights to sum to the number of classes.
-        from_logits: The predictions are logits.
-        name: The loss's name.
-        reduction: Keras's; the loss is one number per batch.
+        ce_share: Weight of the cross entropy, from 0 to 1.
+        label_smoothing: Share of each label that is spread over all classes, from 0 to 1.
+        class_weights: One weight per class, for both parts; None weighs all classes equally.
+        normalize_weights: Whether to scale the weights to sum to the number of classes.
+        from_logits: Whether the predictions are logits rather than probabilities.
+        name: Name of the loss.
+        reduction: Reduction mode of Keras. The loss is already one number per batch.
 
     Raises:
-        ConfigError: A share that is none.
+        ConfigError: `ce_share` or `label_smoothing` is not between 0 and 1.
     """
 
     def __init__(
@@ -341,7 +355,7 @@ class F1CrossEntropyLoss(_ClassWeighted):
         super().__init__(class_weights, normalize_weights, from_logits, name, reduction)
         for what, share in (("ce_share", ce_share), ("label_smoothing", label_smoothing)):
             if not 0 <= share <= 1:
-                raise ConfigError(f"{name} {what}", f"it is {share}", "use a share from 0 to 1")
+                raise ConfigError(f"{name} {what}", f"it is {share}", "use a number from 0 to 1")
         self.ce_share, self.label_smoothing = ce_share, label_smoothing
         self._f1 = MacroF1Loss(
             class_weights=class_weights,

@@ -1,4 +1,4 @@
-"""Model files by their suffix: Keras of either flavor, or LiteRT."""
+"""Load model files by their suffix: Keras of either flavor, or LiteRT."""
 
 from __future__ import annotations
 
@@ -12,18 +12,25 @@ from tfcompress.litert.model import LiteModel
 
 
 def load_model_file(path: str | Path) -> Any:
-    """A Keras model (either flavor, safe mode) or a `LiteModel`.
+    """Load a `.keras` or `.tflite` file.
+
+    Args:
+        path: Path of the file. A `.keras` file may come from Keras 3 or tf_keras; it is loaded in
+            safe mode, which refuses Lambda layers.
+
+    Returns:
+        A Keras 3 or tf_keras model, or a `LiteModel`.
 
     Raises:
-        ConfigError: No path, or an unknown suffix.
-        DataError: There is no such file, or it cannot be read.
+        ConfigError: The path is empty, or its suffix is unknown.
+        DataError: The file does not exist, or cannot be read.
     """
     if not str(path):
-        raise ConfigError("model", "it is empty", "give the path of a .keras or .tflite file")
+        raise ConfigError("model", "its path is empty", "give the path of a .keras or .tflite file")
     path = Path(path)
     if path.suffix not in (".keras", ".tflite"):
         raise ConfigError(
-            str(path), f"suffix {path.suffix!r} is unknown here", "use .keras or .tflite"
+            str(path), f"its suffix {path.suffix!r} is not supported", "use .keras or .tflite"
         )
     if path.suffix == ".tflite":
         return LiteModel.load(path)
@@ -32,7 +39,7 @@ def load_model_file(path: str | Path) -> Any:
     import keras
 
     try:
-        with warnings.catch_warnings():  # of a compiled model that was never trained
+        with warnings.catch_warnings():  # a compiled model that was never trained would warn
             warnings.filterwarnings("ignore", "Skipping variable loading for optimizer")
             return keras.saving.load_model(path, safe_mode=True)
     except Exception as error:
@@ -40,7 +47,7 @@ def load_model_file(path: str | Path) -> Any:
 
 
 def _as_tf_keras(path: Path, first: Exception) -> Any:
-    """Files of the two flavors look alike; what Keras 3 refuses may be tf_keras'."""
+    """Load a file that Keras 3 refuses as tf_keras; the two cannot be told apart by their names."""
     try:
         return import_extra("tf_keras", "tfmot").models.load_model(path, safe_mode=True)
     except Exception as second:

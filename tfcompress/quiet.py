@@ -1,4 +1,4 @@
-"""Keep the chatter of compiled libraries off the terminal, and only that."""
+"""Suppress messages that compiled libraries print to the terminal."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from collections.abc import Iterator
 
 @contextlib.contextmanager
 def quiet_stderr() -> Iterator[None]:
-    """Hold back what is written to file descriptor 2 (C++ writes past `sys.stderr`).
+    """Suppress output to file descriptor 2 (C++ code bypasses `sys.stderr`).
 
-    What was held back is shown after all when the block raises.
+    If the block raises, the suppressed output is printed after all.
     """
     sys.stderr.flush()
     kept = os.dup(2)

@@ -1,7 +1,7 @@
-"""Import TensorFlow without its start-up messages. The first import of every program.
+"""Import TensorFlow without its start-up messages. This is the first import of every program.
 
-Nothing in the library imports this; it is the only file that sets environment variables. With
-TFCOMPRESS_AMX=0 LiteRT runs without Intel's AMX (see `tfcompress.litert.amx`).
+The library itself never imports this file, the only one that sets environment variables. With
+TFCOMPRESS_AMX=0, LiteRT runs without Intel's AMX (see `tfcompress.litert.amx`).
 """
 
 import os
@@ -10,8 +10,8 @@ from tfcompress.litert.amx import refuse_amx
 from tfcompress.quiet import quiet_stderr
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-# TensorFlow turns these kernels on by itself only where the CPU has AVX512-VNNI; with AVX2 alone a
-# training step of the U-Net takes three quarters of the time with them.
+# TensorFlow enables these kernels by default only on CPUs with AVX512-VNNI. With AVX2 alone, they
+# shorten a training step of the U-Net to three quarters of the time.
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 if os.environ.get("TFCOMPRESS_AMX") == "0":
     refuse_amx()
@@ -19,4 +19,4 @@ with quiet_stderr():
     import tensorflow as tf
 
     tf.get_logger().setLevel("ERROR")  # a program that trains several models retraces by design
-    tf.constant(0.0)  # starts the runtime, which has messages of its own
+    tf.constant(0.0)  # starts the runtime, which prints messages of its own

@@ -108,7 +108,7 @@ def _float32_size(folder):
     ("argv", "message"),
     [
         (["inspect", "none.keras"], "none.keras: there is no such file"),
-        (["inspect", "model.h5"], "suffix '.h5' is unknown here"),
+        (["inspect", "model.h5"], "its suffix '.h5' is not supported"),
         (["prune", "{model}", "out.keras"], "prune: it needs one target"),
         (["prune", "{model}", "out.h5", "--sparsity", "0.5"], "out.h5: it does not end in .keras"),
         (["prune", "{model}", "no/out.keras", "--sparsity", "0.5"], "its folder does not exist"),

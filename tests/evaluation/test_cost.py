@@ -117,7 +117,7 @@ def test_a_loop_is_listed_and_never_zero(library):
     cost = count_cost(library.Model(inputs, Loop(name="loop")(inputs)))
     assert cost.layers[0].macs is None
     assert cost.uncounted[0][0] == "loop"
-    assert "how often its body runs" in cost.uncounted[0][1]
+    assert "number of times its body runs" in cost.uncounted[0][1]
     assert "uncounted" in str(cost)
 
 

@@ -59,7 +59,7 @@ def test_parity_of_equals_and_of_strangers():
     assert compare_outputs(np.array([[0.0, 1.0]]), np.array([[1.0, 0.0]])).agreement == 0
     with pytest.raises(DataError, match="their shapes differ"):
         compare_outputs(a, a[:, :2])
-    with pytest.raises(DataError, match="nothing in them"):
+    with pytest.raises(DataError, match="they are empty"):
         compare_outputs(a[:0], a[:0])
 
 

@@ -28,5 +28,7 @@ def test_memory_grows_by_what_the_weights_grow():
 
 def test_a_file_that_does_not_run():
     broken = replace(dense(4), content=b"no model")
-    with pytest.raises(CompressionError, match="memory: the file did not run .*convert it anew"):
+    with pytest.raises(
+        CompressionError, match="memory: the LiteRT file did not run .*convert the model again"
+    ):
         measure_memory(broken)

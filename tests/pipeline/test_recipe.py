@@ -89,10 +89,10 @@ def test_bad_files(tmp_path):
     with pytest.raises(ConfigError, match="no such file"):
         read(tmp_path / "none.yaml")
     (tmp_path / "broken.yaml").write_text("steps: [")
-    with pytest.raises(ConfigError, match="it is no YAML"):
+    with pytest.raises(ConfigError, match="it is not valid YAML"):
         read(tmp_path / "broken.yaml")
     (tmp_path / "list.yaml").write_text("- int8")
-    with pytest.raises(ConfigError, match="it holds no mapping"):
+    with pytest.raises(ConfigError, match="it does not hold a mapping"):
         read(tmp_path / "list.yaml")
 
 

@@ -1,4 +1,4 @@
-"""Measurements: MACs, zeros, latency, memory, parity, and the quality of predictions.
+"""Measurements of models: MACs, sparsity, latency, memory, parity and prediction quality.
 
-Open `cost.py` or `latency.py` first; `tfcompress/comparison.py` puts them side by side.
+Open `cost.py` or `latency.py` first; `tfcompress/comparison.py` puts them into one table.
 """

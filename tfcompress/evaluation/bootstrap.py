@@ -1,4 +1,4 @@
-"""Paired bootstrap intervals: is a difference between two models more than luck of the sample?"""
+"""Paired bootstrap: confidence intervals for the difference between two models."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Difference:
-    """A metric of one model minus that of another, on the same samples.
+    """The difference of a metric between two models on the same samples.
 
     Attributes:
-        value: The difference on all samples.
-        low: Lower end of the interval.
-        high: Upper end of the interval.
-        confidence: Of the interval, such as 0.95.
+        value: Metric of the model minus metric of the baseline, on all samples.
+        low: Lower end of the confidence interval.
+        high: Upper end of the confidence interval.
+        confidence: Confidence level of the interval, such as 0.95.
     """
 
     value: float
@@ -33,20 +33,23 @@ def paired_difference(
     confidence: float = 0.95,
     seed: int = 0,
 ) -> Difference:
-    """Percentile interval of `metric(counts) - metric(baseline)` over resampled samples.
+    """Percentile bootstrap interval of `metric(counts) - metric(baseline)`.
 
-    Both models are scored on the same resample, so what makes a sample easy or hard for both
-    cancels. Samples that depend on each other (patches of one image) make the interval too narrow.
+    Both models are scored on the same resamples, so the difficulty of a sample cancels. If samples
+    depend on each other (patches of one image), the interval is too narrow.
 
     Reference: Efron and Tibshirani: "An Introduction to the Bootstrap", 1993, section 13.3.
 
     Args:
-        metric: From summed confusion matrices `(..., C, C)` to numbers `(...)`.
+        metric: Function from summed confusion matrices `(..., C, C)` to values `(...)`.
         counts: Confusion matrices of the model, `(N, C, C)`, one per sample.
-        baseline: Those of the other model on the same samples.
-        resamples: Number of resamples.
-        confidence: Of the interval.
-        seed: Of the resamples.
+        baseline: Confusion matrices of the baseline, `(N, C, C)`, on the same samples.
+        resamples: Number of bootstrap resamples.
+        confidence: Confidence level of the interval, between 0 and 1.
+        seed: Seed of the resampling.
+
+    Returns:
+        The difference on all samples and its interval.
     """
     n = len(counts)
     value = float(metric(counts.sum(axis=0)) - metric(baseline.sum(axis=0)))
@@ -58,5 +61,5 @@ def paired_difference(
 
 
 def _resampled(draws: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """Summed matrices of each resample: `(R, N)` times `(N, C, C)` to `(R, C, C)`."""
+    """Sum the matrices of each resample: `(R, N)` times `(N, C, C)` gives `(R, C, C)`."""
     return np.tensordot(draws.astype(np.float64), counts.astype(np.float64), axes=1)

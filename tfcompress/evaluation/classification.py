@@ -1,4 +1,4 @@
-"""Classification quality: macro F1 while training, and the score of the trash competition."""
+"""Classification quality: macro F1 as a training metric, and the trash competition's score."""
 
 from __future__ import annotations
 
@@ -10,33 +10,33 @@ from tfcompress.errors import DataError
 from tfcompress.losses import one_hot_labels
 
 REFERENCE_MACS = 13_878_369
-"""MACs of the competition's reference model."""
+"""Multiply-accumulates of the competition's reference model, for one image."""
 REFERENCE_F1 = 0.8367
-"""Its macro F1."""
+"""Macro F1 of the competition's reference model."""
 
 
 @keras.saving.register_keras_serializable(package="tfcompress")
 class MacroF1(keras.metrics.F1Score):
-    """Mean over the classes of the F1 score of all batches so far.
+    """Mean F1 score over the classes, as a streaming metric for `compile`.
 
-    A streaming metric for `compile`: counts are kept, scores are not averaged over batches. A
-    class that never came and was never predicted counts with 0.
+    Counts are accumulated over the batches and F1 is computed from them; it is not an average of
+    the batches' scores. A class that neither occurred nor was predicted has F1 = 0.
 
     Args:
-        name: The metric's name.
-        dtype: Of the counts.
+        name: Name of the metric in the logs.
+        dtype: Data type of the accumulated counts.
     """
 
     def __init__(self, name: str = "macro_f1", dtype: Any = None) -> None:
         super().__init__(average="macro", name=name, dtype=dtype)
 
     def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
-        """Count a batch.
+        """Add a batch to the counts.
 
         Args:
-            y_true: Class indices, or one-hot.
-            y_pred: Scores `(N, classes)`.
-            sample_weight: Weights of the samples.
+            y_true: Ground truth, class indices `(N,)` or one-hot `(N, classes)`.
+            y_pred: Predicted scores `(N, classes)`.
+            sample_weight: Sample weights `(N,)`.
         """
         super().update_state(one_hot_labels(y_true, y_pred), y_pred, sample_weight)
 
@@ -46,17 +46,20 @@ class MacroF1(keras.metrics.F1Score):
 
 
 def trash_score(macs: float, macro_f1: float) -> float:
-    """`MACs / reference MACs + penalty(F1)`: lower is better, below 0 is possible.
+    """`MACs / reference MACs + penalty(F1)`: lower is better, and it can be negative.
 
-    The penalty is 1 below F1 = 0.5, `1 - F1 / 0.8367` up to 0.8367, and half of that (negative)
-    above. It is the trash-classification competition's, from its rules.
+    The penalty is 1 if F1 < 0.5, `1 - F1 / 0.8367` up to F1 = 0.8367, and half of that (a negative
+    number) above. Source: rules of the trash-classification competition.
 
     Args:
-        macs: Multiply-accumulates of one image.
-        macro_f1: From 0 to 1.
+        macs: Multiply-accumulates for one image.
+        macro_f1: Macro F1, from 0 to 1.
+
+    Returns:
+        The score.
 
     Raises:
-        DataError: Numbers out of range.
+        DataError: The MACs are negative, or F1 is not between 0 and 1.
     """
     if macs < 0 or not 0 <= macro_f1 <= 1:
         raise DataError("score", f"MACs {macs}, F1 {macro_f1}", "use MACs >= 0, F1 from 0 to 1")

@@ -1,14 +1,16 @@
 """Multiply-accumulates and parameters per layer, read from one traced forward pass.
 
 One multiply-accumulate (MAC) is one fused multiply-add of a convolution, matrix product or einsum.
-By the field's convention, element-wise work (activations, additions, pooling, and normalization,
-which folds into a neighboring convolution) counts nothing.
+By the field's convention, element-wise operations (activations, additions, pooling, and
+normalization, which folds into a neighboring convolution) are not counted.
 
-The model is traced, not run. A layer in `LAYERS` is counted by its formula. Everywhere else each
-TensorFlow operation that does MACs is charged to the innermost layer whose `call` made it, so that
-custom layers, subclassed models and `keras.ops` count like built-in layers. What cannot be counted
-(a loop, a shape that is not static) is listed in `uncounted` and never taken as zero. To teach it
-an operation, put a function `op -> macs` into `OPERATIONS`; for a layer,
+The model is traced, not run. A layer whose class is in `LAYERS` is counted by its formula.
+Otherwise, each TensorFlow operation with MACs is attributed to the innermost layer whose `call`
+made it. Custom layers, subclassed models and `keras.ops` are thus counted like built-in layers.
+What cannot be counted (a loop, a shape that is not static) is listed in `uncounted` and never taken
+as zero.
+
+To add an operation, put a function `op -> macs` into `OPERATIONS`; to add a layer, put a function
 `(layer, inputs, output) -> macs` into `LAYERS`.
 """
 
@@ -32,33 +34,33 @@ Shape = tuple[int, ...]
 
 
 def convolution(op: Any) -> int:
-    """Every output value sums over the kernel's window and the group's input channels."""
+    """MACs of a convolution: each output value sums over the window and its input channels."""
     *window, per_group, _ = op.inputs[1].shape
     return math.prod(op.outputs[0].shape) * math.prod(window) * per_group
 
 
 def depthwise_convolution(op: Any) -> int:
-    """Every output value sums over the kernel's window of its one channel."""
+    """MACs of a depthwise convolution: each output value sums over the window of one channel."""
     return math.prod(op.outputs[0].shape) * math.prod(op.inputs[1].shape[:-2])
 
 
 def transposed_convolution(op: Any) -> int:
-    """Every input value is spread over the kernel's window and all output channels."""
+    """MACs of a transposed convolution: each input value goes to the window of all outputs."""
     *window, outputs, _ = op.inputs[1].shape
     return math.prod(op.inputs[2].shape) * math.prod(window) * outputs
 
 
 def matrix_product(op: Any) -> int:
-    """Every output value sums over the shared axis."""
+    """MACs of a matrix product: each output value sums over the shared axis."""
     transposed = "transpose_a" if op.type == "MatMul" else "adj_x"
     shared = op.inputs[0].shape[-2 if op.get_attr(transposed) else -1]
     return math.prod(op.outputs[0].shape) * shared
 
 
 def einsum(op: Any) -> int:
-    """Every combination of the indices of an equation such as "abc,cde->abde" is one product.
+    """MACs of an einsum: one per combination of the indices, as in "abc,cde->abde".
 
-    An ellipsis stands for the leading axes that the letters leave over.
+    An ellipsis stands for the leading axes that have no letter.
     """
     terms = op.get_attr("equation").decode().replace(" ", "").split("->")[0].split(",")
     sizes: dict[str, int] = {}
@@ -91,19 +93,23 @@ _CALLS = ("PartitionedCall", "StatefulPartitionedCall")
 
 
 def convolution_layer(layer: Any, inputs: Sequence[Shape], output: Shape) -> int:
-    """As `convolution`; TensorFlow computes a dilated one on padded pieces, which would count."""
+    """MACs of a convolution layer, by its kernel and output.
+
+    TensorFlow computes dilated convolutions on padded pieces; counting its operations would count
+    the padding too.
+    """
     *window, per_group, _ = layer.kernel.shape
     return math.prod(output) * math.prod(window) * per_group
 
 
 def depthwise_layer(layer: Any, inputs: Sequence[Shape], output: Shape) -> int:
-    """As `depthwise_convolution`."""
-    kernel = getattr(layer, "depthwise_kernel", None)  # tf_keras' name; Keras 3 says kernel
+    """MACs of a depthwise layer, as in `depthwise_convolution`."""
+    kernel = getattr(layer, "depthwise_kernel", None)  # tf_keras' name; in Keras 3 it is kernel
     return math.prod(output) * math.prod((layer.kernel if kernel is None else kernel).shape[:-2])
 
 
 def recurrent(layer: Any, inputs: Sequence[Shape], output: Shape) -> int:
-    """Kernel and recurrent kernel, once per time step."""
+    """MACs of a recurrent layer: kernel and recurrent kernel, once per time step."""
     cell = layer.cell
     return inputs[0][1] * (math.prod(cell.kernel.shape) + math.prod(cell.recurrent_kernel.shape))
 
@@ -117,16 +123,16 @@ LAYERS: dict[str, Callable[[Any, Sequence[Shape], Shape], int]] = {
 
 @dataclass(frozen=True)
 class LayerCost:
-    """Cost of one layer over all its calls.
+    """Cost of one layer, summed over all its calls.
 
     Attributes:
         path: Layer path.
-        kind: Class name.
-        calls: How often the model calls it.
-        output: Shape of its last call's output, batch of 1; empty if it was not called.
-        parameters: Values of its own weights.
-        nonzero: Of them not zero.
-        macs: Multiply-accumulates for one sample; None where they cannot be counted.
+        kind: Class name of the layer.
+        calls: Number of calls in one forward pass.
+        output: Shape of the last call's output for a batch of 1; empty if it was not called.
+        parameters: Number of values in the layer's own weights.
+        nonzero: Number of these values that are not zero.
+        macs: Multiply-accumulates for one sample; None if they cannot be counted.
     """
 
     path: str
@@ -143,8 +149,8 @@ class ModelCost:
     """Cost of a model for one sample.
 
     Attributes:
-        layers: One per layer that holds weights or costs MACs.
-        uncounted: (layer path, reason) of the layers whose MACs are not in `macs`.
+        layers: Costs of the layers that have weights or MACs.
+        uncounted: Layers whose MACs are missing in `macs`, each as (path, reason).
     """
 
     layers: tuple[LayerCost, ...]
@@ -152,17 +158,17 @@ class ModelCost:
 
     @property
     def macs(self) -> int:
-        """Multiply-accumulates of everything that could be counted."""
+        """Multiply-accumulates for one sample, without the `uncounted` layers."""
         return sum(layer.macs or 0 for layer in self.layers)
 
     @property
     def parameters(self) -> int:
-        """All weights, statistics included."""
+        """Number of values in all weights, moving statistics included."""
         return sum(layer.parameters for layer in self.layers)
 
     @property
     def nonzero(self) -> int:
-        """Weights that are not zero."""
+        """Number of values in all weights that are not zero."""
         return sum(layer.nonzero for layer in self.layers)
 
     def to_dict(self) -> dict[str, Any]:
@@ -204,12 +210,18 @@ class ModelCost:
 
 
 def count_cost(model: Any, input_shapes: Sequence[Shape] | None = None) -> ModelCost:
-    """Count a model of either flavor: functional, Sequential, nested, shared layers, subclassed.
+    """Count the MACs and parameters of a model, layer by layer.
+
+    Functional, Sequential, nested and subclassed models of either flavor can be counted, and layers
+    that are called several times.
 
     Args:
-        model: A built model.
-        input_shapes: Shapes without batch, for a subclassed model or where the model's own have
-            free axes.
+        model: Built Keras 3 or tf_keras model.
+        input_shapes: Input shapes without the batch axis, one per input. Needed for a subclassed
+            model, and where the model's own shapes have free axes.
+
+    Returns:
+        The cost for one sample.
 
     Raises:
         LayerError: The input shapes are neither given nor known.
@@ -257,14 +269,14 @@ def _shapes_of(model: Any, input_shapes: Sequence[Shape] | None) -> list[Shape]:
     if not shapes or any(None in shape for shape in shapes):
         raise LayerError(
             f"model {model.name!r}",
-            "the size of its inputs is not fixed, so its MACs are not either",
+            "the size of its inputs is not fixed, so its MACs cannot be counted",
             "pass input_shapes=[(height, width, channels)]",
         )
     return shapes
 
 
 def _trace(model: Any, shapes: Sequence[Shape]) -> dict[int, _Note]:
-    """Notes by `id(layer)` of one forward pass of one sample."""
+    """Trace one forward pass of one sample; returns notes by `id(layer)`."""
     import tensorflow as tf
 
     dtypes = [tensor.dtype for tensor in getattr(model, "inputs", None) or ()]
@@ -284,8 +296,8 @@ def _trace(model: Any, shapes: Sequence[Shape]) -> dict[int, _Note]:
 
 @contextmanager
 def _watched(layers: Sequence[Any], notes: dict[int, _Note], tf: Any) -> Iterator[None]:
-    """While open, `layer.call` notes the operations it adds to the graph, less its children's."""
-    charged: list[set[str]] = []  # per open call: operations that a call inside has taken
+    """While open, note the operations that each `layer.call` adds, without those of inner calls."""
+    charged: list[set[str]] = []  # per open call: operations already attributed to an inner call
 
     def watch(layer: Any) -> None:
         inner = layer.call
@@ -312,7 +324,7 @@ def _watched(layers: Sequence[Any], notes: dict[int, _Note], tf: Any) -> Iterato
                     note.macs += rule(layer, _shapes_in(args), note.output)
                 except TypeError:
                     note.reasons.append("its shape is not static")
-                for child in below:  # a loop's cell is in the rule already
+                for child in below:  # the rule of a recurrent layer includes its cell
                     notes[child] = _Note()
             return output
 
@@ -350,7 +362,7 @@ def _count_operation(op: Any) -> tuple[int, str]:
         except (TypeError, ValueError):
             return 0, f"{op.type} works on a shape that is not static"
     if op.type in _LOOPS:
-        return 0, f"{op.type}: how often its body runs is not known"
+        return 0, f"{op.type}: the number of times its body runs is not known"
     if op.type not in _CALLS:
         return 0, ""
     body = op.graph._get_function(op.get_attr("f").name).graph.get_operations()

@@ -1,4 +1,4 @@
-"""Latency of one batch: warmed up, repeated, several models in turn so that drift hits all."""
+"""Latency of one batch, after a warm-up. Models take turns, so that drift affects all alike."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ class Latency:
     """Time of one forward pass.
 
     Attributes:
-        median_ms: Median over the repeats.
-        p90_ms: 90th percentile.
-        min_ms: The fastest.
-        repeats: Timed runs.
-        threads: Threads of the runtime.
-        batch: Samples per run.
-        runtime: "LiteRT XNNPACK" (with `WITH_AMX` where it uses that), "LiteRT reference kernels",
-            "TensorFlow" or another's name.
+        median_ms: Median time over the timed runs, in milliseconds.
+        p90_ms: 90th percentile, in milliseconds.
+        min_ms: Fastest run, in milliseconds.
+        repeats: Number of timed runs.
+        threads: Number of threads of the runtime.
+        batch: Number of samples per run.
+        runtime: Name of the runtime: "LiteRT XNNPACK" (with `WITH_AMX` if it uses AMX), "LiteRT
+            reference kernels", "TensorFlow", or the name that a `Runner` gives.
     """
 
     median_ms: float
@@ -53,13 +53,13 @@ class Latency:
 
 @dataclass(frozen=True)
 class Runner:
-    """A model of another framework, ready to be timed.
+    """A model of any framework, ready to be timed.
 
     Attributes:
-        run: Runs it once.
-        threads: Threads of its runtime.
-        batch: Samples per run.
-        runtime: The runtime's name.
+        run: Function that runs the model once and waits for the result.
+        threads: Number of threads of its runtime.
+        batch: Number of samples per run.
+        runtime: Name of the runtime.
     """
 
     run: Callable[[], Any]
@@ -76,18 +76,23 @@ def measure_latency(
     xnnpack: bool = True,
     seed: int = 0,
 ) -> list[Latency]:
-    """Latency of each model on random input of batch 1 (a LiteRT file: of its own batch).
+    """Measure the latency of models on random input.
 
-    The models run in turn, round by round: a slow moment of the machine hits all of them.
+    Each round runs every model once, so a slow moment of the machine affects all of them. Keras
+    models run with batch size 1, LiteRT files with the batch size they were converted for.
 
     Args:
-        models: Keras models with fixed input sizes, `LiteModel`s and `Runner`s.
-        repeats: Timed rounds.
-        warmup: Rounds before.
-        threads: Threads of the LiteRT interpreter. TensorFlow's pool is fixed when it starts;
-            what it has is reported.
-        xnnpack: Run LiteRT with the XNNPACK delegate (its default), or on its own kernels.
-        seed: Of the random input.
+        models: Keras models with fixed input sizes, `LiteModel`s and `Runner`s, in any mix.
+        repeats: Number of timed rounds.
+        warmup: Number of rounds before them, which are not timed.
+        threads: Number of threads of the LiteRT interpreter. TensorFlow's thread pool is fixed when
+            TensorFlow starts; its size is reported.
+        xnnpack: Whether LiteRT uses the XNNPACK delegate, its default. False uses its reference
+            kernels.
+        seed: Seed of the random input.
+
+    Returns:
+        One `Latency` per model, in the same order.
     """
     generator = np.random.default_rng(seed)
     runs = [
@@ -145,7 +150,7 @@ def _litert_runner(
     from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
     kernels = OpResolverType.AUTO if xnnpack else OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
-    with quiet_stderr():  # the first one announces its delegate
+    with quiet_stderr():  # the first interpreter of a process announces its delegate
         interpreter = Interpreter(
             model_content=model.content, num_threads=threads, experimental_op_resolver_type=kernels
         )

@@ -1,8 +1,8 @@
 """Peak memory of a LiteRT file, measured in a process of its own.
 
-A process' memory has Python and NumPy in it, and what earlier work left behind; in a new one the
-difference between its peak and what it held before is the interpreter's: the pages of the file that
-are read, the arena of activations, and the weights that kernels pack for themselves.
+A process also holds Python, NumPy and whatever earlier work left in memory. In a new process, the
+difference between the peak and the memory before loading is due to the interpreter: the pages of
+the file that are read, the activation arena, and the weights that kernels repack.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from tfcompress.litert.model import LiteModel
 
 _STATUS = Path("/proc/self/status")
 
-# VmHWM is the peak, "5" in clear_refs sets it back to the present size (Linux, proc(5)).
+# VmHWM is the peak; writing "5" to clear_refs resets it to the current size (Linux, proc(5)).
 _CHILD = """
 import sys
 from pathlib import Path
@@ -40,14 +40,16 @@ print(1024 * (kilobytes("VmHWM") - before))
 
 
 def measure_memory(lite: LiteModel, threads: int = 1) -> int | None:
-    """Bytes that loading the file and one inference take at their peak.
+    """Measure the peak memory of loading a LiteRT file and running one inference.
+
+    Peak memory is reported on Linux only, where it is read from `/proc`.
 
     Args:
-        lite: The file.
-        threads: Of LiteRT.
+        lite: LiteRT model to measure.
+        threads: Number of threads of the LiteRT interpreter.
 
     Returns:
-        The bytes; None where the system does not tell (it is read from Linux' /proc).
+        Peak memory in bytes; None on systems other than Linux.
 
     Raises:
         CompressionError: The file does not run.
@@ -65,5 +67,7 @@ def measure_memory(lite: LiteModel, threads: int = 1) -> int | None:
         )
     if done.returncode:
         last = (done.stderr.strip().splitlines() or ["no message"])[-1]
-        raise CompressionError("memory", f"the file did not run ({last})", "convert it anew")
+        raise CompressionError(
+            "memory", f"the LiteRT file did not run ({last})", "convert the model again"
+        )
     return int(done.stdout)

@@ -1,4 +1,4 @@
-"""How far two models' outputs are apart."""
+"""Numerical differences between the outputs of two models."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ class Parity:
         max_abs: Largest absolute difference.
         mean_abs: Mean absolute difference.
         min_abs: Smallest absolute difference.
-        max_rel: Largest difference relative to the reference, where that is not 0; NaN where it is
-            0 everywhere.
-        mean_rel: The mean of the same.
-        min_rel: The smallest of the same.
+        max_rel: Largest difference relative to the reference, over positions where the reference is
+            not 0; NaN if it is 0 everywhere.
+        mean_rel: Mean relative difference, over the same positions.
+        min_rel: Smallest relative difference, over the same positions.
         beyond: Share of positions where the difference exceeds `atol + rtol * |reference|`, or
-            where either is not a number.
-        cosine: Cosine similarity of the flattened arrays.
-        snr_db: Signal-to-noise ratio in decibels, the reference being the signal; infinite when
-            the two are equal.
-        agreement: Share of positions whose arg-max along the last axis agrees.
+            where either value is NaN.
+        cosine: Cosine similarity of the flattened arrays; NaN if either is all zeros.
+        snr_db: Signal-to-noise ratio in decibels, with the reference as the signal. Infinite if the
+            arrays are equal or the reference is all zeros.
+        agreement: Share of positions with the same arg-max along the last axis.
     """
 
     max_abs: float
@@ -60,23 +60,26 @@ class Parity:
 def compare_outputs(
     reference: np.ndarray, other: np.ndarray, atol: float = 1e-5, rtol: float = 1e-4
 ) -> Parity:
-    """Parity of `other` with `reference`, both `(..., C)`.
+    """Compare two models' outputs on the same inputs.
 
     Args:
-        reference: What is taken as right.
-        other: What is compared with it.
-        atol: Absolute part of the tolerance that `beyond` counts against.
-        rtol: The part relative to the reference.
+        reference: Outputs that are taken as correct, `(..., C)`.
+        other: Outputs that are compared with them, of the same shape.
+        atol: Absolute tolerance, for `beyond` and `passed`.
+        rtol: Tolerance relative to the reference, added to `atol`.
+
+    Returns:
+        The differences.
 
     Raises:
-        DataError: Their shapes differ, or there is nothing in them.
+        DataError: The shapes differ, or the arrays are empty.
     """
     if reference.shape != other.shape or not reference.size:
         raise DataError(
             "outputs",
             f"their shapes differ: {reference.shape} and {other.shape}"
             if reference.shape != other.shape
-            else f"they have the shape {reference.shape}, and nothing in them",
+            else f"they are empty: their shape is {reference.shape}",
             "run both models on the same inputs",
         )
     a, b = reference.astype(np.float64), other.astype(np.float64)

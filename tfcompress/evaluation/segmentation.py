@@ -1,7 +1,7 @@
 """Segmentation quality: intersection over union, accuracy, precision and recall.
 
-Mean IoU is the objective; accuracy stands beside it, because on unbalanced classes it rises while
-a model collapses to the largest class.
+Mean IoU is the objective. Accuracy is only reported beside it: with unbalanced classes it rises
+even when a model collapses to predicting the largest class.
 """
 
 from __future__ import annotations
@@ -18,15 +18,16 @@ from tfcompress.losses import one_hot_labels
 
 
 def confusion_matrices(labels: np.ndarray, predicted: np.ndarray, n_classes: int) -> np.ndarray:
-    """One confusion matrix per sample, rows true and columns predicted.
+    """Compute one confusion matrix per sample; rows are true classes, columns predicted ones.
 
     Args:
-        labels: `(N, ...)` integers; values outside `[0, n_classes)` (255) do not count.
-        predicted: `(N, ...)` class indices.
+        labels: Ground truth, integers `(N, ...)`. Values outside `[0, n_classes)`, such as 255, are
+            ignored.
+        predicted: Predicted class indices, `(N, ...)`.
         n_classes: Number of classes.
 
     Returns:
-        `(N, n_classes, n_classes)` int64.
+        Counts `(N, n_classes, n_classes)`, int64.
     """
     flat_labels = labels.reshape(len(labels), -1).astype(np.int64)
     flat_predicted = predicted.reshape(len(labels), -1).astype(np.int64)
@@ -39,13 +40,13 @@ def confusion_matrices(labels: np.ndarray, predicted: np.ndarray, n_classes: int
 
 
 def iou_per_class(confusion: np.ndarray) -> np.ndarray:
-    """`TP / (TP + FP + FN)` of each class; NaN for a class neither present nor predicted.
+    """IoU of each class, `TP / (TP + FP + FN)`.
 
     Args:
-        confusion: `(..., C, C)`.
+        confusion: Confusion matrices `(..., C, C)`.
 
     Returns:
-        `(..., C)`.
+        IoU `(..., C)`; NaN for a class that is neither present nor predicted.
     """
     hits = np.diagonal(confusion, axis1=-2, axis2=-1).astype(np.float64)
     union = confusion.sum(axis=-1) + confusion.sum(axis=-2) - hits
@@ -54,39 +55,40 @@ def iou_per_class(confusion: np.ndarray) -> np.ndarray:
 
 
 def mean_iou(confusion: np.ndarray) -> np.ndarray:
-    """Mean of `iou_per_class` over the classes that are present or predicted, `(...)`."""
+    """Mean IoU over the classes that are present or predicted: `(..., C, C)` to `(...)`."""
     return np.nanmean(iou_per_class(confusion), axis=-1)
 
 
 def accuracy(confusion: np.ndarray) -> np.ndarray:
-    """Share of pixels (or samples) that are right, `(...)`."""
+    """Share of pixels (or samples) that are classified correctly: `(..., C, C)` to `(...)`."""
     hits = np.diagonal(confusion, axis1=-2, axis2=-1).sum(axis=-1)
     return hits / confusion.sum(axis=(-2, -1))
 
 
 def f1_per_class(confusion: np.ndarray) -> np.ndarray:
-    """`2 TP / (2 TP + FP + FN)` of each class, NaN as in `iou_per_class`; `(..., C)`."""
+    """F1 of each class, `2 TP / (2 TP + FP + FN)`, with NaN as in `iou_per_class`; `(..., C)`."""
     iou = iou_per_class(confusion)
     return 2 * iou / (1 + iou)
 
 
 def macro_f1(confusion: np.ndarray) -> np.ndarray:
-    """Mean of `f1_per_class` over the classes that are present or predicted, `(...)`."""
+    """Mean F1 over the classes that are present or predicted: `(..., C, C)` to `(...)`."""
     return np.nanmean(f1_per_class(confusion), axis=-1)
 
 
 def precision_recall(
     labels: np.ndarray, probabilities: np.ndarray, at_most_points: int = 200
 ) -> list[dict[str, Any]]:
-    """Precision against recall of each class (one against the rest), thinned for a plot.
+    """Precision-recall curve of each class (one against the rest), thinned for plotting.
 
     Args:
-        labels: `(...)` integers; values that are no class do not count.
-        probabilities: `(..., C)`.
-        at_most_points: Points of each curve.
+        labels: Ground truth, integers `(...)`. Values of at least C, such as 255, are ignored.
+        probabilities: Predicted probabilities `(..., C)`.
+        at_most_points: Number of points by index and again by recall to which a curve is thinned.
 
     Returns:
-        Per class `{"precision", "recall", "average_precision"}`, empty for an absent class.
+        One dict per class with the keys "precision" and "recall" (arrays of equal length) and
+        "average_precision" (computed before thinning). It is empty for a class without samples.
     """
     n_classes = probabilities.shape[-1]
     flat = labels.reshape(-1)
@@ -139,12 +141,15 @@ def jaccard(y_true: Any, y_pred: Any) -> Any:
 def segmentation_metrics(
     n_classes: int, class_names: Sequence[str] | None = None, ignored: int | None = None
 ) -> list[Any]:
-    """Streaming Keras metrics for `compile`: mean IoU, and IoU of each class if names are given.
+    """Make streaming Keras metrics for `compile`: mean IoU and, on request, the IoU per class.
 
     Args:
         n_classes: Number of classes.
-        class_names: Adds one metric "iou_<name>" per class.
-        ignored: Label that does not count.
+        class_names: Names of the classes; each adds a metric "iou_<name>". None adds none.
+        ignored: Label value that is ignored, such as 255.
+
+    Returns:
+        Metrics for class-index labels and predicted scores `(..., n_classes)`.
     """
     common = dict(sparse_y_true=True, sparse_y_pred=False, ignore_class=ignored)
     metrics: list[Any] = [keras.metrics.MeanIoU(n_classes, name="mean_iou", **common)]

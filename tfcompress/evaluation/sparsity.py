@@ -1,4 +1,4 @@
-"""Zeros, counted in the finished artefact: a Keras model or the bytes of a LiteRT file."""
+"""Zeros, counted in a finished Keras model or in the bytes of a LiteRT file."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from tfcompress.litert.model import LiteModel
 
 @dataclass(frozen=True)
 class Zeros:
-    """Zeros among the kernels of one layer, or of a whole model.
+    """Number of zeros in the kernels of one layer or of a whole model.
 
     Attributes:
-        name: Layer path, or tensor name in a LiteRT file.
-        weights: Values of its kernels (dense size where they are encoded sparsely).
-        zeros: Of them zero.
+        name: Layer path, or name of the tensor in a LiteRT file.
+        weights: Number of kernel values (the dense size, even where the file stores them sparsely).
+        zeros: Number of kernel values that are zero.
     """
 
     name: str
@@ -27,15 +27,19 @@ class Zeros:
 
     @property
     def sparsity(self) -> float:
-        """Share of zeros."""
+        """Share of zeros, from 0 to 1."""
         return self.zeros / self.weights if self.weights else 0.0
 
 
 def count_zeros(model: Any) -> list[Zeros]:
-    """Zeros of each layer with kernels, in order; biases and normalization are left out.
+    """Count the zeros in the kernels of each layer; biases and normalization are left out.
 
     Args:
-        model: A Keras 3 or tf_keras model, or a `LiteModel`.
+        model: Keras 3 or tf_keras model, or a `LiteModel`.
+
+    Returns:
+        One entry per layer with kernels (or per weight tensor of a LiteRT file), in order. A weight
+        that several layers share is counted once.
     """
     if isinstance(model, LiteModel):
         return [Zeros(tensor.name, tensor.size, tensor.zeros) for _, tensor in model.file.weights()]
@@ -55,7 +59,7 @@ def count_zeros(model: Any) -> list[Zeros]:
 
 
 def total_zeros(model: Any) -> Zeros:
-    """Zeros of a whole model."""
+    """Count the zeros in the kernels of a whole model, as in `count_zeros`."""
     counted = count_zeros(model)
     return Zeros(
         "total", sum(layer.weights for layer in counted), sum(layer.zeros for layer in counted)

@@ -1,4 +1,4 @@
-"""Plots as PNG files, on matplotlib's object interface (no global figure, no display)."""
+"""Plots as PNG files, with matplotlib's object-oriented interface (no global figure or display)."""
 
 from __future__ import annotations
 
@@ -42,13 +42,14 @@ def save_figure(figure: Figure, path: str | Path) -> Path:
 def plot_history(
     histories: Mapping[str, History], metric: str, title: str, marks: Mapping[str, float] = {}
 ) -> Figure:
-    """A metric against the epoch, training dashed and validation solid, one color per model.
+    """Plot a metric against the epoch: training dashed, validation solid, one color per model.
 
     Args:
-        histories: Rows with "epoch", the metric and "val_" + metric, by model name.
-        metric: Key of the rows.
-        title: Name of the metric.
-        marks: Vertical lines: label to epoch.
+        histories: Training histories by model name: rows with "epoch", the metric and "val_" +
+            metric.
+        metric: Key of the metric in the rows.
+        title: Name of the metric in the plot.
+        marks: Vertical lines, as a mapping from label to epoch.
     """
     figure, axes = _figure(6.4, 4.0)
     for color, (name, rows) in zip(COLORS, histories.items(), strict=False):
@@ -82,12 +83,13 @@ def plot_precision_recall(
     classes: Sequence[str],
     colors: Sequence[tuple[int, int, int]],
 ) -> Figure:
-    """Precision against recall of each class, one panel per model.
+    """Plot the precision-recall curve of each class, one panel per model.
 
     Args:
-        curves: Per model, one curve per class as `precision_recall` gives them.
-        classes: Class names.
-        colors: Class colors, 0..255.
+        curves: Curves by model name, one per class, as `precision_recall` of
+            `evaluation.segmentation` gives them.
+        classes: Names of the classes.
+        colors: Colors of the classes, each (red, green, blue) from 0 to 255.
     """
     columns = min(2, len(curves))  # more would be too small to read on a page
     rows = -(-len(curves) // columns)
@@ -120,14 +122,14 @@ def plot_segmentations(
     classes: Sequence[str],
     colors: Sequence[tuple[int, int, int]],
 ) -> Figure:
-    """Rows of image, label and each model's prediction.
+    """Show image, ground truth and each model's prediction, one row per sample.
 
     Args:
-        images: `(N, H, W, 1 or 3)`; stretched to their own range for display.
-        labels: `(N, H, W)`; what is no class stays white.
-        predicted: Per model `(N, H, W)` class indices.
-        classes: Class names.
-        colors: Class colors, 0..255.
+        images: Images `(N, H, W, 1 or 3)`, each stretched to its own range for display.
+        labels: Ground truth `(N, H, W)`; values without a class, such as 255, are white.
+        predicted: Predicted class indices `(N, H, W)`, by model name.
+        classes: Names of the classes.
+        colors: Colors of the classes, each (red, green, blue) from 0 to 255.
     """
     palette = np.full((256, 3), 255, np.uint8)
     palette[: len(colors)] = colors
@@ -159,10 +161,10 @@ def plot_segmentations(
 
 
 def plot_layer_sparsity(layers: Mapping[str, Sequence[tuple[str, int, int]]]) -> Figure:
-    """Share of zeros of each layer, and its number of weights, one dot color per model.
+    """Plot the sparsity and the number of weights of each layer, one color per model.
 
     Args:
-        layers: Per model `(layer, weights, zeros)` in order; all models have the same layers.
+        layers: Rows `(layer, weights, zeros)` by model name; all models have the same layers.
     """
     names = [name for name, *_ in next(iter(layers.values()))]
     height = max(3.0, 0.22 * len(names) + 1.2)
@@ -187,12 +189,12 @@ def plot_layer_sparsity(layers: Mapping[str, Sequence[tuple[str, int, int]]]) ->
 def plot_sensitivity(
     curves: Mapping[str, Sequence[tuple[float, float]]], y_title: str, named: int = 7
 ) -> Figure:
-    """Quality against the share of channels removed, one curve per group.
+    """Plot quality against the share of channels removed, one curve per group.
 
     Args:
-        curves: Per group `(sparsity, quality)` in order, the whole model at sparsity 0 included.
-        y_title: Name of the quality.
-        named: The most sensitive groups get a color and a name, the others are gray.
+        curves: Points `(sparsity, quality)` by group, in order of sparsity, from 0 on.
+        y_title: Name of the quality metric.
+        named: Number of the most sensitive groups that get a color and a name; others are gray.
     """
     figure, axes = _figure(7.6, 4.2)
     order = sorted(curves, key=lambda name: curves[name][-1][1])
@@ -204,7 +206,7 @@ def plot_sensitivity(
         axes.plot(x, y, "o-", color=color, ms=4, lw=1.6, label=name if known else None)
     if len(order) > named:
         axes.plot([], [], "o-", color="#c3ccd3", ms=4, label=f"{len(order) - named} others")
-    axes.set_xlabel("share of the group's channels removed, nothing retrained")
+    axes.set_xlabel("share of the group's channels removed, without fine-tuning")
     axes.set_ylabel(y_title)
     axes.set_title(f"{y_title} with one group pruned at a time", loc="left")
     handles, labels = axes.get_legend_handles_labels()
@@ -223,11 +225,11 @@ def plot_sensitivity(
 
 
 def plot_layer_noise(models: Mapping[str, Sequence[tuple[str, str, float]]]) -> Figure:
-    """Signal over error of each operator of int8 models, in the order of computation.
+    """Plot the signal-to-noise ratio of each operator of int8 models, in execution order.
 
     Args:
-        models: Per model `(layer, operator, SNR in dB)` in order; operators of the same layer and
-            kind share a line.
+        models: Rows `(layer, operator, SNR in dB)` by model name, in execution order. Operators of
+            the same layer and kind share a line of the plot.
     """
     places = dict.fromkeys((layer, kind) for rows in models.values() for layer, kind, _ in rows)
     lines = {key: i for i, key in enumerate(places)}
@@ -240,7 +242,7 @@ def plot_layer_noise(models: Mapping[str, Sequence[tuple[str, str, float]]]) -> 
     axes.set(
         yticks=range(len(lines)),
         yticklabels=[f"{layer} ({kind.lower()})" for layer, kind in lines],
-        xlabel="signal over error (dB): further left is worse",
+        xlabel="signal-to-noise ratio (dB): further left is worse",
     )
     axes.invert_yaxis()
     axes.tick_params(axis="y", labelsize=7)
@@ -254,11 +256,11 @@ class Dot:
     """A model in `plot_front`.
 
     Attributes:
-        name: Shown beside it.
-        cost: As a share of the first one's.
-        quality: The more the better.
-        state: "chosen", "rolled back" or "".
-        on_front: Whether no other is better and cheaper.
+        name: Name in the legend.
+        cost: Cost relative to the first model.
+        quality: Quality; higher is better.
+        state: State of a recipe's step: "chosen", "rolled back" or "".
+        on_front: Whether the model is on the Pareto front: no other is both better and cheaper.
     """
 
     name: str
@@ -269,12 +271,12 @@ class Dot:
 
 
 def plot_front(dots: Sequence[Dot], x_title: str, y_title: str) -> Figure:
-    """Models by cost and quality; a line joins those on the front.
+    """Plot models by cost and quality; a line joins those on the Pareto front.
 
     Args:
-        dots: The models; what was rolled back is hollow.
-        x_title: Name of the cost, on a logarithmic axis.
-        y_title: Name of the quality.
+        dots: Models to plot; those that were rolled back are hollow.
+        x_title: Name of the cost, which has a logarithmic axis.
+        y_title: Name of the quality metric.
     """
     figure, axes = _figure(6.8, 4.2)
     best = sorted((dot for dot in dots if dot.on_front), key=lambda d: d.cost)
@@ -296,12 +298,12 @@ def plot_front(dots: Sequence[Dot], x_title: str, y_title: str) -> Figure:
 
 
 def plot_tradeoff(points: Sequence[tuple[str, float, float]], x_title: str, y_title: str) -> Figure:
-    """One dot per model: what it costs against what it gives.
+    """Plot quality against cost, one dot per model.
 
     Args:
-        points: `(name, cost, quality)`.
-        x_title: Name of the cost, on a logarithmic axis.
-        y_title: Name of the quality.
+        points: Models, each `(name, cost, quality)`.
+        x_title: Name of the cost, which has a logarithmic axis.
+        y_title: Name of the quality metric.
     """
     figure, axes = _figure(6.8, 4.2)
     for i, (_, cost, quality) in enumerate(points):
@@ -314,13 +316,13 @@ def plot_tradeoff(points: Sequence[tuple[str, float, float]], x_title: str, y_ti
 def plot_limit(
     points: Sequence[tuple[str, float, float]], floor: float, x_title: str, y_title: str
 ) -> Figure:
-    """One way to save, followed further and further, and where it falls below a limit.
+    """Plot one technique at increasing strength, and where quality falls below a limit.
 
     Args:
-        points: `(name, cost, quality)`; a line joins them by cost.
-        floor: Least quality that is wanted, dotted; what is below it is hollow.
-        x_title: Name of the cost, on a logarithmic axis.
-        y_title: Name of the quality.
+        points: Models, each `(name, cost, quality)`; a line joins them in order of cost.
+        floor: Lowest acceptable quality, drawn as a dotted line; models below it are hollow.
+        x_title: Name of the cost, which has a logarithmic axis.
+        y_title: Name of the quality metric.
     """
     figure, axes = _figure(6.8, 4.2)
     costs, qualities = zip(*sorted((cost, quality) for _, cost, quality in points), strict=True)
@@ -341,7 +343,7 @@ def _finish_cost_plot(
     x_title: str,
     y_title: str,
 ) -> None:
-    """Costs on a logarithmic axis, room around the qualities, titles, and a name at each point."""
+    """Set up the axes of cost (logarithmic) and quality, their titles, and a label per point."""
     costs = [cost for _, cost, _ in points]
     axes.set_xlabel(x_title)
     axes.set_ylabel(y_title)
@@ -351,12 +353,12 @@ def _finish_cost_plot(
     for axis in (axes.xaxis.set_major_formatter, axes.xaxis.set_minor_formatter):
         axis(FuncFormatter(_leading_digits))
     center, half = np.mean(qualities), max(0.02, 0.8 * np.ptp(qualities))
-    axes.set_ylim(center - half, center + half)  # a difference of 0.001 shall not look large
+    axes.set_ylim(center - half, center + half)  # a difference of 0.001 must not look large
     label_points(axes, points)
 
 
 def _leading_digits(value: float, position: int) -> str:
-    """1, 2 and 5 of each decade on a logarithmic axis."""
+    """Label only 1, 2 and 5 of each decade on a logarithmic axis."""
     digit = f"{value:.0e}"[0]
     return f"{value:g}" if digit in "125" else ""
 

@@ -79,9 +79,9 @@ def test_config_json_of_a_run_is_accepted(tmp_path):
         ("scope: model", "field 'scope' is 'model'"),
         ("filters: 8", "field 'filters' is 8"),
         ("filters: [a]", "field 'filters'"),
-        ("- 3", "it holds no mapping"),
-        ("a: [", "it is no YAML"),
-        ("!!python/object:os.system {}", "it is no YAML"),
+        ("- 3", "it does not hold a mapping"),
+        ("a: [", "it is not valid YAML"),
+        ("!!python/object:os.system {}", "it is not valid YAML"),
     ],
 )
 def test_bad_yaml_names_file_key_and_fix(tmp_path, text, message):

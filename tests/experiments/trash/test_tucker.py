@@ -25,7 +25,7 @@ def files(tmp_path_factory):
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({}, "model: it is empty"),
+        ({}, "model: its path is empty"),
         ({"model": "missing.keras"}, "missing.keras"),
         ({"model": "broken.keras"}, "broken.keras"),
         ({"model": "five.tflite"}, "is no Keras 3 model"),
