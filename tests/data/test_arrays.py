@@ -23,17 +23,17 @@ def images_folder(tmp_path):
 
 def test_bad_inputs_for_calibration(tmp_path, images_folder):
     (tmp_path / "empty").mkdir()
-    with pytest.raises(DataError, match="it holds no image"):
+    with pytest.raises(DataError, match="it holds no images"):
         read_inputs(str(tmp_path / "empty"), MODEL, 255, 10)
     (tmp_path / "text").mkdir()
     (tmp_path / "text" / "a.png").write_text("no image")
-    with pytest.raises(DataError, match="a.png: it is no image"):
+    with pytest.raises(DataError, match="a.png: it cannot be read as an image"):
         read_inputs(str(tmp_path / "text"), MODEL, 255, 10)
     np.save(tmp_path / "objects.npy", np.array([{}], dtype=object), allow_pickle=True)
     with pytest.raises(DataError, match=r"objects.npy: it cannot be read"):
         read_inputs(str(tmp_path / "objects.npy"), MODEL, 255, 10)
     flat = keras.Sequential([keras.Input((8,)), keras.layers.Dense(2)])
-    with pytest.raises(ConfigError, match="no image"):
+    with pytest.raises(ConfigError, match="not an image"):
         read_inputs(str(images_folder), flat, 255, 10)
 
 

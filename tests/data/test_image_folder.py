@@ -109,10 +109,10 @@ def class_empty(root):
         ),
         (lambda root: root.mkdir(), r"holds 0 class folders \(none\)"),
         (broken, r"broken.jpg: it cannot be read as an image.*repair or remove"),
-        (class_missing, r"dog.*the class 'dog' is in train alone"),
-        (class_extra, r"fish.*the class 'fish' is in test alone"),
-        (class_empty, r"fish.*the class has no image"),
-        (lambda root: write(root, count=2), "a class has 2 images .*too few for a part of 20%"),
+        (class_missing, r"dog.*the class 'dog' is only in train"),
+        (class_extra, r"fish.*the class 'fish' is only in test"),
+        (class_empty, r"fish.*the class has no images"),
+        (lambda root: write(root, count=2), "a class has 2 images .*too few to split off 20%"),
         (lambda root: write(root, "val"), "there is no train/"),
     ],
     ids=[
@@ -137,8 +137,8 @@ def test_bad_folders(tmp_path, make, message):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (dict(val_share=0.5, test_share=0.5), "leave something to train on"),
-        (dict(group_pattern="("), "is no pattern"),
+        (dict(val_share=0.5, test_share=0.5), "positive shares whose sum is below 1"),
+        (dict(group_pattern="("), "is not a valid regular expression"),
         (dict(group_pattern="shot"), r"has no group.*put \( \) around"),
         (dict(channels=2), "1 or 3 channels"),
     ],

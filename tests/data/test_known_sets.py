@@ -37,7 +37,7 @@ def test_fashion_mnist_from_its_files(tmp_path):
         np.testing.assert_array_equal(part.images[:, 16, 16, 0], part.labels)
     assert len(load_fashion_mnist(tmp_path, at_most=50, val_share=0.2).train) == 40
     (tmp_path / "t10k-labels-idx1-ubyte.gz").write_bytes(b"no gzip")
-    with pytest.raises(DataError, match="t10k-labels.*it is no IDX file"):
+    with pytest.raises(DataError, match="t10k-labels.*it is not a valid IDX file"):
         load_fashion_mnist(tmp_path)
     with pytest.raises(DataError, match="train-images.*dataset-fashion-mnist"):
         load_fashion_mnist(tmp_path / "nowhere")

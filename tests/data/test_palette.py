@@ -31,7 +31,9 @@ def test_unknown_color_names_file_color_and_share():
     mask = np.zeros((2, 2, 3), np.uint8)
     mask[0] = (0x6E, 0xC1, 0xE4)
     mask[1] = (1, 2, 3)
-    with pytest.raises(DataError, match=r"m\.png: color #010203 stands for no class, on 50\.00%"):
+    with pytest.raises(
+        DataError, match=r"m\.png: color #010203 belongs to no class; 50\.00% of the pixels"
+    ):
         TWO.labels_of(mask, "m.png")
 
 
@@ -54,7 +56,7 @@ def test_integer_masks():
     palette = Palette.numbered(3)
     labels = palette.labels_of(np.array([[0, 2], [1, 1]], np.int32), "m.png")
     np.testing.assert_array_equal(labels, [[0, 2], [1, 1]])
-    with pytest.raises(DataError, match=r"label 7 stands for no class, on 25\.00%"):
+    with pytest.raises(DataError, match=r"label 7 belongs to no class; 25\.00% of the pixels"):
         palette.labels_of(np.array([[0, 7], [1, 1]]), "m.png")
 
 
@@ -64,7 +66,7 @@ def test_palette_read_off_masks():
     assert infer_palette([a, b], "masks").names == ("#000000", "#FFFFFF")
     assert len(infer_palette([np.array([[0, 4]])], "masks")) == 5
     noisy = np.random.default_rng(0).integers(0, 255, (20, 20, 3), dtype=np.uint8)
-    with pytest.raises(DataError, match="colors, from which no classes can be read"):
+    with pytest.raises(DataError, match="colors, so the classes cannot be inferred"):
         infer_palette([noisy], "masks")
 
 
@@ -72,9 +74,9 @@ def test_palette_read_off_masks():
     ("classes", "message"),
     [
         ({"a": "#000000"}, "it has 1 classes"),
-        ({"a": "#000000", "b": "#000000"}, "a color stands twice"),
-        ({"a": "#00000", "b": "#000001"}, "'#00000' is no hex color"),
-        ({"a": "#00000G", "b": "#000001"}, "is no hex color"),
+        ({"a": "#000000", "b": "#000000"}, "a color occurs twice"),
+        ({"a": "#00000", "b": "#000001"}, "'#00000' is not a hex color"),
+        ({"a": "#00000G", "b": "#000001"}, "is not a hex color"),
     ],
 )
 def test_bad_palettes(classes, message):

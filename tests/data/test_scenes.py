@@ -72,13 +72,13 @@ def test_empty_folder(tmp_path):
 @pytest.mark.parametrize("lonely", ["images/d.jpg", "masks/d.png"])
 def test_unpaired_file_is_named(folder, lonely):
     save(folder / lonely, np.zeros((6, 8), np.uint8))
-    with pytest.raises(DataError, match=rf"{lonely}: it has no partner of the same name"):
+    with pytest.raises(DataError, match=rf"{lonely}: it has no counterpart of the same name"):
         pair_folders(folder / "images", folder / "masks")
 
 
 def test_two_files_of_one_stem(folder):
     save(folder / "images" / "a.png", np.zeros((6, 8), np.uint8))
-    with pytest.raises(DataError, match=r"a\.png: a\.jpg has the same stem"):
+    with pytest.raises(DataError, match=r"a\.png: a\.jpg has the same name but for the suffix"):
         pair_folders(folder / "images", folder / "masks")
 
 

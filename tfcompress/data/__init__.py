@@ -1,4 +1,4 @@
-"""Data sets: folders of images and masks, classified images, generated scenes, arrays in files.
+"""Data sets: folders of images and masks, classified images, generated scenes, NumPy files.
 
 Open `folder.py` (segmentation) or `image_folder.py` (classification) first.
 """

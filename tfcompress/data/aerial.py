@@ -25,7 +25,7 @@ AERIAL_CLASSES = Palette.from_hex(
 
 
 def tile_folders(root: Path) -> list[Path]:
-    """The folders `Tile 1`, `Tile 2`, ... in numeric order, empty where there are none."""
+    """The folders `Tile 1`, `Tile 2`, ... of a folder in numeric order; an empty list if none."""
     numbered = [
         (int(match[1]), path)
         for path in root.iterdir()
@@ -35,10 +35,13 @@ def tile_folders(root: Path) -> list[Path]:
 
 
 def find_aerial_scenes(root: Path) -> list[Scene]:
-    """The scenes of all tiles; the group is the tile.
+    """Find the scenes of all tiles; each tile is a group.
+
+    Args:
+        root: Folder that holds the `Tile N` folders.
 
     Raises:
-        DataError: A tile lacks a folder, or a file lacks its partner.
+        DataError: A tile lacks `images/` or `masks/`, or an image or mask has no counterpart.
     """
     return [
         scene

@@ -1,4 +1,4 @@
-"""tf.data pipelines: shuffled, augmented, cached and prefetched batches of patches."""
+"""tf.data pipelines for segmentation: shuffled, augmented, cached and prefetched batches."""
 
 from __future__ import annotations
 
@@ -12,13 +12,14 @@ from tfcompress.errors import ConfigError
 
 @dataclass(frozen=True)
 class Augmentation:
-    """Random changes of a training patch; labels follow where geometry changes.
+    """Random augmentation of training patches; geometric changes apply to the labels too.
 
     Attributes:
-        flips: Mirror left-right and up-down, each with probability one half.
-        rotations: Turn by 0, 90, 180 or 270 degrees.
-        brightness: Largest amount added to all pixels, drawn from `[-brightness, brightness]`.
-        contrast: Largest relative change of contrast about the patch's mean.
+        flips: Whether to flip left-right and up-down, each with probability 1/2.
+        rotations: Whether to rotate by 0, 90, 180 or 270 degrees, with equal probability.
+        brightness: Maximum brightness change: a number from `[-brightness, brightness]` is added
+            to all pixels.
+        contrast: Maximum relative change of contrast about each channel's mean, below 1.
     """
 
     flips: bool = True
@@ -45,17 +46,20 @@ def training_batches(
     augmentation: Augmentation = NO_AUGMENTATION,
     seed: int = 0,
 ) -> tf.data.Dataset:
-    """Batches in a new random order each epoch; a last smaller batch is kept.
+    """Make training batches, shuffled and augmented anew in each epoch.
+
+    The last batch of an epoch may be smaller.
 
     Args:
-        images: `(N, H, W, C)` float32; H = W if rotations are asked for.
-        labels: `(N, H, W)` integers.
-        batch: Patches per batch.
-        augmentation: Random changes, new each epoch.
-        seed: Of the order and of the changes.
+        images: Patches `(N, H, W, C)`, float32; H = W if they are rotated.
+        labels: Class indices `(N, H, W)`, integers.
+        batch: Number of patches per batch.
+        augmentation: Random changes; none by default.
+        seed: Seed of the shuffling and the augmentation.
 
     Returns:
-        Elements `(images, labels)` of `(batch, H, W, C)` float32 and `(batch, H, W)` uint8.
+        A dataset of `(images, labels)`: `(batch, H, W, C)` float32, and `(batch, H, W)` of the
+        labels' type.
     """
     seeds = tf.data.Dataset.random(seed=seed, rerandomize_each_iteration=True).batch(2)
     pairs = tf.data.Dataset.from_tensor_slices((images, labels)).cache()
@@ -69,7 +73,7 @@ def training_batches(
 
 
 def evaluation_batches(images: np.ndarray, labels: np.ndarray, batch: int) -> tf.data.Dataset:
-    """Batches in the given order, unchanged."""
+    """Make batches for evaluation, in the given order and without augmentation."""
     pairs = tf.data.Dataset.from_tensor_slices((images, labels))
     return pairs.batch(batch).cache().prefetch(tf.data.AUTOTUNE)
 

@@ -1,4 +1,4 @@
-"""Data in whatever form the user has it, as batches of NumPy arrays."""
+"""Batches of NumPy arrays from data in any form: arrays, dicts, tuples, `tf.data` datasets."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tfcompress.errors import DataError
 
 Shape = tuple[int | None, ...]
 Batch = tuple[list[np.ndarray], Any]
-"""(one array per input, targets or None)."""
+"""A batch: (one array per input, targets or None)."""
 
 
 def batches(
@@ -21,19 +21,20 @@ def batches(
     batch_size: int = 16,
     at_most: int = 256,
 ) -> Iterator[Batch]:
-    """Batches of inputs and targets.
+    """Yield batches of inputs and targets.
 
     Args:
-        data: An array of inputs; a list of arrays, or a dict by input name, for several inputs; a
-            tuple (inputs, targets) of these; or an iterable of batches of the same forms, such as a
+        data: Array of inputs; for several inputs a list of arrays, or a dict by input name; a tuple
+            (inputs, targets) of these; or an iterable of batches of the same forms, such as a
             `tf.data.Dataset`.
-        names: Of the inputs.
-        shapes: Of the inputs, without batch; None where any size fits.
-        batch_size: For arrays.
-        at_most: Samples to use. Arrays are sampled at even distances.
+        names: Names of the model's inputs.
+        shapes: Shapes of the inputs without the batch axis; an axis of None accepts any size.
+        batch_size: Number of samples per batch, for arrays. Datasets keep their own batches.
+        at_most: Number of samples after which to stop. Arrays are sampled at even distances;
+            of a dataset, the first batches that reach this number are taken.
 
     Raises:
-        DataError: No data, or a shape that does not fit.
+        DataError: The data are empty, or their form or shape does not match the inputs.
     """
     if isinstance(data, list) and data and all(isinstance(part, tuple) for part in data):
         inputs, targets, arrays = None, None, None  # a list of batches
@@ -62,7 +63,7 @@ def batches(
         arrays = as_arrays(inputs, names)
         if arrays is None:
             raise DataError(
-                "data", "its batches are no arrays", "yield arrays or (inputs, targets) tuples"
+                "data", "its batches are not arrays", "yield arrays or (inputs, targets) tuples"
             )
         check_shapes(arrays, names, shapes)
         _check_targets(arrays, targets)
@@ -71,19 +72,22 @@ def batches(
         if seen >= at_most:
             return
     if not seen:
-        raise DataError("data", "it holds no sample", "give a non-empty data set")
+        raise DataError("data", "it holds no samples", "give a non-empty data set")
 
 
 def as_arrays(value: Any, names: Sequence[str], where: str = "data") -> list[np.ndarray] | None:
-    """One array per input, if `value` is arrays at all.
+    """Convert a value to one array per input, if it consists of arrays.
 
     Args:
-        value: An array for one input; a list or tuple of arrays, or a dict by input name.
-        names: Of the inputs.
-        where: What errors call the data.
+        value: Array for one input; or a list or tuple of arrays, or a dict by input name.
+        names: Names of the model's inputs.
+        where: Name of the data in errors.
+
+    Returns:
+        One array per input; None if `value` is of another kind, such as a dataset.
 
     Raises:
-        DataError: Too few or too many arrays.
+        DataError: An input is missing, or the number of arrays is not the number of inputs.
     """
     if isinstance(value, Mapping):
         missing = [name for name in names if name not in value]
@@ -111,7 +115,17 @@ def check_shapes(
     shapes: Sequence[Shape],
     where: str = "data",
 ) -> None:
-    """Raise DataError where samples do not fit the inputs, or there are none."""
+    """Check arrays against the shapes of a model's inputs.
+
+    Args:
+        arrays: Arrays `(N, ...)`, one per input.
+        names: Names of the inputs.
+        shapes: Shapes of the inputs without the batch axis; an axis of None accepts any size.
+        where: Name of the data in errors.
+
+    Raises:
+        DataError: A shape does not match, there are no samples, or the numbers of samples differ.
+    """
     for array, name, shape in zip(arrays, names, shapes, strict=True):
         given = array.shape[1:]
         fits = len(given) == len(shape) and all(
@@ -124,7 +138,7 @@ def check_shapes(
                 "preprocess them exactly as training data",
             )
     if not len(arrays[0]):
-        raise DataError(where, "it holds no sample", "give a non-empty data set")
+        raise DataError(where, "it holds no samples", "give a non-empty data set")
     lengths = [len(array) for array in arrays]
     if len(set(lengths)) > 1:
         counts = ", ".join(f"{n} of {name!r}" for n, name in zip(lengths, names, strict=True))
@@ -141,7 +155,7 @@ def _check_targets(arrays: Sequence[np.ndarray], targets: Any) -> None:
 
 
 def _parts(element: Any) -> tuple[Any, Any]:
-    """(inputs, targets); sample weights behind them are passed over."""
+    """Split an element into (inputs, targets); sample weights are ignored."""
     if isinstance(element, tuple) and len(element) in (2, 3):
         return element[0], element[1]
     return element, None

@@ -1,4 +1,4 @@
-"""A segmentation folder, whatever its layout, to training, validation and test patches."""
+"""Load a segmentation folder, in any known layout, as training, validation and test patches."""
 
 from __future__ import annotations
 
@@ -23,9 +23,10 @@ class Patches:
     """Patches of one split, in memory.
 
     Attributes:
-        images: `(N, P, P, C)` float32, scaled.
-        labels: `(N, P, P)` uint8; 255 where a pixel is counted in another patch already.
-        sources: Name of the scene of each patch.
+        images: Scaled patches `(N, P, P, C)`, float32.
+        labels: Class indices `(N, P, P)`, uint8. In the test split, 255 marks pixels that an
+            earlier, overlapping patch already contains.
+        sources: Name of each patch's scene.
     """
 
     images: np.ndarray
@@ -38,14 +39,14 @@ class Patches:
 
 @dataclass(frozen=True)
 class SegmentationData:
-    """A data set, split by source, cut and scaled.
+    """A segmentation data set, split by source image or tile and cut into patches.
 
     Attributes:
-        palette: The classes.
-        train: Patches to train on.
-        val: Patches to choose models on.
-        test: Patches to report on; each pixel of the test scenes counts once.
-        groups: The groups of each split.
+        palette: Classes and their mask colors.
+        train: Training patches.
+        val: Validation patches, for choosing models.
+        test: Test patches, for reporting; each pixel of the test scenes counts once.
+        groups: Names of the groups (images or tiles) of each split, by "train", "val" and "test".
     """
 
     palette: Palette
@@ -55,16 +56,22 @@ class SegmentationData:
     groups: dict[str, tuple[str, ...]]
 
     def class_shares(self) -> np.ndarray:
-        """Share of the training pixels of each class, `(classes,)`."""
+        """Share of each class in the training pixels, `(classes,)`."""
         counts = np.bincount(self.train.labels.reshape(-1), minlength=len(self.palette))
         return counts[: len(self.palette)] / counts[: len(self.palette)].sum()
 
 
 def find_scenes(root: str | Path) -> tuple[list[Scene], Palette | None]:
-    """The scenes of a data set in either layout, and its palette if the layout fixes one.
+    """Find the scenes of a data set in the aerial or the images/masks layout.
+
+    Args:
+        root: Folder of the data set, or one that holds the folder of `Tile N` folders.
+
+    Returns:
+        The scenes, and the palette of the aerial layout (None for images/masks).
 
     Raises:
-        DataError: The folder is missing or in neither layout.
+        DataError: The folder is missing, or is in neither layout.
     """
     root = Path(root)
     if not root.is_dir():
@@ -88,25 +95,28 @@ def split_groups(
     order: SplitOrder = "ordered",
     seed: int = 0,
 ) -> dict[str, tuple[str, ...]]:
-    """Groups of training, validation and test: the last are test, those before them validation.
+    """Split groups: the last ones are for testing, those before them for validation.
 
     Args:
-        groups: All groups, in order.
-        val_share: Share of the groups for validation, at least one group.
-        test_share: Share of the groups for test, at least one group.
-        order: `"ordered"` as they come, `"random"` shuffled by `seed` first.
-        seed: For the shuffle.
+        groups: Names of all groups in order; repetitions are dropped.
+        val_share: Share of the groups for validation; at least one group is taken.
+        test_share: Share of the groups for testing; at least one group is taken.
+        order: Order of the groups before the split: "ordered" as given, or "random".
+        seed: Seed of the random order.
+
+    Returns:
+        Names of the groups by "train", "val" and "test".
 
     Raises:
-        DataError: Fewer than three groups: a split by source needs one each.
-        ConfigError: Shares that leave nothing to train on.
+        DataError: There are fewer than three groups, one for each split.
+        ConfigError: The shares leave no group for training.
     """
     names = list(dict.fromkeys(groups))
     if len(names) < 3:
         raise DataError(
             "data set",
             f"it has {len(names)} source images or tiles ({', '.join(names)})",
-            "give at least 3, one each for training, validation and test",
+            "give at least 3, one each for training, validation and testing",
         )
     if order == "random":
         names = [names[i] for i in np.random.default_rng(seed).permutation(len(names))]
@@ -139,24 +149,33 @@ def load_segmentation(
     order: SplitOrder = "ordered",
     seed: int = 0,
 ) -> SegmentationData:
-    """Read a data set and cut it into patches.
+    """Read a segmentation data set and cut it into patches.
+
+    The split is by source image or tile, never by patch, so that neighboring patches do not leak
+    from one split into another.
 
     Args:
-        root: Folder in the aerial or the images/masks layout.
-        patch: Side of the square patches, in pixels.
-        stride: Distance of neighboring training patches; None is `patch` (no overlap). Validation
-            and test patches never overlap but at the right and lower edge.
-        scaling: `"minmax"` or `"standard"` per source image and channel, or `"unit"` (/ 255).
-        palette: The classes; None takes the layout's, or reads them off the masks.
-        tolerance: See `Palette.labels_of`.
-        channels: 1 or 3; None keeps gray where all images are gray.
-        val_share: See `split_groups`.
-        test_share: See `split_groups`.
-        order: See `split_groups`.
-        seed: See `split_groups`.
+        root: Folder in the aerial (`Tile N/{images,masks}`) or the images/masks layout.
+        patch: Side length of the square patches, in pixels.
+        stride: Distance between neighboring training patches, in pixels; None is `patch` (no
+            overlap). Validation and test patches overlap only at the right and lower edge.
+        scaling: Scaling of the pixels: "minmax" or "standard" per source image and channel, or
+            "unit" (divided by 255); see `patches.scale_image`.
+        palette: Classes and their mask colors. None takes those of the aerial layout, or else the
+            colors found in the masks.
+        tolerance: Color tolerance for masks saved as JPEG; see `Palette.labels_of`.
+        channels: Number of channels, 1 or 3. None is 1 if all images are gray, else 3.
+        val_share: Share of the groups for validation.
+        test_share: Share of the groups for testing.
+        order: Order of the groups before the split, "ordered" or "random"; see `split_groups`.
+        seed: Seed of the random order.
+
+    Returns:
+        The patches of each split, the palette and the groups.
 
     Raises:
-        DataError: Anything wrong with the files, naming the file.
+        DataError: A folder or file is missing or invalid; the error names it.
+        ConfigError: The shares, patch size, stride or scaling are invalid.
     """
     scenes, fixed = find_scenes(root)
     groups = split_groups([s.group for s in scenes], val_share, test_share, order, seed)

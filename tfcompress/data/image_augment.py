@@ -1,6 +1,6 @@
 """tf.data batches of classified images: crops, flips, Cutout, CutMix, normalization.
 
-Every random number comes from the seed and the position in the epoch, so a run can be repeated.
+All random numbers follow from the seed, so a run can be repeated exactly.
 """
 
 from __future__ import annotations
@@ -16,47 +16,47 @@ from tfcompress.errors import ConfigError
 
 @dataclass(frozen=True)
 class Normalization:
-    """`(pixel / 255 - mean) / std`, channel by channel.
+    """Normalization of pixels per channel: `(pixel / 255 - mean) / std`.
 
     Attributes:
-        mean: One number per channel.
-        std: One number per channel.
+        mean: Mean of each channel, for pixels scaled to 0..1.
+        std: Standard deviation of each channel, for pixels scaled to 0..1.
     """
 
     mean: tuple[float, ...]
     std: tuple[float, ...]
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
-        """Uint8 images `(..., channels)` as float32."""
+        """Normalize uint8 images `(..., channels)`; returns float32."""
         scaled = np.asarray(images, np.float32) / 255
         mean, std = (np.asarray(numbers, np.float32) for numbers in (self.mean, self.std))
         return (scaled - mean) / std
 
     @classmethod
     def of(cls, images: np.ndarray) -> Normalization:
-        """Mean and deviation of a set; of a large one, those of some whole images of it."""
-        some = images[:: max(1, images.size // 10**7)]  # single pixels might be a column or two
+        """The normalization that fits a set of images; of a large set, a sample of whole images."""
+        some = images[:: max(1, images.size // 10**7)]  # every n-th pixel could be one column
         pixels = some.reshape(-1, images.shape[-1]) / 255
         std = np.maximum(pixels.std(axis=0), 1e-3)
         return cls(tuple(pixels.mean(axis=0).tolist()), tuple(std.tolist()))
 
 
 IMAGENET = Normalization((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
-"""The one that pretrained backbones expect."""
+"""Normalization of ImageNet, which pretrained backbones expect."""
 
 
 @dataclass(frozen=True)
 class ImageAugmentation:
-    """Random changes of training images.
+    """Random augmentation of training images.
 
     Attributes:
-        crop: Least and greatest share of the area that a random crop keeps; (1, 1) crops nothing.
-        ratio: Least and greatest width over height of a crop.
-        flip: Mirror left-right, with probability one half.
-        cutout: Side of a square that is set to the mean, as a share of the image's; 0 for none.
-            DeVries, Taylor: "Improved Regularization of CNNs with Cutout", 2017.
-        cutmix: Probability that a rectangle of a batch's images is another's, labels by area; 0
-            for none. Yun et al.: "CutMix", ICCV 2019.
+        crop: Smallest and largest share of the area that a random crop keeps; (1, 1) does not crop.
+        ratio: Smallest and largest aspect ratio of a crop, width over height.
+        flip: Whether to flip left-right, with probability 1/2.
+        cutout: Side of a square that is set to the mean, relative to the side of the image; 0 for
+            none. Source: DeVries, Taylor: "Improved Regularization of CNNs with Cutout", 2017.
+        cutmix: Probability per batch that a rectangle of each image is replaced by that of another
+            image, with labels mixed by area; 0 for none. Source: Yun et al.: "CutMix", ICCV 2019.
     """
 
     crop: tuple[float, float] = (0.6, 1.0)
@@ -67,7 +67,7 @@ class ImageAugmentation:
 
     @property
     def crops(self) -> bool:
-        """Whether anything is cropped, so that larger images are of use."""
+        """Whether images are cropped, so that it pays to read them larger."""
         return self.crop != (1, 1)
 
     def __post_init__(self) -> None:
@@ -75,13 +75,13 @@ class ImageAugmentation:
             raise ConfigError(
                 "augmentation",
                 f"crop {self.crop}, ratio {self.ratio}",
-                "let 0 < least <= greatest, and crop's greatest at most 1",
+                "use 0 < smallest <= largest, and a crop of at most 1",
             )
         if not 0 <= self.cutout < 1 or not 0 <= self.cutmix <= 1:
             raise ConfigError(
                 "augmentation",
                 f"cutout {self.cutout}, cutmix {self.cutmix}",
-                "use a cutout below 1 and a cutmix from 0 to 1",
+                "use a cutout of at least 0 and below 1, and a cutmix from 0 to 1",
             )
 
 
@@ -94,20 +94,22 @@ def training_images(
     augmentation: ImageAugmentation,
     seed: int = 0,
 ) -> tf.data.Dataset:
-    """Batches in a new random order each epoch; a last smaller batch is kept.
+    """Make training batches, shuffled and augmented anew in each epoch.
+
+    The last batch of an epoch may be smaller.
 
     Args:
-        data: Training images, of `side` or larger.
-        side: Pixels of what comes out.
-        n_classes: Of the one-hot labels.
-        batch: Images per batch.
-        normalization: Applied last.
-        augmentation: Random changes, new each epoch.
-        seed: Of the order and of the changes.
+        data: Training images, at least `side` pixels wide.
+        side: Side length of the resulting images, in pixels.
+        n_classes: Number of classes, for one-hot labels.
+        batch: Number of images per batch.
+        normalization: Normalization, applied after crop and flip.
+        augmentation: Random changes.
+        seed: Seed of the shuffling and the augmentation.
 
     Returns:
-        Elements `(images, labels)`, `(batch, side, side, channels)` and `(batch, n_classes)`
-        float32; labels are soft where CutMix mixed.
+        A dataset of `(images, labels)`, float32: `(batch, side, side, channels)` and
+        `(batch, n_classes)`. Labels that CutMix mixed are soft.
     """
     mean, std = (tf.constant(v, tf.float32) for v in (normalization.mean, normalization.std))
 
@@ -156,7 +158,7 @@ def _changed(image: tf.Tensor, side: int, seed: tf.Tensor, how: ImageAugmentatio
 
 
 def _cut_out(image: tf.Tensor, seed: tf.Tensor, share: float) -> tf.Tensor:
-    """A square about a random point set to 0, which is the mean after normalization."""
+    """Set a square about a random point to 0, which is the mean after normalization."""
     side = image.shape[0]
     center = tf.random.stateless_uniform([2], seed) * side
     near = [
@@ -170,10 +172,10 @@ def _cut_out(image: tf.Tensor, seed: tf.Tensor, share: float) -> tf.Tensor:
 def _cut_mix(
     images: tf.Tensor, labels: tf.Tensor, seed: tf.Tensor, probability: float
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """One rectangle of all images comes from the batch in another order."""
+    """Replace one rectangle of all images by that of the batch in another order."""
     side = images.shape[1]
     draws = tf.random.stateless_uniform([4], seed)
-    kept = draws[0]  # uniform: Beta(1, 1)
+    kept = draws[0]  # share of the area that is kept, uniform: Beta(1, 1)
     half = tf.sqrt(1 - kept) * side / 2
     bounds = []
     for draw in (draws[1], draws[2]):

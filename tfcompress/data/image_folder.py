@@ -1,6 +1,7 @@
-"""Classified images from folders, split without leaks, as square arrays in memory.
+"""Load classified images from folders, as square arrays in memory.
 
-Layouts: `root/{train,val,test}/<class>/*.jpg`, or `root/<class>/*.jpg`, which is split here.
+Layouts are `root/{train,val,test}/<class>/*.jpg`, and `root/<class>/*.jpg`, which is split here in
+such a way that images that belong together stay in one split.
 """
 
 from __future__ import annotations
@@ -25,9 +26,9 @@ class ImageSet:
     """Images of one split.
 
     Attributes:
-        images: `(N, side, side, channels)` uint8.
-        labels: `(N,)` int64 class indices.
-        names: Where each came from.
+        images: Images `(N, side, side, channels)`, uint8.
+        labels: Class indices `(N,)`, int64.
+        names: Path of each image relative to the data set, or its number.
     """
 
     images: np.ndarray
@@ -43,10 +44,10 @@ class ClassificationData:
     """A data set of classified images.
 
     Attributes:
-        class_names: In the order of the labels.
-        train: Images to train on; larger than the others where crops are to be taken.
-        val: Images to choose models on.
-        test: Images to report on.
+        class_names: Names of the classes, in the order of the class indices.
+        train: Training images; may be larger than the others, for random crops.
+        val: Validation images, for choosing models.
+        test: Test images, for reporting.
     """
 
     class_names: tuple[str, ...]
@@ -55,12 +56,12 @@ class ClassificationData:
     test: ImageSet
 
     def counts(self) -> np.ndarray:
-        """Training images of each class."""
+        """Number of training images of each class, `(classes,)`."""
         return np.bincount(self.train.labels, minlength=len(self.class_names))
 
     @property
     def imbalance(self) -> float:
-        """The largest class over the smallest, in training images."""
+        """Number of training images of the largest class, divided by that of the smallest."""
         return float(self.counts().max() / max(1, self.counts().min()))
 
 
@@ -74,26 +75,30 @@ def load_image_folder(
     group_pattern: str = "",
     seed: int = 0,
 ) -> ClassificationData:
-    """Read a folder of classes.
+    """Read a data set of classified images, one folder per class.
 
-    Images are padded with zeros to squares, so that nothing is cut off or squeezed, and resized.
+    Images are padded with zeros to squares, so that nothing is cropped or distorted, and resized.
 
     Args:
-        root: The folder, in either layout. Of the first, `val` and `test` may be missing.
-        side: Pixels of the validation and test images.
-        train_side: Pixels of the training images; default `side`.
-        channels: 3, or 1 for gray.
-        val_share: Part of the images for validation where the layout has none.
-        test_share: The same for the test.
-        group_pattern: A regular expression whose first group, found in a file's name without
-            suffix, says what belongs together (frames of a video, shots of one object): a group is
-            never split. Default: every image is its own.
-        seed: Of the split.
+        root: Folder in either layout. With a `train` folder, `val` and `test` may be missing; they
+            are then split off.
+        side: Side length of validation and test images, in pixels.
+        train_side: Side length of training images, in pixels; `side` by default.
+        channels: Number of channels: 3 for RGB, 1 for gray.
+        val_share: Share of the images for validation, if the layout has no `val`.
+        test_share: Share of the images for testing, if the layout has no `test`.
+        group_pattern: Regular expression that is searched in the file name without its suffix.
+            Files of a class with the same first group (frames of a video, shots of one object)
+            stay in one split. By default, each image is a group of its own.
+        seed: Seed of the split.
+
+    Returns:
+        The images of each split and the class names.
 
     Raises:
-        DataError: A missing folder or class, a class without images, a single class, or a file
-            that is no image.
-        ConfigError: Shares or a pattern that cannot be.
+        DataError: A folder is missing, there are fewer than two classes, a class has no or too few
+            images or is missing in a split, or a file cannot be read as an image.
+        ConfigError: The side, channels, shares or pattern are invalid.
     """
     root = Path(root)
     _check(side, channels, val_share, test_share, group_pattern)
@@ -103,7 +108,9 @@ def load_image_folder(
     if not found:
         found = {"train": root}
     elif "train" not in found:
-        raise DataError(str(root), "there is no train/", "add it, or put the classes at the top")
+        raise DataError(
+            str(root), "there is no train/", "add it, or put the class folders directly here"
+        )
     names = _class_names(found)
     files = {split: _files(folder, names) for split, folder in found.items()}
     missing = [split for split in ("test", "val") if split not in files]
@@ -118,7 +125,7 @@ def load_image_folder(
 
 
 def square(image: Image.Image, side: int, channels: int = 3) -> np.ndarray:
-    """An image padded with zeros to a square and resized, `(side, side, channels)` uint8."""
+    """Pad an image with zeros to a square and resize it: `(side, side, channels)`, uint8."""
     image = ImageOps.exif_transpose(image).convert("RGB" if channels == 3 else "L")
     longest = max(image.size)
     canvas = Image.new(image.mode, (longest, longest))
@@ -132,23 +139,29 @@ def _check(
 ) -> None:
     if side < 1 or channels not in (1, 3):
         raise ConfigError(
-            "side, channels", f"{side} and {channels}", "use a side of at least 1, 1 or 3 channels"
+            "side, channels",
+            f"{side} and {channels}",
+            "use a side of at least 1 pixel and 1 or 3 channels",
         )
     if not (val_share > 0 and test_share > 0 and val_share + test_share < 1):
         raise ConfigError(
             "val_share, test_share",
             f"{val_share} and {test_share}",
-            "use positive shares that leave something to train on",
+            "use positive shares whose sum is below 1",
         )
     try:
         groups = re.compile(group_pattern).groups
     except re.error as error:
         raise ConfigError(
-            "group_pattern", f"{group_pattern!r} is no pattern ({error})", "correct it"
+            "group_pattern",
+            f"{group_pattern!r} is not a valid regular expression ({error})",
+            "correct it",
         ) from None
     if group_pattern and not groups:
         raise ConfigError(
-            "group_pattern", f"{group_pattern!r} has no group", "put ( ) around what is common"
+            "group_pattern",
+            f"{group_pattern!r} has no group",
+            "put parentheses around the part that files of one group share",
         )
 
 
@@ -169,8 +182,8 @@ def _class_names(found: dict[str, Path]) -> tuple[str, ...]:
             where = split if name in names else "train"
             raise DataError(
                 str(found[where] / name),
-                f"the class {name!r} is in {'train' if where == split else split} alone",
-                "every split needs the same class folders",
+                f"the class {name!r} is only in {'train' if where == split else split}",
+                "give every split the same class folders",
             )
     return tuple(names)
 
@@ -182,8 +195,8 @@ def _files(folder: Path, names: Sequence[str]) -> list[tuple[Path, int]]:
         if not paths:
             raise DataError(
                 str(folder / name),
-                "the class has no image",
-                f"add some ({', '.join(SUFFIXES)}), or remove the folder everywhere",
+                "the class has no images",
+                f"add some ({', '.join(SUFFIXES)}), or remove the folder from every split",
             )
         found += [(path, label) for path in paths]
     return found
@@ -192,7 +205,7 @@ def _files(folder: Path, names: Sequence[str]) -> list[tuple[Path, int]]:
 def _split(
     files: Sequence[tuple[Path, int]], share: float, pattern: str, seed: int
 ) -> tuple[list[tuple[Path, int]], list[tuple[Path, int]]]:
-    """(rest, part) with about a share of every class in the part, groups whole."""
+    """Split into (rest, part), with about the same share of every class and whole groups."""
     labels = np.array([label for _, label in files])
     groups = [_group(path, pattern) for path, _ in files]
     folds = max(2, round(1 / share))
@@ -200,8 +213,8 @@ def _split(
     if few < folds:
         raise DataError(
             "split",
-            f"a class has {few} images (or groups), too few for a part of {share:.0%}",
-            f"add images up to {folds}, or make the split in folders train, val and test",
+            f"a class has {few} images (or groups), too few to split off {share:.0%}",
+            f"add images until it has {folds}, or split into folders train, val and test yourself",
         )
     splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
     rest, part = next(splitter.split(np.zeros(len(labels)), labels, groups))

@@ -1,4 +1,4 @@
-"""Classification sets that come on a machine: scikit-learn's digits, Debian's Fashion-MNIST."""
+"""Classification data sets from packages: scikit-learn's digits, Debian's Fashion-MNIST."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ FASHION_CLASSES = (
     *("Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"),
 )
 FASHION_FOLDER = "/usr/share/datasets/fashion-mnist"
-"""Where Debian's package dataset-fashion-mnist puts it."""
+"""Folder where Debian's package dataset-fashion-mnist installs the data set."""
 
 _Pair = tuple[np.ndarray, np.ndarray]
 
@@ -31,20 +31,24 @@ def load_fashion_mnist(
     seed: int = 0,
     at_most: int | None = None,
 ) -> ClassificationData:
-    """Fashion-MNIST from its IDX files: 60,000 and 10,000 images of 28x28 gray pixels.
+    """Load Fashion-MNIST from its IDX files: 60,000 + 10,000 gray images of 28x28 pixels.
 
-    Xiao, Rasul, Vollgraf: "Fashion-MNIST: a Novel Image Dataset", 2017.
+    Source: Xiao, Rasul, Vollgraf: "Fashion-MNIST: a Novel Image Dataset", 2017.
 
     Args:
-        folder: Holds `train-images-idx3-ubyte.gz` and so on.
-        side: Pixels to resize to.
-        channels: 3 (the gray value three times) or 1.
-        val_share: Part of the training images, stratified, for validation.
-        seed: Of that split.
-        at_most: Training images to take (with the validation images), stratified; default all.
+        folder: Folder that holds `train-images-idx3-ubyte.gz` and the three other files.
+        side: Side length to resize to, in pixels.
+        channels: Number of channels: 3 (the gray value repeated) or 1.
+        val_share: Share of the training images for validation, stratified by class.
+        seed: Seed of the sampling and the split.
+        at_most: Number of training and validation images together, stratified by class; all by
+            default.
+
+    Returns:
+        The images of each split and the class names.
 
     Raises:
-        DataError: A missing or broken file.
+        DataError: A file is missing or broken.
     """
     folder = Path(folder)
     images, labels = _idx_pair(folder, "train")
@@ -65,14 +69,17 @@ def load_digits_set(
     test_share: float = 0.2,
     seed: int = 0,
 ) -> ClassificationData:
-    """scikit-learn's digits: 1,797 images of 8x8 gray pixels, resized.
+    """Load scikit-learn's digits: 1,797 gray images of 8x8 pixels, resized.
 
     Args:
-        side: Pixels to resize to.
-        channels: 3 (the gray value three times) or 1.
-        val_share: For validation, stratified.
-        test_share: For the test, stratified.
-        seed: Of the split.
+        side: Side length to resize to, in pixels.
+        channels: Number of channels: 3 (the gray value repeated) or 1.
+        val_share: Share of the images for validation, stratified by class.
+        test_share: Share of the images for testing, stratified by class.
+        seed: Seed of the split.
+
+    Returns:
+        The images of each split and the class names "0" to "9".
     """
     digits = load_digits()
     images = np.round(digits.images * (255 / 16)).astype(np.uint8)
@@ -98,7 +105,7 @@ def _image_set(images: np.ndarray, labels: np.ndarray, side: int, channels: int)
 
 
 def _idx_pair(folder: Path, part: str) -> _Pair:
-    """Images and labels of "train" or "t10k"."""
+    """Read images and labels of the part "train" or "t10k"."""
     images, labels = (
         _idx(folder / f"{part}-{kind}-ubyte.gz") for kind in ("images-idx3", "labels-idx1")
     )
@@ -106,7 +113,7 @@ def _idx_pair(folder: Path, part: str) -> _Pair:
 
 
 def _idx(path: Path) -> np.ndarray:
-    """An IDX file: two zero bytes, type, number of axes, their sizes, values."""
+    """Read an IDX file: two zero bytes, type, number of axes, their sizes, values."""
     if not path.is_file():
         raise DataError(
             str(path),
@@ -121,5 +128,5 @@ def _idx(path: Path) -> np.ndarray:
         return np.frombuffer(content, np.uint8, offset=4 + 4 * axes).reshape(shape)
     except (OSError, EOFError, ValueError, IndexError) as error:
         raise DataError(
-            str(path), f"it is no IDX file ({error})", "fetch it again from its source"
+            str(path), f"it is not a valid IDX file ({error})", "download it again"
         ) from error

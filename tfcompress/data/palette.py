@@ -1,4 +1,4 @@
-"""Classes of a segmentation data set: names, mask colors, and masks to labels and back."""
+"""Classes of a segmentation data set: names and mask colors, and labels from masks and back."""
 
 from __future__ import annotations
 
@@ -14,13 +14,17 @@ _UNKNOWN = 255
 
 @dataclass(frozen=True)
 class Palette:
-    """Class names and the colors that stand for them in masks; the label is the position.
+    """Names of the classes and their colors in masks; a class index is a position in both.
 
     Attributes:
-        names: One per class, all different.
-        colors: One `(red, green, blue)` per class, all different.
-        integer_masks: Masks hold the label itself (single-channel files); the colors are for
-            display only.
+        names: Names of the classes, all different.
+        colors: Colors of the classes, each (red, green, blue) from 0 to 255, all different.
+        integer_masks: Whether masks are single-channel files that hold class indices. The colors
+            are then for display only.
+
+    Raises:
+        ConfigError: The numbers of names and colors differ, a name or color occurs twice, or there
+            are fewer than 2 or more than 254 classes.
     """
 
     names: tuple[str, ...]
@@ -42,16 +46,18 @@ class Palette:
             )
         for what, values in (("name", self.names), ("color", self.colors)):
             if len(set(values)) != len(values):
-                raise ConfigError("palette", f"a {what} stands twice", f"give each a {what}")
+                raise ConfigError(
+                    "palette", f"a {what} occurs twice", f"give each class a {what} of its own"
+                )
 
     @classmethod
     def from_hex(cls, classes: Mapping[str, str]) -> Palette:
-        """From `{"Building": "#3C1098", ...}`, in label order."""
+        """Make a palette from `{"Building": "#3C1098", ...}`, in the order of class indices."""
         return cls(tuple(classes), tuple(_rgb(name, code) for name, code in classes.items()))
 
     @classmethod
     def numbered(cls, n_classes: int) -> Palette:
-        """For integer masks: classes "class 0", "class 1", ... with colors for display."""
+        """Make a palette for integer masks: "class 0", "class 1", ... with display colors."""
         return cls(
             tuple(f"class {i}" for i in range(n_classes)),
             tuple(_display_color(i) for i in range(n_classes)),
@@ -62,23 +68,26 @@ class Palette:
         return len(self.names)
 
     def to_dict(self) -> dict[str, str]:
-        """`{name: "#RRGGBB"}`, for JSON."""
+        """The palette as `{name: "#RRGGBB"}`, for JSON."""
         return {
             name: "#{:02X}{:02X}{:02X}".format(*color)
             for name, color in zip(self.names, self.colors, strict=True)
         }
 
     def labels_of(self, mask: np.ndarray, where: str, tolerance: int = 0) -> np.ndarray:
-        """Labels `(H, W)` uint8 of a mask.
+        """Convert a mask to class indices.
 
         Args:
-            mask: `(H, W, 3)` RGB, or `(H, W)` labels if `integer_masks`.
-            where: The file, for the error.
-            tolerance: Largest difference per channel (0 to 127) at which a color still counts as
-                a class's; the nearest class wins. For masks damaged by JPEG.
+            mask: RGB mask `(H, W, 3)`, uint8; or class indices `(H, W)` if `integer_masks`.
+            where: Path of the file, for errors.
+            tolerance: Largest difference per channel (0 to 127) between a pixel and the color of a
+                class. The nearest class is taken. Use it for masks that were saved as JPEG.
+
+        Returns:
+            Class indices `(H, W)`, uint8.
 
         Raises:
-            DataError: A color or label that stands for no class, with its share of the pixels.
+            DataError: A color or label belongs to no class. The error gives its share of pixels.
         """
         if self.integer_masks:
             return self._check_labels(mask, where)
@@ -97,16 +106,16 @@ class Palette:
             worst = values[np.argmax(counts)]
             raise DataError(
                 where,
-                f"color #{worst:06X} stands for no class, on {counts.max() / packed.size:.2%} of "
-                f"the pixels ({np.count_nonzero(unknown) / packed.size:.2%} in {values.size} "
-                "unknown colors)",
+                f"color #{worst:06X} belongs to no class; {counts.max() / packed.size:.2%} of the "
+                f"pixels have it ({np.count_nonzero(unknown) / packed.size:.2%} have one of "
+                f"{values.size} unknown colors)",
                 f"add it to the classes ({_listing(self)}), or set a color tolerance if the mask "
                 "was saved as JPEG",
             )
         return labels
 
     def colors_of(self, labels: np.ndarray) -> np.ndarray:
-        """RGB uint8 `(..., 3)` of labels `(...)`."""
+        """The colors of class indices: `(...)` to RGB `(..., 3)`, uint8."""
         return np.array(self.colors, dtype=np.uint8)[labels]
 
     def _nearest(self, pixels: np.ndarray, tolerance: int) -> np.ndarray:
@@ -128,22 +137,26 @@ class Palette:
             worst = int(mask[outside].max())
             raise DataError(
                 where,
-                f"label {worst} stands for no class, on {outside.mean():.2%} of the pixels",
+                f"label {worst} belongs to no class; {outside.mean():.2%} of the pixels have "
+                "unknown labels",
                 f"use labels 0 to {len(self) - 1}, or give {worst + 1} classes",
             )
         return mask.astype(np.uint8)
 
 
 def infer_palette(masks: Sequence[np.ndarray], where: str, at_most: int = 32) -> Palette:
-    """The palette that masks themselves show: their colors in order, or their labels.
+    """Infer the classes from masks: their sorted colors, or their labels.
 
     Args:
-        masks: `(H, W, 3)` RGB masks, or `(H, W)` integer masks.
-        where: The folder, for the error.
-        at_most: More colors than this are no palette (a JPEG-damaged mask has thousands).
+        masks: RGB masks `(H, W, 3)`, uint8, or integer masks `(H, W)`.
+        where: Folder of the masks, for errors.
+        at_most: Maximum number of colors. Masks damaged by JPEG have thousands.
+
+    Returns:
+        A palette whose class names are the colors ("#3C1098"), or "class 0", "class 1", ...
 
     Raises:
-        DataError: Too many colors, or fewer than two.
+        DataError: The masks have more than `at_most` colors, or fewer than two.
     """
     if masks[0].ndim == 2:
         return Palette.numbered(max(2, 1 + max(int(mask.max()) for mask in masks)))
@@ -153,7 +166,7 @@ def infer_palette(masks: Sequence[np.ndarray], where: str, at_most: int = 32) ->
     if not 2 <= len(seen) <= at_most:
         raise DataError(
             where,
-            f"the masks have {len(seen)} colors, from which no classes can be read",
+            f"the masks have {len(seen)} colors, so the classes cannot be inferred",
             "name the classes and their colors, with a color tolerance if masks were saved as JPEG",
         )
     codes = [f"#{value:06X}" for value in sorted(seen)]
@@ -161,7 +174,7 @@ def infer_palette(masks: Sequence[np.ndarray], where: str, at_most: int = 32) ->
 
 
 def _pack(rgb: np.ndarray) -> np.ndarray:
-    """Colors `(..., 3)` as one integer 0xRRGGBB each."""
+    """Pack colors `(..., 3)` into integers 0xRRGGBB `(...)`."""
     wide = rgb.astype(np.int32)
     return (wide[..., 0] << 16) | (wide[..., 1] << 8) | wide[..., 2]
 
@@ -174,7 +187,7 @@ def _rgb(name: str, code: str) -> tuple[int, int, int]:
         value = int(digits, 16)
     except ValueError:
         raise ConfigError(
-            f"class {name!r}", f"{code!r} is no hex color", "write '#RRGGBB'"
+            f"class {name!r}", f"{code!r} is not a hex color", "write '#RRGGBB'"
         ) from None
     return value >> 16, value >> 8 & 255, value & 255
 

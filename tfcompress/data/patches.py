@@ -1,4 +1,4 @@
-"""Images to patches and back: where patches lie, how pixels are scaled. NumPy only."""
+"""Cut images into patches and put predictions together again; pixel scaling. NumPy only."""
 
 from __future__ import annotations
 
@@ -12,17 +12,22 @@ from tfcompress.errors import ConfigError, DataError
 Scaling = Literal["minmax", "standard", "unit"]
 
 IGNORED = 255
-"""Label of a pixel that does not count, since another patch counts it."""
+"""Label of pixels that are ignored, because another patch contains them."""
 
 
 def scale_image(image: np.ndarray, scaling: Scaling) -> np.ndarray:
-    """An image `(H, W, C)` uint8 as float32, per channel over the whole image.
+    """Scale an image, per channel over the whole image.
 
-    `"minmax"`: to 0..1 (a constant channel becomes 0). `"standard"`: mean 0, deviation 1 (a
-    constant channel becomes 0). `"unit"`: divided by 255.
+    Args:
+        image: Image `(H, W, C)`, uint8.
+        scaling: Kind of scaling. "minmax" maps each channel to 0..1, "standard" to mean 0 and
+            standard deviation 1 (with both, a constant channel becomes 0). "unit" divides by 255.
+
+    Returns:
+        The image `(H, W, C)`, float32.
 
     Raises:
-        ConfigError: An unknown scaling.
+        ConfigError: The scaling is unknown.
     """
     wide = image.astype(np.float32)
     if scaling == "unit":
@@ -37,7 +42,7 @@ def scale_image(image: np.ndarray, scaling: Scaling) -> np.ndarray:
 
 
 def offsets(size: int, patch: int, stride: int) -> list[int]:
-    """Starts of patches along one side; the last lies at the edge, so that nothing is left out."""
+    """Start positions of patches along one side; the last patch is aligned with the edge."""
     starts = list(range(0, size - patch + 1, stride))
     if starts[-1] != size - patch:
         starts.append(size - patch)
@@ -52,22 +57,22 @@ def cut_patches(
     where: str,
     count_once: bool = False,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Patches of an image and its labels, row by row.
+    """Cut an image and its labels into patches, row by row.
 
     Args:
-        image: `(H, W, C)`.
-        labels: `(H, W)` uint8.
-        patch: Side of a patch.
-        stride: Distance of neighboring patches.
-        where: The file, for the error.
-        count_once: Set the labels of pixels that an earlier patch holds to `IGNORED`.
+        image: Image `(H, W, C)`.
+        labels: Class indices `(H, W)`, uint8.
+        patch: Side length P of a patch, in pixels.
+        stride: Distance between neighboring patches, in pixels.
+        where: Path of the file, for errors.
+        count_once: Whether to label pixels that an earlier patch contains as `IGNORED`.
 
     Returns:
-        `(N, P, P, C)` and `(N, P, P)`.
+        Patches `(N, P, P, C)` and their labels `(N, P, P)`.
 
     Raises:
         DataError: The patch is larger than the image.
-        ConfigError: A patch or stride below 1.
+        ConfigError: The patch or the stride is below 1.
     """
     height, width = labels.shape
     if patch < 1 or stride < 1:
@@ -98,20 +103,19 @@ def predict_image(
     patch: int,
     overlap: float = 0.25,
 ) -> np.ndarray:
-    """Class probabilities of an image of any size from a model of fixed patches.
+    """Predict an image of any size with a model that takes patches of a fixed size.
 
-    Patches overlap; where they do, their predictions are averaged with weights that fall off
-    towards each patch's edge, where a convolution sees padding. An image smaller than a patch is
-    mirrored at its edges first.
+    Overlapping predictions are averaged, with weights that decrease toward the edges of a patch,
+    where convolutions see padding. An image smaller than a patch is first mirrored at its edges.
 
     Args:
-        predict: `(N, P, P, C)` to `(N, P, P, classes)`.
-        image: `(H, W, C)`, scaled as the model's training images.
-        patch: P.
+        predict: Function from patches `(N, P, P, C)` to class probabilities `(N, P, P, classes)`.
+        image: Image `(H, W, C)`, scaled as the model's training images.
+        patch: Side length P of the patches, in pixels.
         overlap: Share of a patch that its neighbor covers too, in [0, 1).
 
     Returns:
-        `(H, W, classes)` float32.
+        Class probabilities `(H, W, classes)`, float32.
     """
     height, width = image.shape[:2]
     missing = [max(0, patch - height), max(0, patch - width)]
@@ -135,12 +139,15 @@ def predict_image(
 
 
 def balanced_class_weights(shares: np.ndarray, power: float = 0.5) -> np.ndarray:
-    """Weights that grow as classes get rarer: `share ** -power`, scaled to sum to their number.
+    """Class weights that are larger for rarer classes: `share ** -power`, with a mean of 1.
 
     Args:
-        shares: Share of the pixels of each class, `(classes,)`. A class without pixels gets the
-            weight of the rarest that has some.
-        power: 0 weighs all alike, 1 by inverse frequency, 0.5 between the two.
+        shares: Share of each class in the pixels, `(classes,)`. A class without pixels gets the
+            weight of the rarest class that has some.
+        power: Exponent: 0 weighs all classes equally, 1 by inverse frequency, 0.5 in between.
+
+    Returns:
+        Weights `(classes,)` that sum to the number of classes.
     """
     present = shares > 0
     filled = np.where(present, shares, shares[present].min())

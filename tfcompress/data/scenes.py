@@ -1,7 +1,7 @@
-"""Pairs of image and mask files, read and checked.
+"""Find, read and check pairs of image and mask files.
 
-A scene is one photograph with its mask; its group is what must not be split between training and
-test (the tile or slice it comes from).
+A scene is one image with its mask. Its group (the tile or slice that it comes from) must not be
+divided between training and test.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ class Scene:
 
     Attributes:
         name: Short name, unique in the data set.
-        group: Tile or slice; scenes of one group stay in one split.
-        image: Path of the image.
-        mask: Path of the mask.
+        group: Name of the tile or slice; scenes of one group stay in one split.
+        image: Path of the image file.
+        mask: Path of the mask file.
     """
 
     name: str
@@ -41,9 +41,9 @@ class LoadedScene:
     """A scene in memory.
 
     Attributes:
-        scene: Where it came from.
-        image: `(H, W, C)` uint8, C = 1 or 3 (RGB).
-        labels: `(H, W)` uint8.
+        scene: The files that it was read from.
+        image: Image `(H, W, C)`, uint8, with C = 1 (gray) or 3 (RGB).
+        labels: Class indices `(H, W)`, uint8.
     """
 
     scene: Scene
@@ -52,10 +52,12 @@ class LoadedScene:
 
 
 def image_files(folder: Path) -> dict[str, Path]:
-    """Image files of a folder by stem, sorted; hidden files and other suffixes are passed over.
+    """Image files of a folder, sorted, by their name without suffix.
+
+    Hidden files and files with other suffixes are ignored.
 
     Raises:
-        DataError: Two files share a stem.
+        DataError: Two files differ only in their suffix.
     """
     found: dict[str, Path] = {}
     for path in sorted(folder.iterdir()):
@@ -64,7 +66,7 @@ def image_files(folder: Path) -> dict[str, Path]:
         if path.stem in found:
             raise DataError(
                 str(path),
-                f"{found[path.stem].name} has the same stem",
+                f"{found[path.stem].name} has the same name but for the suffix",
                 "rename one of the two",
             )
         found[path.stem] = path
@@ -72,15 +74,15 @@ def image_files(folder: Path) -> dict[str, Path]:
 
 
 def pair_folders(images: Path, masks: Path, group: str | None = None) -> list[Scene]:
-    """Scenes of an images folder and a masks folder, matched by file stem.
+    """Pair the files of an images folder and a masks folder by their names without suffix.
 
     Args:
         images: Folder of images.
         masks: Folder of masks.
-        group: Group of all of them; None makes each scene a group of its own.
+        group: Name of the group that all scenes belong to; None makes each scene its own group.
 
     Raises:
-        DataError: A folder is missing or empty, or a file has no partner.
+        DataError: A folder is missing or empty, or a file has no counterpart.
     """
     for folder in (images, masks):
         if not folder.is_dir():
@@ -103,7 +105,7 @@ def pair_folders(images: Path, masks: Path, group: str | None = None) -> list[Sc
         if lonely:
             raise DataError(
                 str(here[lonely[0]]),
-                f"it has no partner of the same name in {there} ({len(lonely)} such files)",
+                f"it has no counterpart of the same name in {there} ({len(lonely)} such files)",
                 "add the missing file, or remove this one",
             )
     prefix = "" if group is None else f"{group}/"
@@ -114,9 +116,10 @@ def pair_folders(images: Path, masks: Path, group: str | None = None) -> list[Sc
 
 
 def read_image(path: Path) -> np.ndarray:
-    """An image file as `(H, W, 1)` gray or `(H, W, 3)` RGB uint8.
+    """Read an image file as `(H, W, 1)` gray or `(H, W, 3)` RGB, uint8.
 
-    16-bit gray is scaled by its own range, palettes and alpha are resolved to RGB.
+    Gray values of more than 8 bits are stretched from the image's own range to 0..255. Paletted
+    images and images with an alpha channel become RGB.
 
     Raises:
         DataError: The file cannot be read as an image.
@@ -133,9 +136,9 @@ def read_image(path: Path) -> np.ndarray:
 
 
 def read_mask(path: Path) -> np.ndarray:
-    """A mask file as `(H, W, 3)` RGB, or `(H, W)` if it has a single channel.
+    """Read a mask file as RGB `(H, W, 3)`, or as integers `(H, W)` if it has a single channel.
 
-    A paletted PNG is read as the colors that it shows.
+    A paletted PNG is read as RGB.
 
     Raises:
         DataError: The file cannot be read as an image.
@@ -152,19 +155,20 @@ def load_scenes(
     tolerance: int = 0,
     channels: int | None = None,
 ) -> tuple[list[LoadedScene], Palette]:
-    """Read every scene.
+    """Read all scenes into memory.
 
     Args:
-        scenes: What to read.
-        palette: The classes; None reads them off the masks.
-        tolerance: See `Palette.labels_of`.
-        channels: 1 or 3 to convert; None keeps gray when every image is gray.
+        scenes: Scenes to read.
+        palette: Classes and their mask colors; None infers them from the masks.
+        tolerance: Color tolerance for masks saved as JPEG; see `Palette.labels_of`.
+        channels: Number of channels, 1 or 3. None is 1 if all images are gray, else 3.
 
     Returns:
-        The scenes in memory and the palette.
+        The scenes in memory, and the palette.
 
     Raises:
-        DataError: An unreadable file, a mask whose size is not its image's, an unknown color.
+        DataError: A file cannot be read, a mask differs in size from its image, or a color belongs
+            to no class.
     """
     images = [read_image(scene.image) for scene in scenes]
     masks = [read_mask(scene.mask) for scene in scenes]
@@ -172,8 +176,8 @@ def load_scenes(
         if image.shape[:2] != mask.shape[:2]:
             raise DataError(
                 str(scene.mask),
-                f"the mask is {_size(mask)}, its image {_size(image)} (height x width)",
-                "make the mask from this very image, without resizing",
+                f"the mask is {_size(mask)}, but its image is {_size(image)} (height x width)",
+                "give the mask of this image, without resizing it",
             )
     if palette is None:
         palette = infer_palette(masks, str(scenes[0].mask.parent))
@@ -190,7 +194,7 @@ def load_scenes(
 
 
 def with_channels(image: np.ndarray, channels: int) -> np.ndarray:
-    """`(H, W, 1 or 3)` uint8 with the number of channels asked for (gray by luminance)."""
+    """Convert an image `(H, W, 1 or 3)`, uint8, to 1 (luminance) or 3 channels."""
     if image.shape[-1] == channels:
         return image
     if channels == 3:

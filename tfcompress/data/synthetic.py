@@ -1,9 +1,9 @@
-"""Generated aerial scenes, written to disk in the aerial layout.
+"""Generate aerial scenes and write them to disk in the aerial layout.
 
-The six classes overlap in color: roofs range over gray, brown and red like roads and soil, water
-and vegetation share dark greens, each scene has its own light and haze. What tells classes apart
-is texture and shape: ripples, foliage, long straight bands, rectangles with shadows, hatching. A
-classifier of single colors stays under 0.6 mean IoU, a small U-Net passes 0.85.
+The six classes overlap in color: roofs are gray, brown and red like roads and soil, water and
+vegetation share dark greens, and each tile has its own light and haze. Texture and shape tell the
+classes apart: ripples, foliage, long straight bands, rectangles with shadows, hatching. A
+classifier of single pixels' colors stays below 0.6 mean IoU, a small U-Net exceeds 0.85.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ BUILDING, LAND, ROAD, VEGETATION, WATER, UNLABELED = range(6)
 
 @dataclass(frozen=True)
 class AerialSpec:
-    """What to generate.
+    """Size and seed of a generated data set.
 
     Attributes:
-        tiles: Number of `Tile N` folders.
-        images_per_tile: Scenes per tile; those of one tile share light and colors.
-        size: Side of the square scenes, in pixels.
-        seed: Everything follows from it.
+        tiles: Number of `Tile N` folders, at least 3.
+        images_per_tile: Number of scenes per tile, which share light, haze and noise.
+        size: Side length of the square scenes, in pixels, at least 64.
+        seed: Seed of all random numbers.
     """
 
     tiles: int = 8
@@ -53,12 +53,12 @@ def write_aerial_scenes(
     spec: AerialSpec,
     progress: Callable[[int, int], None] | None = None,
 ) -> None:
-    """Write `Tile N/{images/*.jpg, masks/*.png}` under `root`, whole or not at all.
+    """Write `Tile N/{images/*.jpg, masks/*.png}` under `root`, atomically.
 
     Args:
-        root: The data set's folder; replaced if it exists.
-        spec: What to generate.
-        progress: Called with (scenes written, scenes in all).
+        root: Folder of the data set. An existing folder is replaced.
+        spec: Size and seed of the data set.
+        progress: Function that is called after each scene with (scenes written, total scenes).
     """
     total = spec.tiles * spec.images_per_tile
     with atomic_path(root) as folder:
@@ -80,7 +80,7 @@ def write_aerial_scenes(
 
 @dataclass(frozen=True)
 class Light:
-    """What the scenes of one tile share: brightness, color cast, haze, sensor noise."""
+    """Light that the scenes of one tile share: brightness, color cast, haze, sensor noise."""
 
     gain: float
     cast: np.ndarray
@@ -100,10 +100,15 @@ def _draw_light(generator: np.random.Generator) -> Light:
 def draw_scene(
     size: int, generator: np.random.Generator, light: Light | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """One scene.
+    """Draw one scene.
+
+    Args:
+        size: Side length, in pixels.
+        generator: Source of random numbers.
+        light: Light of the scene; drawn at random by default.
 
     Returns:
-        Image `(size, size, 3)` uint8 and labels `(size, size)` uint8.
+        Image `(size, size, 3)`, uint8, and class indices `(size, size)`, uint8.
     """
     light = light or _draw_light(generator)
     labels = np.full((size, size), LAND, np.uint8)
@@ -134,7 +139,7 @@ def draw_scene(
 
 
 def _smooth_noise(size: int, scale: float, generator: np.random.Generator) -> np.ndarray:
-    """Noise of unit deviation whose features are about `scale` pixels wide."""
+    """Noise with standard deviation 1 whose features are about `scale` pixels wide."""
     field = ndimage.gaussian_filter(generator.standard_normal((size, size)), scale, mode="wrap")
     return field / field.std()
 
@@ -198,7 +203,7 @@ def _clutter_area(size: int, generator: np.random.Generator) -> np.ndarray:
 def _roads(
     size: int, angle: float, generator: np.random.Generator
 ) -> list[tuple[np.ndarray, np.ndarray]]:
-    """(area, dashed center line) of a few bands, all along two perpendicular directions."""
+    """(area, dashed center line) of 2 to 4 roads, along two perpendicular directions."""
     rows, columns = np.mgrid[:size, :size]
     bands = []
     for i in range(generator.integers(2, 5)):
@@ -217,7 +222,7 @@ def _roads(
 def _buildings(
     size: int, angle: float, labels: np.ndarray, generator: np.random.Generator
 ) -> list[tuple[np.ndarray, np.ndarray]]:
-    """(corners, corners of the shadow) of rectangles on land and in the green, along the roads."""
+    """(corners, shadow's corners) of rectangles on land and vegetation, parallel to the roads."""
     placed: list[tuple[np.ndarray, np.ndarray]] = []
     taken = ndimage.binary_dilation(~np.isin(labels, (LAND, VEGETATION)), iterations=2)
     for _ in range(int(size * size / 900)):
@@ -247,7 +252,7 @@ def _polygon(size: int, corners: np.ndarray) -> np.ndarray:
 
 
 def _expose(color: np.ndarray, light: Light, generator: np.random.Generator) -> np.ndarray:
-    """Light, haze, blur of the optics, uneven illumination and noise of the sensor."""
+    """Apply light, haze, uneven illumination, lens blur and sensor noise."""
     size = len(color)
     shade = 1 + 0.08 * _smooth_noise(size, size / 4, generator)[..., None]
     lit = color * shade * light.gain + light.cast

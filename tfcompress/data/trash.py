@@ -1,8 +1,8 @@
-"""A generated set of nine kinds of trash, written as class folders, for demos and tests.
+"""Generate a data set of nine kinds of trash, written as class folders, for demos and tests.
 
-The classes and their imbalance are those of the trash-classification project; objects of some
-classes look alike (bottles of glass and of plastic, paper and styrofoam), lie tilted on cluttered
-ground, and a few are mislabeled, so no model gets all of them.
+The classes and their imbalance are those of the trash-classification project. Some classes look
+alike (glass and plastic bottles, paper and styrofoam), objects lie tilted on cluttered ground, and
+2 % of the training images are mislabeled, so no model can be perfect.
 """
 
 from __future__ import annotations
@@ -29,12 +29,14 @@ Color = tuple[int, int, int]
 
 
 def write_trash(root: str | Path, images: int = 3000, seed: int = 0) -> Path:
-    """Write `root/{train,val,test}/<class>/0001.png`, 70, 15 and 15 percent, unless it is there.
+    """Write `root/{train,val,test}/<class>/0001.png`, with 70, 15 and 15 % of the images.
+
+    An existing folder is left as it is.
 
     Args:
-        root: New folder.
-        images: In all.
-        seed: Of everything.
+        root: Path of the folder.
+        images: Total number of images.
+        seed: Seed of all random numbers.
 
     Returns:
         The folder.
@@ -57,7 +59,7 @@ def write_trash(root: str | Path, images: int = 3000, seed: int = 0) -> Path:
 
 
 def draw_trash(label: int, generator: np.random.Generator) -> Image.Image:
-    """One picture of a class, of random size and shape."""
+    """Draw one image of a class, 72 to 96 pixels high and wide."""
     ground = _ground(generator)
     layer = Image.new("RGBA", (_CANVAS, _CANVAS), (0, 0, 0, 0))
     _DRAW[label](ImageDraw.Draw(layer), generator)
@@ -82,7 +84,7 @@ def draw_trash(label: int, generator: np.random.Generator) -> Image.Image:
 
 
 def _ground(generator: np.random.Generator) -> Image.Image:
-    """Ground with a coarse pattern and some litter in the way."""
+    """Draw ground with a coarse pattern and some litter."""
     coarse = generator.uniform(40, 200, (6, 6, 1)) + generator.uniform(-25, 25, (1, 1, 3))
     image = Image.fromarray(coarse.clip(0, 255).astype(np.uint8))
     image = image.resize((_CANVAS, _CANVAS), Image.Resampling.BICUBIC)

@@ -267,7 +267,7 @@ BAD = {
         plain,
         {**HALF, "score": "apoz"},
         {"data": np.zeros((0, 8, 8, 3))},
-        "data: it holds no sample",
+        "data: it holds no samples",
     ),
     "needs a clock": (plain, {"target_latency_ms": 1.0}, {}, "there is nothing to measure with"),
     "fast already": (
