@@ -99,7 +99,7 @@ def test_layers_that_cannot_be_tapped(library):
     inputs = library.Input((8,))
     shared = layers.Dense(8, name="shared")
     model = library.Model(inputs, shared(shared(inputs)))
-    with pytest.raises(ConfigError, match="'shraed'.* has none.*use one of shared"):
+    with pytest.raises(ConfigError, match="'shraed'.* has no such layer.*use one of shared"):
         TappedModel(model, ["shraed"])
     with pytest.raises(ConfigError, match="it is called 2 times"):
         TappedModel(model, ["shared"])

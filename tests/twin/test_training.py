@@ -129,10 +129,10 @@ class OwnMetric(keras.metrics.Mean):
 
 BAD = {
     "loss": (dict(optimizer="sgd", loss=own_loss), "loss .*own_loss.*not Keras' own"),
-    "newer loss": (dict(optimizer="sgd", loss="dice"), "loss .*dice.*not one that both Keras have"),
+    "newer loss": (dict(optimizer="sgd", loss="dice"), "loss .*dice.*does not exist in both"),
     "optimizer": (
         dict(optimizer=keras.optimizers.Muon(0.1), loss="mse"),
-        "optimizer 'Muon': it is not one that both Keras have",
+        "optimizer 'Muon': it does not exist in both Keras 3 and tf_keras",
     ),
     "accumulation": (
         dict(optimizer=keras.optimizers.SGD(0.1, gradient_accumulation_steps=2), loss="mse"),

@@ -184,7 +184,9 @@ def test_mixed_precision_policies_cross():
 def test_what_cannot_cross_is_named():
     inputs = keras.Input((4,))
     model = keras.Model(inputs, keras.layers.Lambda(lambda x: x * 2, name="twice")(inputs))
-    with pytest.raises(LayerError, match="layer 'twice': Lambda cannot cross from keras to tf_k"):
+    with pytest.raises(
+        LayerError, match="layer 'twice': Lambda cannot be converted from keras to tf_k"
+    ):
         to_tf_keras(model)
     with pytest.raises(LayerError, match="it is a keras model already"):
         to_keras3(model)

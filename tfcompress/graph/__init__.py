@@ -1,4 +1,4 @@
-"""How Keras models of both libraries are wired, and how to build one anew with changes.
+"""Read the graph of Keras 3 and tf_keras models, and rebuild models with changed layers.
 
 Open `wiring.py` first (a model as calls and tensors), then `rebuild.py`.
 """

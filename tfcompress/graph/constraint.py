@@ -1,9 +1,9 @@
-"""A mask that rides on a variable as its constraint.
+"""Pruning masks, installed as the constraints of variables.
 
-Keras applies `variable.constraint` after every optimizer step, in graph mode, under XLA, mixed
+Keras applies `variable.constraint` after every optimizer step: in graph mode, under XLA, with mixed
 precision, `steps_per_execution` and distribution strategies, and in any loop that calls
-`optimizer.apply`. A constraint is not saved with the model, so files stay plain Keras. The mask is
-a non-trainable variable: a schedule changes it without a new trace.
+`optimizer.apply`. Constraints are not saved with the model, so the saved file is plain Keras. The
+mask is a non-trainable variable, so that a schedule can change it without retracing.
 """
 
 from __future__ import annotations
@@ -19,11 +19,16 @@ _HOOKED = "_tfcompress_masks_averages"
 
 
 class MaskConstraint:
-    """Set the masked weights of one variable to zero, after its previous constraint.
+    """Constraint that sets masked weights to zero, after the variable's previous constraint.
+
+    Args:
+        variable: Keras variable to be masked.
+        keep: Boolean mask of the variable's shape, True where the weight is kept.
+        inner: Previous constraint of the variable, applied first.
 
     Attributes:
-        mask: A `tf.Variable` of booleans with the weight's shape, True where the weight stays.
-        inner: The constraint that the variable had before, or None.
+        mask: Boolean `tf.Variable` of the weight's shape, True where the weight is kept.
+        inner: Previous constraint of the variable; None if it had none.
     """
 
     def __init__(self, variable: Any, keep: np.ndarray, inner: Any = None) -> None:
@@ -41,49 +46,49 @@ class MaskConstraint:
 
     @property
     def keep(self) -> np.ndarray:
-        """The mask as an array (of the first device, if it is mirrored)."""
+        """The mask as an array; of a mirrored mask, the copy on the first device."""
         return read(self.mask)
 
     def __call__(self, weight: Any) -> tf.Tensor:
-        """The weight after an optimizer step, constrained and masked."""
+        """Constrain and mask the weight after an optimizer step."""
         if self.inner is not None:
             weight = self.inner(weight)
         return self.apply(weight)
 
     def apply(self, tensor: Any) -> tf.Tensor:
-        """`tensor` (a weight, or its moving average) with zeros where the mask is False."""
+        """Set a tensor (a weight, or its moving average) to zero where the mask is False."""
         return masked(tf.convert_to_tensor(tensor), self.mask)
 
 
 def masked(tensor: tf.Tensor, mask: Any) -> tf.Tensor:
-    """Zeros where the mask is False, also in place of a NaN or infinity."""
+    """Set a tensor to zero where the mask is False, even where it is NaN or infinite."""
     return tf.math.multiply_no_nan(tensor, tf.cast(mask, tensor.dtype))
 
 
 def read(variable: Any) -> np.ndarray:
-    """A variable's value as a read-only array, without a copy where it lies in host memory."""
+    """Read a variable as a read-only array, without a copy if it is in host memory."""
     value = _native(variable).read_value()
     try:
         return np.asarray(memoryview(value))
-    except (TypeError, BufferError, ValueError):  # mirrored, bfloat16, on a GPU
+    except (TypeError, BufferError, ValueError):  # mirrored, bfloat16, or on a GPU
         return np.asarray(value)
 
 
 def mask_of_variable(variable: Any) -> MaskConstraint | None:
-    """The mask that a variable carries, if any."""
+    """The mask that is installed on a variable; None if there is none."""
     constraint = getattr(variable, "constraint", None)
     return constraint if isinstance(constraint, MaskConstraint) else None
 
 
 def install(variable: Any, keep: np.ndarray) -> tuple[MaskConstraint, bool]:
-    """Put `keep` on a variable and zero what it drops.
+    """Install a mask on a variable, or change the installed one, and zero the masked weights.
 
     Args:
-        variable: A Keras variable.
-        keep: Boolean array of its shape.
+        variable: Keras variable of either flavor.
+        keep: Boolean mask of the variable's shape, True where the weight is kept.
 
     Returns:
-        The constraint, and whether it is new (a new one needs a new trace of the train step).
+        The constraint, and whether it is new. After a new one, the train step must be retraced.
     """
     constraint = mask_of_variable(variable)
     new = constraint is None
@@ -105,7 +110,10 @@ def _native(variable: Any) -> Any:
 
 
 def set_constraint(variable: Any, constraint: Callable[[Any], tf.Tensor]) -> None:
-    """tf_keras variables have no public setter; mirrored ones hold one variable per device."""
+    """Set the constraint of a variable.
+
+    tf_keras variables have no public setter, and mirrored ones hold one variable per device.
+    """
     if type(variable).__module__.startswith("keras."):
         variable.constraint = constraint
         return
@@ -115,13 +123,13 @@ def set_constraint(variable: Any, constraint: Callable[[Any], tf.Tensor]) -> Non
 
 
 def _hook_moving_averages(variable: Any) -> None:
-    """Make optimizers with `use_ema=True` mask their averages of masked variables.
+    """Make optimizers with `use_ema=True` mask the moving averages of masked variables.
 
-    Keras averages the weights *before* it applies constraints, and at the end of `fit` writes the
-    averages back, without constraints: without this the zeros are lost silently. The average of a
-    weight that a schedule prunes later also has to forget its past. The hook sits on the
-    optimizers' base class, because a custom loop's optimizer is known to nobody else; it does
-    nothing to variables without a mask.
+    Keras averages weights *before* it applies constraints, and at the end of `fit` it overwrites
+    the weights with the averages, without constraints. Without this hook, the zeros would be lost
+    silently. When a schedule prunes a weight later, its average must become zero as well. The hook
+    is installed on the optimizers' base class, because the optimizer of a custom loop cannot be
+    found in any other way. Variables without a mask are not affected.
     """
     if type(variable).__module__.startswith("keras."):
         from keras.src.optimizers.base_optimizer import BaseOptimizer

@@ -1,8 +1,8 @@
-"""A model's layers by path, in Keras 3 and tf_keras alike.
+"""Layers and weights of a model by path, for Keras 3 and tf_keras alike.
 
-A path is the chain of layer names from the model down to the layer, joined by "/":
-`"encoder/block1_conv"`. It does not depend on how variables are named, which differs between the
-flavors (Keras 3 calls every kernel "kernel").
+A path consists of the layer names from the model down to the layer, joined by "/":
+`"encoder/block1_conv"`. It does not depend on the names of variables, which differ between the
+flavors (in Keras 3 every kernel is called "kernel").
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from tfcompress.errors import LayerError
 Flavor = Literal["keras", "tf_keras"]
 
 Key = tuple[str, str]
-"""A weight: (layer path, role), such as `("encoder/conv", "kernel")`."""
+"""Key of a weight: (layer path, role), such as `("encoder/conv", "kernel")`."""
 
 NORMALIZATIONS = (
     "BatchNormalization",
@@ -31,18 +31,18 @@ NORMALIZATIONS = (
     "SpectralNormalization",
     "Normalization",
 )
-_AUTOMATIC = re.compile(r"^[vV]ariable(_\d+)?$")  # numbered through by Keras, model after model
+_AUTOMATIC = re.compile(r"^[vV]ariable(_\d+)?$")  # Keras numbers these across all models
 _NO_KERNELS = ("bias", "gamma", "beta", "moving_mean", "moving_variance", "scale", "offset")
 
 
 @dataclass(frozen=True)
 class PlacedLayer:
-    """A layer and where it stands.
+    """A layer and its place in a model.
 
     Attributes:
         path: Layer names from the model (exclusive) to the layer, joined by "/".
         layer: The layer object.
-        kinds: Class names of the layer's ancestors below the model, and of the layer itself last.
+        kinds: Class names of the layer's ancestors below the model, then of the layer itself.
     """
 
     path: str
@@ -56,10 +56,10 @@ class PlacedLayer:
 
 
 def flavor_of(model: Any) -> Flavor:
-    """Which Keras a model (or layer) belongs to.
+    """Tell whether a model (or layer) belongs to Keras 3 or tf_keras.
 
     Raises:
-        LayerError: `model` is neither, or Keras 3 runs on another backend than TensorFlow.
+        LayerError: It belongs to neither, or the backend of Keras 3 is not TensorFlow.
     """
     keras = sys.modules.get("keras")
     if keras is not None and isinstance(model, keras.Layer):
@@ -67,7 +67,7 @@ def flavor_of(model: Any) -> Flavor:
         if backend != "tensorflow":
             raise LayerError(
                 f"model {model.name!r}",
-                f"Keras 3 runs on the {backend!r} backend, and tfcompress works on TensorFlow",
+                f"Keras 3 runs on the {backend!r} backend, but tfcompress needs TensorFlow",
                 "set KERAS_BACKEND=tensorflow before Python starts",
             )
         return "keras"
@@ -82,11 +82,11 @@ def flavor_of(model: Any) -> Flavor:
 
 
 def walk_layers(model: Any) -> Iterator[PlacedLayer]:
-    """Every layer below `model` once, parents before children, in the order of `model.layers`.
+    """Yield every layer below a model once, parents before children, in Keras' order.
 
-    A layer that is shared (used twice, or held by two parents) appears at its first place. When
-    two siblings carry one name, the later ones get "#2", "#3" appended. A subclassed model that
-    holds weights of its own comes first, with the path ".".
+    A shared layer (called twice, or held by two parents) is yielded at its first place. If siblings
+    have the same name, "#2", "#3" is appended to the paths of the later ones. A subclassed model
+    with weights of its own is yielded first, with the path ".".
     """
     flavor_of(model)
     seen: set[int] = {id(model)}
@@ -111,11 +111,11 @@ def walk_layers(model: Any) -> Iterator[PlacedLayer]:
 
 
 def own_weights(layer: Any) -> list[tuple[str, Any]]:
-    """The variables that a layer itself holds (not its sublayers), as `(role, variable)` pairs.
+    """List the variables of a layer itself (not of its sublayers) as `(role, variable)` pairs.
 
-    The role is the variable's own name without path or suffix: "kernel", "bias", "gamma"; one that
-    was given no name is "variable". A name that a layer uses twice gets "#2" appended. Random-seed
-    states are left out.
+    The role is the variable's name without path and suffix: "kernel", "bias", "gamma". Variables
+    without a name have the role "variable". If a layer uses a name twice, "#2" is appended. The
+    states of random seeds are left out.
     """
     below = {
         id(variable)
@@ -126,7 +126,7 @@ def own_weights(layer: Any) -> list[tuple[str, Any]]:
     pairs = []
     for variable in _weights(layer):
         if id(variable) in below or not hasattr(variable, "assign") or None in variable.shape:
-            continue  # lookup tables and bin boundaries are no weights
+            continue  # lookup tables and bin boundaries are not weights
         role = variable.name.rsplit("/", 1)[-1].split(":")[0]
         role = _AUTOMATIC.sub("variable", role)
         if "seed_generator" in getattr(variable, "path", variable.name):
@@ -137,11 +137,11 @@ def own_weights(layer: Any) -> list[tuple[str, Any]]:
 
 
 def named_weights(model: Any, path: str = "") -> dict[Key, Any]:
-    """Every variable of a model (or of one layer and what it holds) by (layer path, role).
+    """All variables of a model (or of a layer and its sublayers) by (layer path, role).
 
     Args:
-        model: Of either flavor.
-        path: Of the layer in its model, where `model` is a layer: put before all paths.
+        model: Model or layer of either flavor.
+        path: Path of `model` in its own model, if it is a layer; it prefixes all paths.
     """
 
     def placed_at(inner: str) -> str:
@@ -157,7 +157,7 @@ def named_weights(model: Any, path: str = "") -> dict[Key, Any]:
 
 
 def is_named(path: str, pattern: str) -> bool:
-    """Whether the layer at a path, or a container it stands in, has this name, path or glob."""
+    """Whether the layer at a path, or a container of it, matches a name, path or glob."""
     parts = path.split("/")
     prefixes = ("/".join(parts[: i + 1]) for i in range(len(parts)))
     return any(
@@ -167,15 +167,18 @@ def is_named(path: str, pattern: str) -> bool:
 
 
 def is_of_keras(op: Any) -> bool:
-    """Whether an operation's class is Keras' own; a stranger's may do anything under its name."""
+    """Whether Keras itself defines an operation's class.
+
+    A class of the same name from elsewhere may compute something else.
+    """
     return type(op).__module__.split(".")[0] in ("keras", "tf_keras")
 
 
 def kernels(placed: PlacedLayer) -> list[tuple[str, Any]]:
-    """`(role, variable)` of the weights of a layer that multiply its input.
+    """The weights of a layer that multiply its input, as `(role, variable)` pairs.
 
-    Biases, normalization parameters and statistics, vectors (but for PReLU's slopes), and
-    variables that are not floating point or that are never trained are not among them.
+    Left out are biases, parameters and statistics of normalization, vectors (except for the slopes
+    of PReLU), variables that are not floating point, and variables that are never trained.
     """
     if placed.kind in NORMALIZATIONS:
         return []
@@ -190,7 +193,7 @@ def kernels(placed: PlacedLayer) -> list[tuple[str, Any]]:
 
 
 def _weights(layer: Any) -> list[Any]:
-    """A layer's weights; an unbuilt tf_keras model raises instead of having none."""
+    """A layer's weights; none for an unbuilt tf_keras model, which raises an error instead."""
     try:
         return layer.weights
     except ValueError:

@@ -1,9 +1,9 @@
-"""The same wiring with some layers changed: a new model, weights carried, the old one untouched.
+"""Rebuild a model with some layers changed; the original is not touched.
 
-`rebuild` plays a model's graph again with fresh layers. What differs is said by `Edit`s, keyed by
-path: other values in a layer's config, other arguments of a call, or a chain of layers in the place
-of one. Weights come from the old model by (path, role), or from the caller where they changed, and
-every shape is checked.
+`rebuild` replays a model's graph with new layers. `Edit`s, by path, state what is different: values
+in a layer's config, arguments of a call, or a chain of layers that replaces one. Weights are copied
+from the old model by (path, role), or given by the caller where they changed. Every shape is
+checked.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ from tfcompress.graph.wiring import (
 
 @dataclass(frozen=True)
 class Edit:
-    """What shall be different about one operation.
+    """Changes to one operation.
 
     Attributes:
-        config: Values of the layer's (or `keras.ops` operation's) config to replace.
-        arguments: (args, kwargs) of each call to the new ones, tensors being those of the new
-            graph.
-        replacement: New, unbuilt layers to call one after the other instead.
+        config: Values to replace in the config of the layer or `keras.ops` operation.
+        arguments: Function from the (args, kwargs) of a call, with tensors of the new graph, to new
+            (args, kwargs); None keeps them.
+        replacement: New, unbuilt layers that replace the operation, called one after the other.
     """
 
     config: Mapping[str, Any] = field(default_factory=dict)
@@ -50,23 +50,23 @@ def rebuild(
     edits: Mapping[str, Edit] | None = None,
     weights: Mapping[Key, np.ndarray] | None = None,
 ) -> Any:
-    """Build a model anew with some of its layers changed.
+    """Build a new model from a model, with some of its layers changed.
 
-    Layer names, trainable flags, dtype policies, regularizers, the structure of inputs and outputs
-    and nested and shared layers survive; a compiled model comes back compiled the same way, with a
-    fresh optimizer. Masks of `LevelPruner` and other state hung on the old model do not come along.
+    Layer names, trainable flags, dtype policies, regularizers, the structure of inputs and outputs,
+    and nested and shared layers are kept. A compiled model is compiled in the same way, with a new
+    optimizer. Masks of `LevelPruner` and other state attached to the old model are not copied.
 
     Args:
-        model: Functional or Sequential, of either flavor; not changed.
-        edits: By path in the flat wiring ("encoder/conv" for a layer inside a nested model).
+        model: Functional or Sequential model of either flavor, which is not changed.
+        edits: Changes by path in the flat wiring ("encoder/conv" for a layer of a nested model).
         weights: Values that differ from the old model's, by (path, role).
 
     Returns:
         The new model.
 
     Raises:
-        LayerError: No graph, an unknown path, a layer that cannot be made from its config, a weight
-            without a value, or one of the wrong shape.
+        LayerError: The model has no graph, a path is unknown, a layer cannot be made from its
+            config, or a weight has no value or one of the wrong shape.
     """
     edits = dict(edits or {})
     builder = GraphBuilder(model, edits)
@@ -85,13 +85,14 @@ def rebuild(
 
 
 class GraphBuilder:
-    """Makes new layers once each and plays the graph with them.
+    """Makes each new layer once and replays a model's graph with them.
 
     Args:
-        model: Whose flavor is read.
-        edits: By path.
-        library: Module of the flavor that is built; default the model's.
-        flat: Splice models inside the model in; layers are then named by their paths.
+        model: Model whose graph is replayed.
+        edits: Changes to operations, by path.
+        library: Name of the Keras library in which to build, "keras" or "tf_keras"; the model's own
+            by default.
+        flat: Whether to inline nested models. Layers are then named by their paths.
     """
 
     def __init__(
@@ -112,7 +113,7 @@ class GraphBuilder:
         self._taken = {input_layer(tensor).name.replace("/", "_") for tensor in inputs}
 
     def model(self, old: Any, prefix: str, shapes: Sequence[tuple[int | None, ...]] | None) -> Any:
-        """A new model; `shapes` are those of its inputs where they differ from the old ones."""
+        """Build the new model; `shapes` are its input shapes if they differ from the old ones."""
         wiring = read_wiring(old, self.flat)
         core = functional_core(old, self.flavor)
         inputs = self.inputs(core, shapes)
@@ -136,7 +137,7 @@ class GraphBuilder:
         return self._close(old, core, wiring, values, chain)
 
     def inputs(self, core: Any, shapes: Sequence[tuple[int | None, ...]] | None) -> list[Any]:
-        """New symbolic inputs."""
+        """Make the new symbolic inputs."""
         made = []
         key = "batch_shape" if self.flavor == "keras" else "batch_input_shape"
         for i, tensor in enumerate(core.inputs):
@@ -148,11 +149,11 @@ class GraphBuilder:
         return made
 
     def keywords(self, op: Any, path: str, kwargs: dict[str, Any]) -> dict[str, Any]:
-        """Keyword arguments of the call to a new layer, of those to the old one `op`."""
+        """Keyword arguments for the call of the new layer, given those for the old one, `op`."""
         return kwargs
 
     def _layers(self, op: Any, path: str, edit: Edit, leaves: Sequence[Any]) -> list[Any]:
-        """The new layers (one, but for replacements) in the place of an operation."""
+        """The new layers that take the place of an operation; one, unless it is replaced."""
         if id(op) in self.made:
             return self.made[id(op)]
         if edit.replacement:
@@ -168,7 +169,7 @@ class GraphBuilder:
                 for a, b in zip(inner_core.inputs, symbolic, strict=True)
             ]
             made = [self.model(op, f"{path}/", shapes)]
-        elif type(op).__name__ == "TimeDistributed":  # what it wraps may be used outside as well
+        elif type(op).__name__ == "TimeDistributed":  # the layer it wraps may be used elsewhere too
             inner = self._layers(op.layer, f"{path}/{op.layer.name}", Edit(), ())[0]
             name = self._named(op, path).get("name", op.name)
             made = [self.library.layers.TimeDistributed(inner, name=name)]
@@ -181,11 +182,11 @@ class GraphBuilder:
         return made
 
     def fresh(self, op: Any, path: str, changes: Mapping[str, Any]) -> Any:
-        """A new layer (or other callable) in the place of an operation."""
+        """Make the new layer (or other callable) that takes the place of an operation."""
         return _made_again(op, path, changes)
 
     def _named(self, op: Any, path: str) -> dict[str, str]:
-        """The name that a layer of a flat model gets, and no layer beside it has."""
+        """A unique name for a layer of a flat model, made from its path."""
         if not self.flat or not hasattr(op, "weights"):
             return {}
         name = path.replace("/", "_")
@@ -197,7 +198,7 @@ class GraphBuilder:
     def _close(
         self, old: Any, core: Any, wiring: Wiring, values: Mapping[int, Any], chain: Sequence[Any]
     ) -> Any:
-        """The model object around a new graph, of the old one's class where that is possible."""
+        """Make the model object of the new graph, with the old model's class if possible."""
         import tensorflow as tf
 
         if isinstance(old, importlib.import_module(self.flavor).Sequential) and not self.flat:
@@ -215,7 +216,7 @@ class GraphBuilder:
             try:
                 return type(old)(inputs=inputs, outputs=outputs, name=old.name)
             except TypeError:
-                pass  # its constructor is its own: the graph is kept, its class is not
+                pass  # its constructor takes other arguments: keep the graph, drop the class
         return self.library.Model(inputs, outputs, name=old.name)
 
 
@@ -226,7 +227,7 @@ def _made_again(op: Any, path: str, changes: Mapping[str, Any]) -> Any:
     except NotImplementedError:
         raise LayerError(
             f"layer {path!r}",
-            f"{kind} has no get_config(), so it cannot be made again",
+            f"{kind} has no get_config(), so it cannot be rebuilt",
             "define get_config() on the class, returning its constructor's arguments",
         ) from None
     config.update({key: value for key, value in _adapted(op, config).items() if value is not None})
@@ -234,7 +235,7 @@ def _made_again(op: Any, path: str, changes: Mapping[str, Any]) -> Any:
     try:
         return type(op).from_config(config)
     except Exception as error:
-        # What a config cannot hold (a function that is not registered) is taken as it is.
+        # Objects that a config cannot hold (unregistered functions) are shared with the old layer.
         live = {
             key: getattr(op, key)
             for key, value in config.items()
@@ -247,13 +248,13 @@ def _made_again(op: Any, path: str, changes: Mapping[str, Any]) -> Any:
         except Exception:
             raise LayerError(
                 f"layer {path!r}",
-                f"{kind} cannot be made from its own config ({error})",
-                "let from_config(get_config()) work on the class",
+                f"{kind} cannot be rebuilt from its own config ({error})",
+                "make from_config(get_config()) work on the class",
             ) from error
 
 
 def _adapted(op: Any, config: Mapping[str, Any]) -> dict[str, Any]:
-    """What preprocessing layers learned by `adapt` and keep outside their config and weights."""
+    """State of preprocessing layers from `adapt` that is neither in the config nor a weight."""
     found: dict[str, Any] = {}
     if "vocabulary" in config and config["vocabulary"] is None and hasattr(op, "get_vocabulary"):
         found["vocabulary"] = op.get_vocabulary(include_special_tokens=False)
@@ -264,22 +265,23 @@ def _adapted(op: Any, config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def carry_weights(builder: GraphBuilder, given: dict[Key, np.ndarray]) -> None:
-    """Old layers' weights to their new ones, position by position; given values come first.
+    """Copy the old layers' weights to the new ones, unless a value is given.
 
-    Positions, not names: layers inside a layer are named anew by Keras when it is made again.
+    The weights of a layer are matched by position, because Keras renames sublayers when a layer is
+    made again.
     """
     for path, old, new in builder.pairs:
         ours, theirs = named_weights(old, path), named_weights(new, path)
         if len(ours) != len(theirs):
             raise LayerError(
                 f"layer {path!r}",
-                f"made again it has {len(theirs)} weights instead of {len(ours)}",
-                "let get_config() return all that decides the weights",
+                f"rebuilt, it has {len(theirs)} weights instead of {len(ours)}",
+                "make get_config() return everything that the weights depend on",
             )
         for (key, variable), target in zip(ours.items(), theirs.values(), strict=True):
             _assign(key, target, given.pop(key) if key in given else np.asarray(variable))
         if type(new).__name__ == "Normalization":
-            new.finalize_state()  # it computes with copies of its weights
+            new.finalize_state()  # the layer computes with copies of its weights
     for path, new in builder.replaced:
         for key, target in named_weights(new, path).items():
             if key not in given:
@@ -292,7 +294,7 @@ def carry_weights(builder: GraphBuilder, given: dict[Key, np.ndarray]) -> None:
     if given:
         path, role = next(iter(given))
         raise LayerError(
-            f"layer {path!r}", f"it has no weight {role!r}", "drop the value, or correct its path"
+            f"layer {path!r}", f"it has no weight {role!r}", "remove the value, or correct its path"
         )
 
 
@@ -300,14 +302,14 @@ def _assign(key: Key, variable: Any, value: np.ndarray) -> None:
     if tuple(value.shape) != tuple(variable.shape):
         raise LayerError(
             f"layer {key[0]!r}",
-            f"its {key[1]} has shape {tuple(variable.shape)}, the value {value.shape}",
-            "let the edited config and the weights agree",
+            f"its {key[1]} has shape {tuple(variable.shape)}, but the value has {value.shape}",
+            "make the edited config and the weights agree",
         )
     variable.assign(value)
 
 
 def _carry_flags(old: Any, new: Any) -> None:
-    """Trainable flags, parents first: a parent's flag overwrites those below it."""
+    """Copy trainable flags, parents first, because a parent's flag overwrites those below it."""
     flags = {placed.path: placed.layer.trainable for placed in walk_layers(old)}
     if new.trainable != old.trainable:
         new.trainable = old.trainable
@@ -318,13 +320,17 @@ def _carry_flags(old: Any, new: Any) -> None:
 
 
 def carry_compile_state(old: Any, new: Any) -> None:
-    """Compile a model as another is, with a fresh optimizer.
+    """Compile a model in the same way as another, with a new optimizer.
 
-    Losses and metrics that cannot be made from their config (functions that are not registered) are
-    shared between the two.
+    Losses and metrics that cannot be made from their config (unregistered functions) are shared by
+    the two models.
+
+    Args:
+        old: Model whose compile state is copied; if it is not compiled, nothing happens.
+        new: Model that is compiled.
 
     Warns:
-        UserWarning: It could not be done; the new model is not compiled.
+        UserWarning: The compile state cannot be copied; the new model is not compiled.
     """
     compiled = getattr(old, "compiled", False) or getattr(old, "_is_compiled", False)
     config = old.get_compile_config() if compiled else None

@@ -1,4 +1,4 @@
-"""Plain Keras files: what a stranger loads, without our state and, if asked, without training's."""
+"""Save plain Keras files, without tfcompress's state and, on request, without training state."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from tfcompress.errors import ConfigError
 from tfcompress.graph.layers import flavor_of
 
 STATE_PREFIX = "_tfcompress_"
-"""Names of the attributes by which tfcompress hangs state on a model."""
+"""Prefix of the attributes that tfcompress sets on a model to hold state."""
 
 
 def save_plain(model: Any, path: str | os.PathLike[str], training_state: bool = True) -> None:
     """Write a `.keras` file atomically, without tfcompress's state.
 
     Args:
-        model: A model of either flavor.
-        path: Ends in ".keras".
-        training_state: Keep the compile configuration and the optimizer's variables (two thirds
-            of the file with Adam). Without them the file is what inference needs.
+        model: Model of either flavor.
+        path: Path of the file; must end in ".keras".
+        training_state: Whether to keep the compile configuration and the optimizer's variables
+            (with Adam, two thirds of the file). Inference needs neither.
 
     Raises:
-        ConfigError: The name does not end in ".keras".
+        ConfigError: The path does not end in ".keras".
     """
     if not str(path).endswith(".keras"):
         raise ConfigError(f"path {str(path)!r}", "it does not end in .keras", "add the suffix")
@@ -35,7 +35,7 @@ def save_plain(model: Any, path: str | os.PathLike[str], training_state: bool = 
 
 @contextmanager
 def _hidden(model: Any, training_state: bool) -> Iterator[None]:
-    """Take attributes off a model for a while, past Keras' own bookkeeping of attributes."""
+    """Remove attributes from a model while open, bypassing Keras' tracking of attributes."""
     replaced: dict[str, Any] = {}
     if not training_state:
         compiled = "compiled" if flavor_of(model) == "keras" else "_is_compiled"

@@ -1,4 +1,4 @@
-"""Distribution strategies under which a model cannot train, said before it tries."""
+"""Refuse distribution strategies under which a model cannot train, before training starts."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from tfcompress.graph.layers import flavor_of
 
 
 def check_strategy(model: Any) -> None:
-    """Refuse several workers for a Keras 3 model: its `fit` fails under them (Keras 3.15).
+    """Refuse to train a Keras 3 model on several workers, where its `fit` fails (Keras 3.15).
 
-    MirroredStrategy (several devices of one machine) is fine with both flavors.
+    MirroredStrategy (several devices of one machine) works with both flavors.
 
     Raises:
-        LayerError: It is a Keras 3 model in the scope of MultiWorkerMirroredStrategy.
+        LayerError: A Keras 3 model is in the scope of MultiWorkerMirroredStrategy.
     """
     strategy = tf.distribute.get_strategy()
     several = isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy)
@@ -24,6 +24,6 @@ def check_strategy(model: Any) -> None:
         raise LayerError(
             f"model {model.name!r}",
             "Keras 3 cannot train under MultiWorkerMirroredStrategy",
-            "train its twin, made in the scope: tfcompress.to_tf_keras(model); "
-            "tfcompress.to_keras3 brings it back",
+            "train its tf_keras twin, made in the strategy's scope by "
+            "tfcompress.to_tf_keras(model), and convert it back with tfcompress.to_keras3",
         )

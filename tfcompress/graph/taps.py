@@ -1,7 +1,7 @@
-"""Logits and features of a model beside its outputs, in one forward pass.
+"""Get a model's logits and intermediate features beside its outputs, in one forward pass.
 
-A model that ends in a softmax gives probabilities; what distillation needs is what goes into that
-softmax. Features are the outputs of layers on the way, models inside the model included.
+A model that ends in a softmax gives probabilities, but distillation needs the logits before it.
+Features are the outputs of intermediate layers, including those of nested models.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ _SQUASHING = ("softmax", "sigmoid")
 
 @dataclass(frozen=True)
 class Tapped:
-    """What one forward pass gave.
+    """The results of one forward pass.
 
     Attributes:
-        outputs: As the model gives them.
-        logits: One tensor per output: what goes into its final softmax or sigmoid, or the output
-            itself where there is none.
-        features: Outputs of the tapped layers, by the names that were asked for.
+        outputs: Outputs in the model's own structure.
+        logits: Inputs of the final softmax or sigmoid, one tensor per output; an output without
+            either is its own logits.
+        features: Outputs of the tapped layers, by the names that were requested.
     """
 
     outputs: Any
@@ -34,15 +34,18 @@ class Tapped:
 
 
 class TappedModel:
-    """A functional or Sequential model of either flavor, with taps; its weights are the model's.
+    """A functional or Sequential model of either flavor that also returns logits and features.
+
+    It shares its weights with the model.
 
     Args:
-        model: The model; not changed.
-        layers: Names (or paths) of layers whose outputs are wanted.
+        model: The model, which is not changed.
+        layers: Names or paths of the layers whose outputs are requested.
 
     Raises:
         LayerError: The model has no graph.
-        ConfigError: There is no such layer, several, or one that is called more than once.
+        ConfigError: A name matches no layer or several, or a layer that is called more than once
+            or has several outputs.
     """
 
     def __init__(self, model: Any, layers: Sequence[str] = ()) -> None:
@@ -61,17 +64,17 @@ class TappedModel:
 
     @property
     def logit_shapes(self) -> list[Shape]:
-        """One per output, with the batch axis."""
+        """Shapes of the logits with the batch axis, one per output."""
         return [self._before(t).shape for t in self.wiring.outputs]
 
     @property
     def feature_shapes(self) -> dict[str, Shape]:
-        """By name, with the batch axis."""
+        """Shapes of the features with the batch axis, by name."""
         return {name: t.shape for name, t in self._features.items()}
 
     @property
     def activations(self) -> list[str]:
-        """What each output comes out of: "softmax", "sigmoid", or "" for neither."""
+        """Final activation of each output: "softmax", "sigmoid", or "" for neither."""
         makers = [self._makers.get(t.index) for t in self.wiring.outputs]
         return [_squashing(maker) if maker is not None else "" for maker in makers]
 
@@ -79,8 +82,9 @@ class TappedModel:
         """Run the model.
 
         Args:
-            inputs: As the model takes them.
-            training: Whether dropout drops and normalization uses batch statistics.
+            inputs: A batch of inputs, in the model's structure or as a dict by input name.
+            training: Whether to run in training mode (dropout is active, normalization uses batch
+                statistics).
         """
         import tensorflow as tf
 
@@ -95,7 +99,7 @@ class TappedModel:
                 step(call, values, training)
                 return
             index, activation = call.outputs[0].index, call.op.activation
-            call.op.activation = None  # the layer's own forward pass, up to its activation
+            call.op.activation = None  # run the layer without its activation
             try:
                 step(call, values, training)
             finally:
@@ -115,7 +119,7 @@ class TappedModel:
         )
 
     def _before(self, output: Tensor) -> Tensor:
-        """The tensor that goes into the softmax that makes an output; the output if none does."""
+        """The input of the softmax that makes an output; the output itself if there is none."""
         call = self._makers.get(output.index)
         if call is None or not _squashing(call) or _ends_in_squashing(call):
             return output
@@ -129,11 +133,15 @@ class TappedModel:
         if not calls:
             paths = dict.fromkeys(call.path for call in self.wiring.calls)
             near = difflib.get_close_matches(name, paths, n=3, cutoff=0.4) or list(paths)[-3:]
-            raise ConfigError(where, "the model's graph has none", f"use one of {', '.join(near)}")
+            raise ConfigError(
+                where, "the model's graph has no such layer", f"use one of {', '.join(near)}"
+            )
         if len(calls) > 1:
             paths = dict.fromkeys(call.path for call in calls)
             if len(paths) > 1:
-                raise ConfigError(where, "it is the name of several", f"use {' or '.join(paths)}")
+                raise ConfigError(
+                    where, "several layers have this name", f"use {' or '.join(paths)}"
+                )
             raise ConfigError(
                 where, f"it is called {len(calls)} times", "tap a layer that is called once"
             )
@@ -143,13 +151,13 @@ class TappedModel:
 
 
 def _squashing(call: Call) -> str:
-    """The softmax or sigmoid that a call is or ends in; "" for neither."""
+    """The final softmax or sigmoid of a call, by name; "" if it has neither."""
     name = getattr(getattr(call.op, "activation", None), "__name__", call.kind.lower())
-    if call.kind.endswith("OpLambda"):  # tf_keras: tf.nn.softmax and the like
+    if call.kind.endswith("OpLambda"):  # tf.nn.softmax and similar, in tf_keras
         name = call.op.name.rstrip("_0123456789").rpartition(".")[2]
     return name if name in _SQUASHING else ""
 
 
 def _ends_in_squashing(call: Call | None) -> bool:
-    """Whether a call computes something of its own before its softmax or sigmoid."""
+    """Whether a call is a layer with a kernel that ends in a softmax or sigmoid."""
     return call is not None and bool(_squashing(call)) and hasattr(call.op, "kernel")

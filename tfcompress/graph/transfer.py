@@ -1,4 +1,4 @@
-"""Weights of one model into another, by name and shape, with a report of what did not fit.
+"""Copy weights from one model to another by name and shape, and report what did not match.
 
 ```python
 report = transfer_weights(pretrained, model, freeze=True)
@@ -21,14 +21,15 @@ from tfcompress.reporting.tables import Table
 
 @dataclass(frozen=True)
 class TransferReport:
-    """What a transfer did.
+    """Result of a weight transfer.
 
     Attributes:
-        copied: Weights that were taken over, as "layer/role"; statistics of normalization included.
-        other_shape: (weight, shape in the source, shape in the target) of those that were not.
-        missing: Weights of the target that the source has not; they stay as they were.
-        unused: Weights of the source that the target has not.
-        frozen: Layers that are not trained now.
+        copied: Weights that were copied, as "layer/role", including statistics of normalization.
+        other_shape: Weights that were not copied because their shapes differ, each as (weight,
+            shape in the source, shape in the target).
+        missing: Weights of the target that the source lacks; they keep their values.
+        unused: Weights of the source that the target lacks.
+        frozen: Paths of the layers that were frozen.
     """
 
     copied: tuple[str, ...]
@@ -44,17 +45,17 @@ class TransferReport:
     def table(self) -> Table:
         """The report as a table."""
         table = Table(("weights", "number", "which"), title="Weight transfer")
-        shapes = [f"{name} {source} for {target}" for name, source, target in self.other_shape]
+        shapes = [f"{name} {source} vs {target}" for name, source, target in self.other_shape]
         for title, names in (
             ("copied", list(self.copied)),
-            ("of another shape", shapes),
+            ("shapes differ", shapes),
             ("not in the source", list(self.missing)),
             ("not in the target", list(self.unused)),
         ):
             more = f" and {len(names) - 4} more" if len(names) > 4 else ""
             table.add(title, f"{len(names)}", ", ".join(names[:4]) + more)
         if self.frozen:
-            table.note(f"frozen: {len(self.frozen)} layers, all of whose weights came over")
+            table.note(f"frozen: {len(self.frozen)} layers, all of whose weights were copied")
         return table
 
     def __str__(self) -> str:
@@ -67,22 +68,23 @@ def transfer_weights(
     freeze: bool = False,
     rename: Mapping[str, str] | None = None,
 ) -> TransferReport:
-    """Copy every weight that has the same layer path, role and shape.
+    """Copy every weight that has the same layer path, role and shape in both models.
 
-    Names decide, never the order: a layer that is left out, or added, moves nothing. Statistics of
-    batch normalization come along, so a frozen backbone normalizes as it was trained to.
+    Weights are matched by name, never by order, so a layer that was added or removed does not shift
+    the others. The statistics of batch normalization are copied too, so a frozen backbone
+    normalizes as in its own training.
 
     Args:
-        source: A model of either flavor, or a mapping of (layer path, role) to arrays.
-        target: A model of either flavor; changed in place.
-        freeze: Set layers all of whose weights came over to be trained no more.
-        rename: Path in the source by path in the target, where they differ.
+        source: Model of either flavor, or a mapping from (layer path, role) to arrays.
+        target: Model of either flavor, which is changed in place.
+        freeze: Whether to freeze the layers all of whose weights were copied.
+        rename: Mapping from paths in the target to paths in the source, where they differ.
 
     Returns:
-        The report.
+        A report of what was copied, what was not, and why.
 
     Raises:
-        DataError: Nothing fits.
+        DataError: No weight matches.
     """
     rename = dict(rename or {})
     given = dict(source) if isinstance(source, Mapping) else named_weights(source)
@@ -112,7 +114,7 @@ def transfer_weights(
     if not copied:
         raise DataError(
             "weights",
-            "no weight of the source has the name and shape of one of the target's",
+            "no weight of the source matches a weight of the target in name and shape",
             f"pass rename={{path in the target: path in the source}}; the source has e.g. "
             f"{', '.join('/'.join(key) for key in list(given)[:3])}",
         )

@@ -1,10 +1,10 @@
-"""A Keras model's graph as data: calls, tensors and shapes, in both flavors.
+"""The graph of a Keras model as data: calls, tensors and shapes, for both flavors.
 
-Keras 3 and tf_keras record how a functional model was put together, each in objects of its own.
-`read_wiring` turns either into the same plain description: the calls in an order in which they can
-be run, each with its operation (a layer, or a bare `keras.ops` operation), its arguments with a
-`Tensor` in the place of every symbolic tensor, and its outputs. Models inside the model stay single
-calls, or are spliced in with `flat=True`. `run` computes a wiring on real data.
+Keras 3 and tf_keras each record in their own objects how a functional model was put together.
+`read_wiring` turns either record into the same plain description: the calls in an order in which
+they can run, each with its operation (a layer, or a bare `keras.ops` operation), its arguments, in
+which a `Tensor` stands for every symbolic tensor, and its outputs. A nested model is a single call,
+or is inlined with `flat=True`. `run` computes a wiring on data.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ class Tensor:
     """A symbolic tensor.
 
     Attributes:
-        index: Its number in the wiring, in the order of creation.
-        shape: With the batch axis; None where free.
-        dtype: Such as "float32".
+        index: Number of the tensor in the wiring, in the order of creation.
+        shape: Shape with the batch axis; free axes are None.
+        dtype: Name of the data type, such as "float32".
     """
 
     index: int
@@ -40,12 +40,12 @@ class Call:
     """One call of one operation.
 
     Attributes:
-        path: Names from the model to the operation, joined by "/".
+        path: Names from the model down to the operation, joined by "/".
         op: The layer, model or operation object.
-        args: Positional arguments, `Tensor` in place of symbolic tensors.
-        kwargs: Keyword arguments, the same.
-        inputs: The tensors in `args` and `kwargs`, flat and in order.
-        outputs: What the call makes, flat.
+        args: Positional arguments, with a `Tensor` for every symbolic tensor.
+        kwargs: Keyword arguments, with a `Tensor` for every symbolic tensor.
+        inputs: Tensors in `args` and `kwargs`, flat and in order.
+        outputs: Tensors that the call returns, flat.
     """
 
     path: str
@@ -66,12 +66,12 @@ class Wiring:
     """The graph of a model.
 
     Attributes:
-        model: The model.
-        flavor: "keras" or "tf_keras".
-        calls: In an order in which they can be run; inputs are no calls.
-        inputs: The model's inputs, flat.
-        outputs: The model's outputs, flat.
-        nested: (path, inputs) of each call of a model inside the model, where those were spliced.
+        model: The model that was read.
+        flavor: Library of the model, "keras" or "tf_keras".
+        calls: Calls in an order in which they can run; inputs are not calls.
+        inputs: Tensors of the model's inputs, flat.
+        outputs: Tensors of the model's outputs, flat.
+        nested: Inlined calls of nested models, each as (path, inputs).
     """
 
     model: Any
@@ -83,16 +83,16 @@ class Wiring:
 
     @property
     def input_shapes(self) -> list[Shape]:
-        """Of the model's inputs, without the batch axis."""
+        """Shapes of the model's inputs, without the batch axis."""
         return [tensor.shape[1:] for tensor in self.inputs]
 
     @property
     def input_names(self) -> list[str]:
-        """Of the model's inputs."""
+        """Names of the model's inputs."""
         return [input_layer(tensor).name for tensor in _graph_of(self.model, self.flavor).inputs]
 
     def as_tensors(self, arrays: Sequence[Any]) -> list[Any]:
-        """One array per input as tensors of the inputs' types."""
+        """Convert arrays, one per input, to tensors of the inputs' data types."""
         import tensorflow as tf
 
         return [tf.cast(a, t.dtype) for a, t in zip(arrays, self.inputs, strict=True)]
@@ -102,9 +102,12 @@ def read_wiring(model: Any, flat: bool = False) -> Wiring:
     """Read the graph of a functional or Sequential model.
 
     Args:
-        model: A built model of either flavor.
-        flat: Splice models inside the model in, call by call; their paths get the model's name as
-            a prefix. A subclassed model inside the model stays one call, as any layer does.
+        model: Built model of either flavor.
+        flat: Whether to inline nested models, call by call. Their name then prefixes the paths. A
+            nested model that is subclassed stays one call, as any layer.
+
+    Returns:
+        The graph.
 
     Raises:
         LayerError: The model is subclassed or unbuilt, so it has no graph.
@@ -124,7 +127,7 @@ def _graph_of(model: Any, flavor: Flavor) -> Any:
     if graph is None:
         raise LayerError(
             f"model {model.name!r}",
-            "it has no graph that could be read: it is subclassed, or was not built on an Input",
+            "it has no graph that can be read: it is subclassed, or was not built on an Input",
             "build it functionally; a subclassed model often becomes functional by "
             "x = keras.Input(shape); keras.Model(x, model.call(x))",
         )
@@ -132,7 +135,7 @@ def _graph_of(model: Any, flavor: Flavor) -> Any:
 
 
 def pack_inputs(model: Any, flat: Sequence[Any]) -> Any:
-    """Inputs in the structure that a model takes: one, a list, a dict."""
+    """Pack flat inputs into the structure that a model takes: a tensor, a list or a dict."""
     import tensorflow as tf
 
     structure = getattr(model, "_inputs_struct", None)
@@ -143,7 +146,7 @@ def pack_inputs(model: Any, flat: Sequence[Any]) -> Any:
 
 
 def pack_outputs(model: Any, flat: Sequence[Any]) -> Any:
-    """Outputs in the structure that a functional or Sequential model gives: one, a list, a dict."""
+    """Pack flat outputs into the structure that a functional or Sequential model returns."""
     import tensorflow as tf
 
     core = functional_core(model, flavor_of(model))
@@ -153,17 +156,17 @@ def pack_outputs(model: Any, flat: Sequence[Any]) -> Any:
 
 
 def input_layer(tensor: Any) -> Any:
-    """The layer behind a symbolic input of either flavor."""
+    """The input layer that made a symbolic input of either flavor."""
     history = tensor._keras_history
     return history.operation if hasattr(history, "operation") else history.layer
 
 
 def functional_core(op: Any, flavor: Flavor) -> Any | None:
-    """The functional graph behind a functional or Sequential model; None if `op` has none."""
+    """The functional graph of a functional or Sequential model; None if `op` has none."""
     if not _is_model(op, flavor):
         return None
     core = op
-    if flavor == "keras" and hasattr(op, "_functional"):  # a Keras 3 Sequential holds one
+    if flavor == "keras" and hasattr(op, "_functional"):  # a Keras 3 Sequential contains one
         core = op._functional
     if not getattr(core, "_nodes_by_depth", None) or not core.inputs:
         return None
@@ -180,12 +183,13 @@ def run(
     """Compute a wiring on tensors.
 
     Args:
-        wiring: Of any model; give `flat=True` to see inside models within it.
-        inputs: One tensor per input, batch first.
-        keep: Indices of the tensors to return; default all.
-        training: Whether dropout drops and normalization uses and moves its statistics. A tf_keras
-            layer that was called with a `training` of its own keeps to that, as in `fit`.
-        compute: What computes a call, default `step`.
+        wiring: Graph of a model. Read it with `flat=True` to get the tensors of nested models too.
+        inputs: Tensors with the batch axis first, one per input.
+        keep: Indices of the tensors to return; all by default.
+        training: Whether to run in training mode (dropout is active, normalization uses and updates
+            batch statistics). A tf_keras layer that was called with an explicit `training` keeps
+            it, as in `fit`.
+        compute: Function that computes a call, `step` by default.
 
     Returns:
         Values by tensor index. Gradients flow through them.
@@ -198,16 +202,16 @@ def run(
             continue
         for t in call.inputs:
             if last_use[t.index] == i and t.index not in keep:
-                values.pop(t.index, None)  # nobody needs it any more
+                values.pop(t.index, None)  # no later call reads it
     return {index: value for index, value in values.items() if keep is None or index in keep}
 
 
 def step(call: Call, values: dict[int, Any], training: bool = False) -> None:
-    """Compute one call; `values` by tensor index grows by its outputs."""
+    """Compute one call and add its outputs to `values`, by tensor index."""
     args, kwargs = substitute((call.args, dict(call.kwargs)), values)
     if takes_training(call.op):
         if flavor_of(call.op) == "keras":
-            kwargs["training"] = training  # whatever was recorded
+            kwargs["training"] = training  # overrides what was recorded
         kwargs.setdefault("training", training)
     made = flatten(call.op(*args, **kwargs))
     values.update((t.index, value) for t, value in zip(call.outputs, made, strict=True))
@@ -219,7 +223,7 @@ def last_uses(wiring: Wiring) -> dict[int, int]:
 
 
 def substitute(structure: Any, values: Mapping[int, Any]) -> Any:
-    """`structure` with the value of every `Tensor` in its place."""
+    """Replace every `Tensor` in a structure by its value."""
     import tensorflow as tf
 
     return tf.nest.map_structure(
@@ -266,16 +270,16 @@ class _Reader:
         known: dict[int, Tensor],
         training: bool | None = None,
     ) -> None:
-        """Add the calls of a graph; `known` maps its tensors' ids to ours and grows.
+        """Add the calls of a graph; `known` maps the ids of its tensors to ours, and is extended.
 
-        `training` is what a tf_keras model inside the model is called with, and then so are the
-        layers in it. Keras 3 lets the caller of the whole decide.
+        `training` is the argument that a nested tf_keras model is called with, which applies to its
+        layers too. In Keras 3, the caller of the outermost model decides.
         """
         import tensorflow as tf
 
         for op, args, kwargs, outputs in _nodes(graph, self.flavor):
             inputs = tuple(known[id(x)] for x in flatten((args, kwargs)) if id(x) in known)
-            path = self.paths.get(id(op), f"{prefix}{op.name}")  # by whatever way it is reached
+            path = self.paths.get(id(op), f"{prefix}{op.name}")  # the same on every way to it
             inner = functional_core(op, self.flavor) if self.flat else None
             if inner is not None:
                 self.nested.append((path, inputs))
@@ -295,7 +299,7 @@ class _Reader:
 
 
 def _stated(kwargs: Mapping[str, Any], known: Mapping[int, Tensor]) -> dict[str, Any]:
-    """Keyword arguments without those that Keras fills in by itself."""
+    """Keyword arguments without those that Keras adds by itself."""
     return {
         key: value
         for key, value in kwargs.items()
@@ -304,7 +308,7 @@ def _stated(kwargs: Mapping[str, Any], known: Mapping[int, Tensor]) -> dict[str,
 
 
 def _nodes(graph: Any, flavor: Flavor) -> Iterator[tuple[Any, Any, Any, list[Any]]]:
-    """(operation, args, kwargs, flat outputs) of each call of a graph, in running order."""
+    """Yield (operation, args, kwargs, flat outputs) of each call, in the order of execution."""
     for depth in sorted(graph._nodes_by_depth, reverse=True):
         for node in graph._nodes_by_depth[depth]:
             if node.is_input:

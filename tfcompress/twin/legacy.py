@@ -1,7 +1,7 @@
-"""TensorFlow Model Optimization, imported without what its import does to the process.
+"""Import TensorFlow Model Optimization (TFMOT) without the side effects of its import.
 
-The import sets `TF_USE_LEGACY_KERAS` in `os.environ`, which turns `tf.keras` into tf_keras for
-whoever touches it later, in this process and in its children.
+The import sets `TF_USE_LEGACY_KERAS` in `os.environ`. From then on `tf.keras` would resolve to
+tf_keras, in this process and in its children.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ _VARIABLE = "TF_USE_LEGACY_KERAS"
 
 
 def load_tfmot() -> ModuleType:
-    """The package, with `tf.keras` and the environment as they were before.
+    """Import TFMOT, and leave `tf.keras` and the environment as they were.
 
     Raises:
-        ConfigError: It is not installed.
+        ConfigError: TFMOT is not installed.
     """
     import tensorflow as tf
 
-    tf.keras.layers  # noqa: B018  (resolves tf.keras before the variable can turn it)
+    tf.keras.layers  # noqa: B018  (resolves tf.keras before the variable is set)
     before = os.environ.get(_VARIABLE)
     try:
         return import_extra("tensorflow_model_optimization", "tfmot")

@@ -1,11 +1,12 @@
-"""Bare operations in both libraries: `keras.ops` classes and tf_keras' lambda operations."""
+"""Map bare operations between the libraries: `keras.ops` classes and tf_keras' lambda layers."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
 
-# (Keras 3 operation class, TensorFlow function, keras.ops function); plain arguments are tensors.
+# (Keras 3 operation class, TensorFlow function, keras.ops function) of operations whose positional
+# arguments are all tensors or numbers.
 _PLAIN: tuple[tuple[str, str, str], ...] = (
     ("Add", "math.add", "add"),
     ("Subtract", "math.subtract", "subtract"),
@@ -45,12 +46,16 @@ _REDUCTIONS = {"Mean": "reduce_mean", "Max": "reduce_max", "Min": "reduce_min", 
 
 
 def crossing_function(op: Any, flavor: str, name: str) -> Callable[..., Any] | None:
-    """What computes a bare operation of one library in the other; None if `op` is no such thing.
+    """Get a function (or layer) that computes a bare operation in the other library.
 
     Args:
-        op: An operation of a wiring.
-        flavor: Of `op`.
-        name: Of the layer that it may become.
+        op: Operation of a wiring.
+        flavor: Library of `op`, "keras" or "tf_keras".
+        name: Name of the layer that the operation may become.
+
+    Returns:
+        A callable with the call arguments of `op`; None if `op` is a layer, or an operation that
+        the other library lacks.
     """
     kind = type(op).__name__
     if flavor == "keras":
@@ -73,7 +78,7 @@ _ACTIVATIONS = {"Sigmoid": "sigmoid", "Tanh": "tanh", "Silu": "swish", "Elu": "e
 
 
 def _as_layer(op: Any, kind: str, name: str) -> Callable[..., Any] | None:
-    """The tf_keras layer that computes an operation, where there is one: TFMOT knows layers."""
+    """The tf_keras layer that computes an operation, if there is one; TFMOT needs layers."""
     import tf_keras
 
     layers = tf_keras.layers

@@ -1,4 +1,4 @@
-"""Training a tf_keras twin: by the user's function, or compiled as the Keras 3 model was."""
+"""Train a tf_keras twin: with the user's function, or compiled as the Keras 3 model was."""
 
 from __future__ import annotations
 
@@ -10,17 +10,22 @@ from tfcompress.errors import ConfigError
 from tfcompress.graph.layers import flavor_of
 
 Train = Callable[[Any], Any]
-"""Compiles and fits a tf_keras model; what it returns is kept if it is a `History`."""
+"""Function that compiles and fits a tf_keras model. It may return the `History` of `fit`."""
 
 _PASS_TRAIN = "pass train=function of the tf_keras model that compiles and fits it"
 
 
 def check_training(model: Any, train: Train | None, fit: Mapping[str, Any] | None) -> None:
-    """Refuse what cannot train, before any work.
+    """Check the training arguments before any work starts.
+
+    Args:
+        model: Model to be trained.
+        train: Function that compiles and fits a tf_keras model.
+        fit: Arguments of `fit`, for a model that is compiled.
 
     Raises:
-        ConfigError: Neither a function nor arguments of `fit`, both, or (with `fit`) a model whose
-            compile state does not cross.
+        ConfigError: Neither `train` nor `fit` is given, both are, or (with `fit`) the model is not
+            compiled or its compile state cannot be converted to tf_keras.
     """
     if (train is None) == (fit is None):
         raise ConfigError(
@@ -40,16 +45,19 @@ def train_twin(
     fit: Mapping[str, Any] | None,
     callbacks: Sequence[Any] = (),
 ) -> dict[str, list[float]]:
-    """Train a twin; the history of its last `fit`, as far as it is known.
+    """Train a twin.
 
     Args:
-        twin: The tf_keras model, wrapped or not.
-        model: The model whose compile state it takes for `fit`.
-        train: The user's function.
-        fit: Arguments of `twin.fit`.
-        callbacks: Added to every `fit` of the twin.
+        twin: The tf_keras model, with or without TFMOT's wrappers.
+        model: Original model, whose compile state is used with `fit`.
+        train: Function that compiles and fits a tf_keras model; None uses `fit`.
+        fit: Arguments of `twin.fit`; used if `train` is None.
+        callbacks: Callbacks that are added to every `fit` of the twin.
+
+    Returns:
+        History of the last `fit`, by metric; empty if it is not known.
     """
-    # Wrappers rename outputs; losses and targets may be dicts by the model's own names.
+    # Wrappers rename outputs, but losses and targets may be dicts by the original names.
     names = getattr(model, "output_names", None)
     if names and len(names) == len(twin.output_names):
         twin.output_names = list(names)
@@ -74,11 +82,11 @@ def train_twin(
 
 
 def compile_arguments(model: Any) -> dict[str, Any]:
-    """Arguments of `compile` for a tf_keras model, as a compiled model has them.
+    """Get the arguments of `compile` for a tf_keras twin from a compiled model.
 
     Raises:
-        ConfigError: The model is not compiled, or with a loss, optimizer or metric that is not
-            Keras' own.
+        ConfigError: The model is not compiled, or has a loss, optimizer or metric that the two
+            libraries do not share.
     """
     config = _compile_config(model)
     if not config:
@@ -98,7 +106,7 @@ def compile_arguments(model: Any) -> dict[str, Any]:
 
 
 def _compile_config(model: Any) -> dict[str, Any]:
-    """What a model was compiled with, as live objects."""
+    """The arguments that a model was compiled with, as objects."""
     flavor = flavor_of(model)
     compiled = model.compiled if flavor == "keras" else model._is_compiled
     config = getattr(model, "_compile_config", None)
@@ -106,7 +114,7 @@ def _compile_config(model: Any) -> dict[str, Any]:
 
 
 def _crossed(value: Any, room: str, what: str) -> Any:
-    """A part of a compile config, every object in it made anew by tf_keras."""
+    """Convert a part of a compile config: every object in it is made again in tf_keras."""
     if callable(value) or hasattr(value, "get_config"):
         import keras
 
@@ -126,7 +134,7 @@ def _crossed(value: Any, room: str, what: str) -> Any:
             getattr(tf_keras, room).get(value)
         except ValueError:
             raise ConfigError(
-                f"{what} {value!r}", "it is not one that both Keras have", _PASS_TRAIN
+                f"{what} {value!r}", "it does not exist in both Keras 3 and tf_keras", _PASS_TRAIN
             ) from None
     return value
 
@@ -150,7 +158,9 @@ def _object(serialized: Mapping[str, Any], room: str, what: str) -> Any:
         raise ConfigError(f"{what} {serialized['config']!r}", "it is not Keras' own", _PASS_TRAIN)
     made_of = getattr(getattr(tf_keras, room), name, None)
     if not own or serialized.get("registered_name") not in (None, name) or made_of is None:
-        raise ConfigError(f"{what} {name!r}", "it is not one that both Keras have", _PASS_TRAIN)
+        raise ConfigError(
+            f"{what} {name!r}", "it does not exist in both Keras 3 and tf_keras", _PASS_TRAIN
+        )
     config = dict(serialized["config"])
     if isinstance(config.get("learning_rate"), Mapping):
         config["learning_rate"] = _schedule(config["learning_rate"])

@@ -1,10 +1,10 @@
-"""Keras 3 <-> tf_keras twins: the same model in the other library, outputs equal.
+"""Convert models between Keras 3 and tf_keras: twins with equal outputs.
 
-TensorFlow Model Optimization knows only tf_keras. `to_tf_keras` plays a Keras 3 model's graph with
-tf_keras layers, `to_keras3` the way back; weights are carried layer by layer. Bare operations
-(`keras.ops`, tf_keras' lambda operations) cross by the table in `twin_ops`. The two libraries
-differ in names (`negative_slope`, `alpha`), in defaults, and in what "hard_sigmoid" means; all of
-that is here.
+TensorFlow Model Optimization supports tf_keras only. `to_tf_keras` replays the graph of a Keras 3
+model with tf_keras layers, and `to_keras3` does the reverse. Weights are copied layer by layer.
+Bare operations (`keras.ops`, tf_keras' lambda layers) are converted by the table in
+`operations.py`. The libraries differ in names (`negative_slope` and `alpha`), in defaults, and in
+the meaning of "hard_sigmoid"; all of this is handled here.
 """
 
 from __future__ import annotations
@@ -24,21 +24,21 @@ from tfcompress.graph.rebuild import GraphBuilder, carry_weights, rebuild
 from tfcompress.graph.wiring import input_layer, pack_inputs, takes_training
 from tfcompress.twin.operations import crossing_function
 
-# Config keys that mean the same under another name: (class, Keras 3 key, tf_keras key).
+# Config keys that have different names in the libraries: (class, Keras 3 key, tf_keras key).
 _RENAMED = (("LeakyReLU", "negative_slope", "alpha"),)
-# Activations that one library lacks or defines differently; they cross as functions.
+# Activations that one library lacks or defines differently; they are converted to functions.
 _FOREIGN = ("hard_sigmoid", "hard_silu", "hard_swish", "relu6", "celu", "squareplus")
 _PACKAGE = "tfcompress"
 
 
 @dataclass(frozen=True)
 class Twin:
-    """A model and its counterpart in tf_keras, without models inside it.
+    """A model and its tf_keras twin, in which nested models are inlined.
 
     Attributes:
-        original: The model; not changed.
-        model: The counterpart, weights carried, not compiled.
-        names: Name of the counterpart's layer by path of the original's.
+        original: The original model, which is not changed.
+        model: The twin, with the same weights, not compiled.
+        names: Names of the twin's layers, by path in the original.
     """
 
     original: Any
@@ -46,14 +46,14 @@ class Twin:
     names: dict[str, str]
 
     def layer(self, path: str) -> Any:
-        """The counterpart's layer."""
+        """The twin's layer for a path in the original."""
         return self.model.get_layer(self.names[path])
 
     def owner(self, path: str) -> str:
-        """The layer of the counterpart that holds what stands at a path, as that layer's path.
+        """Path of the layer of the twin that contains the original's layer at a path.
 
         Raises:
-            LayerError: The model's graph does not use it.
+            LayerError: The model's graph does not use the layer.
         """
         at = path
         while at not in self.names:
@@ -67,12 +67,15 @@ class Twin:
         return at
 
     def bring_back(self, layers: Mapping[str, Any]) -> Any:
-        """The original made anew with weights of (trained) layers of the counterpart.
+        """Rebuild the original with the weights of (trained) layers of the twin.
 
         Args:
-            layers: By path; those that are left out keep the original's weights. A layer may have
-                lost track of its kernels (TFMOT's quantization wrappers swap them): then give a
-                dict of arrays by role.
+            layers: Layers of the twin, by path in the original. Layers that are not given keep
+                their original weights. If a layer no longer refers to its kernels (TFMOT's
+                quantization wrappers replace them), give a dict of arrays by role instead.
+
+        Returns:
+            A new model of the original's flavor.
         """
         placed = {p.path: p.layer for p in walk_layers(self.original)}
         values: dict[Key, np.ndarray] = {}
@@ -87,20 +90,24 @@ class Twin:
 
 
 def _of_role(arrays: Mapping[str, np.ndarray], key: Key) -> np.ndarray:
-    """A weight by its role; tf_keras calls a depthwise kernel by another name."""
+    """Get a weight by its role; the depthwise kernel has another name in tf_keras."""
     role = key[1]
     return arrays[role] if role in arrays else arrays[f"depthwise_{role}"]
 
 
 def twin_of(model: Any, check: bool = True) -> Twin:
-    """The counterpart in tf_keras of a model of either flavor, models inside it spliced in.
+    """Make the tf_keras twin of a model of either flavor, with nested models inlined.
 
     Args:
-        model: Functional or Sequential.
-        check: Compare the outputs on random input (1e-5 relative).
+        model: Functional or Sequential model.
+        check: Whether to compare the outputs on random input, to 1e-5 of the largest value.
+
+    Returns:
+        The model and its twin.
 
     Raises:
-        LayerError: As `to_tf_keras`.
+        LayerError: The model has no graph, a layer cannot be converted, or (with `check`) the
+            outputs differ.
     """
     if flavor_of(model) == "tf_keras":
         builder = GraphBuilder(model, {}, flat=True)
@@ -113,23 +120,37 @@ def twin_of(model: Any, check: bool = True) -> Twin:
 
 
 def to_tf_keras(model: Any, check: bool = True) -> Any:
-    """The tf_keras twin of a Keras 3 model.
+    """Convert a Keras 3 model to tf_keras.
 
     Args:
-        model: Functional or Sequential, nested, shared layers, several inputs and outputs.
-        check: Compare the outputs on random input (1e-5 relative).
+        model: Functional or Sequential Keras 3 model. It may have nested models, shared layers,
+            and several inputs and outputs.
+        check: Whether to compare the outputs on random input, to 1e-5 of the largest value.
 
     Returns:
         A tf_keras model with the same layer names and weights, not compiled.
 
     Raises:
-        LayerError: It has no graph, a layer that cannot cross, or (with `check`) outputs differ.
+        LayerError: The model is a tf_keras model already or has no graph, a layer cannot be
+            converted, or (with `check`) the outputs differ.
     """
     return _crossed(model, "keras", "tf_keras", check)
 
 
 def to_keras3(model: Any, check: bool = True) -> Any:
-    """The Keras 3 twin of a tf_keras model; as `to_tf_keras` the other way round."""
+    """Convert a tf_keras model to Keras 3.
+
+    Args:
+        model: Functional or Sequential tf_keras model.
+        check: Whether to compare the outputs on random input, to 1e-5 of the largest value.
+
+    Returns:
+        A Keras 3 model with the same layer names and weights, not compiled.
+
+    Raises:
+        LayerError: The model is a Keras 3 model already or has no graph, a layer cannot be
+            converted, or (with `check`) the outputs differ.
+    """
     return _crossed(model, "tf_keras", "keras", check)
 
 
@@ -142,7 +163,7 @@ def _crossed(model: Any, source: str, target: str, check: bool) -> Any:
 
 
 def _finished(builder: GraphBuilder, model: Any, check: bool) -> Any:
-    """Build, carry weights and flags, compare."""
+    """Build the twin, copy weights and trainable flags, and compare the outputs."""
     twin = builder.model(model, "", None)
     carry_weights(builder, {})
     for _, old, new in builder.pairs:
@@ -153,14 +174,14 @@ def _finished(builder: GraphBuilder, model: Any, check: bool) -> Any:
 
 
 class _Crossing(GraphBuilder):
-    """Plays a graph with the other library's layers."""
+    """Replays a graph with layers of the other library."""
 
     def __init__(self, model: Any, target: str, flat: bool = False) -> None:
         super().__init__(model, {}, target, flat)
         self._names = {_safe(path) for path in self._paths.values()} | self._taken
 
     def inputs(self, core: Any, shapes: Sequence[tuple[int | None, ...]] | None) -> list[Any]:
-        """Inputs of the same names, shapes and types."""
+        """Make inputs of the same names, shapes and types."""
         made = []
         for i, tensor in enumerate(core.inputs):
             layer = input_layer(tensor)
@@ -174,19 +195,20 @@ class _Crossing(GraphBuilder):
         return made
 
     def keywords(self, op: Any, path: str, kwargs: dict[str, Any]) -> dict[str, Any]:
-        """Those of a call without `training`: who calls the model says it.
+        """Keyword arguments of a call without `training`, which the caller of the model decides.
 
-        Keras 3 records the default of `call` (False for Dropout) and lets the caller overrule it.
-        In tf_keras what is recorded overrules the caller: there Dropout would never drop.
+        Keras 3 records the default of `call` (False for Dropout), and the caller overrides it. In
+        tf_keras, the recorded value overrides the caller: copied literally, dropout would never be
+        applied.
         """
         if not takes_training(op):
             return kwargs
         said = kwargs.get("training")
         if said is not None and self.flavor == "tf_keras":
             warnings.warn(
-                f"layer {path!r} is called with training={said}, which Keras 3 overrules: there "
-                "it trains when the model trains. Fix: trainable=False freezes normalization, a "
-                "rate of 0 stops dropout",
+                f"layer {path!r} is called with training={said}, which Keras 3 overrides: there "
+                "the layer trains when the model trains. Fix: set trainable=False to freeze "
+                "normalization, or a rate of 0 to disable dropout",
                 stacklevel=2,
             )
         return {key: value for key, value in kwargs.items() if key != "training"}
@@ -204,7 +226,7 @@ class _Crossing(GraphBuilder):
         if made_of is None or kind == "Lambda" or not hasattr(op, "weights"):
             raise LayerError(
                 f"layer {path!r}",
-                f"{kind} cannot cross from {self.flavor} to {self.library.__name__}",
+                f"{kind} cannot be converted from {self.flavor} to {self.library.__name__}",
                 "replace it by layers that both libraries have",
             )
         config = {**self._config(op, kind), **changes}
@@ -222,7 +244,7 @@ class _Crossing(GraphBuilder):
         return layer
 
     def _counterpart(self, op: Any, kind: str) -> type[Any] | None:
-        """The class of the same name, among the layers or in the same module over there."""
+        """The class of the same name in the other library: a layer, or in the same module."""
         found = getattr(self.library.layers, kind, None)
         if found is None and is_of_keras(op):  # such as LayerScale of keras.applications
             module = type(op).__module__.replace(self.flavor, self.library.__name__, 1)
@@ -249,7 +271,7 @@ class _Crossing(GraphBuilder):
         return config
 
     def _value(self, value: Any) -> Any:
-        """A config value in the plainer form that both libraries read."""
+        """Convert a config value to the simpler form that both libraries can read."""
         if isinstance(value, Mapping):
             if value.get("class_name") in ("DTypePolicy", "Policy"):
                 return value["config"]["name"]
@@ -273,13 +295,13 @@ class _Crossing(GraphBuilder):
         return value
 
     def _activation(self, name: str) -> Any:
-        """An activation's name, or a function where the name means something else over there."""
+        """An activation's name, or a function if the name means something else in the other."""
         plain = name.rpartition(">")[2]
         ours = f"{self.library.__name__}_"
-        if plain.startswith(ours):  # it came from there: the name is right again
+        if plain.startswith(ours):  # it was converted before: its own name is valid again
             return plain.removeprefix(ours)
         if plain == "silu":
-            return "swish"  # both know this name; TFMOT only this one
+            return "swish"  # both libraries know this name, TFMOT only this one
         if plain not in _FOREIGN:
             return plain
         import keras
@@ -297,7 +319,7 @@ class _Crossing(GraphBuilder):
 
 
 def _accepted(layer_class: type[Any]) -> set[str]:
-    """Names of the constructor's arguments, those of its base classes included."""
+    """Names of the arguments of a class's constructor and those of its base classes."""
     own = inspect.signature(layer_class.__init__).parameters
     if all(parameter.kind != parameter.VAR_KEYWORD for parameter in own.values()):
         return set(own)
@@ -333,5 +355,5 @@ def _check_equal(model: Any, twin: Any) -> None:
             raise LayerError(
                 f"model {model.name!r}",
                 f"output {i} of its twin differs by {difference:.2g} of the largest value",
-                "pass check=False if that is expected (mixed precision), else report the model",
+                "pass check=False if this is expected (mixed precision), else report the model",
             )

@@ -275,7 +275,10 @@ BAD = {
         dict(config_list=[{"sparsity": 0.5, "op_types": ["BatchNormalization"]}]),
         "would prune nothing.*BatchNormalization is never pruned",
     ),
-    "own loss": (dict(model=with_own_loss), "loss .*not one that both Keras have.*pass train="),
+    "own loss": (
+        dict(model=with_own_loss),
+        "loss .*does not exist in both Keras 3 and tf_keras.*pass train=",
+    ),
     "lambda": (dict(model=with_lambda), "layer 'twice': Lambda cannot cross.*Fix: replace"),
     "subclassed": (dict(model=lambda: called(Subclassed())), "subclassed.*build it functionally"),
 }
