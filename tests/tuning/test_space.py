@@ -215,12 +215,12 @@ def test_defaults():
         ({"x": Integer(5, 2)}, "'x'.*range from 5 to 2 is empty"),
         ({"x": Uniform(0.0, float("inf"))}, "'x'.*not finite"),
         ({"x": Uniform(0.0, 1.0, default=2.0)}, "'x'.*default 2"),
-        ({"x": Uniform("a", 1.0)}, "'x'.*no numbers"),
-        ({"x": Integer(1.5, 4)}, "'x'.*not whole"),
+        ({"x": Uniform("a", 1.0)}, "'x'.*are not numbers"),
+        ({"x": Integer(1.5, 4)}, "'x'.*are not integers"),
         ({"x": Choice(())}, "'x'.*no options"),
-        ({"x": Choice(("a", "a"))}, "'x'.*repeat"),
-        ({"x": Choice(("a",), default="b")}, "'x'.*none of its options"),
-        ({"x": Uniform(0.0, 1.0, when=("y", ("a",)))}, "'x'.*'y', which is no Choice before it"),
+        ({"x": Choice(("a", "a"))}, "'x'.*contain duplicates"),
+        ({"x": Choice(("a",), default="b")}, "'x'.*not among its options"),
+        ({"x": Uniform(0.0, 1.0, when=("y", ("a",)))}, "'x'.*'y', which is not an earlier Choice"),
         ({"y": Choice(("a",)), "x": Uniform(0.0, 1.0, when=("y", ("b",)))}, "'x'.*not there"),
     ],
 )
@@ -234,7 +234,7 @@ def test_bad_spaces(dimensions, message):
     [
         ({"x": {"_type": "uniform", "_value": [2, 1]}}, "'x'.*empty"),
         ({"x": {"_type": "normal", "_value": [0, 1]}}, "'x'.*'normal'.*uniform"),
-        ({"x": {"_type": "uniform", "_value": ["a", 1]}}, "'x'.*no values of 'uniform'"),
+        ({"x": {"_type": "uniform", "_value": ["a", 1]}}, "'x'.*not valid values of 'uniform'"),
         ({"x": 3}, "'x'.*no _type"),
         (
             {
@@ -257,7 +257,7 @@ def test_bad_nni_spaces(content, message):
     [
         ({"rate": 1}, "unknown 'rate'.*learning_rate"),
         ({"dropout": 0.7}, "dropout is 0.7.*0 to 0.5"),
-        ({"depth": 2.5}, "depth is 2.5.*whole"),
+        ({"depth": 2.5}, "depth is 2.5.*not an integer"),
         ({"batch": 5}, "batch is 5.*4 | 8 | 16"),
         ({"dropout": "much"}, "dropout is 'much'"),
     ],

@@ -1,5 +1,6 @@
 """Hyper-parameter search: one space and one training function, run by keras-tuner or NNI.
 
-Open `space.py` (what is searched) and `trial.py` (what a training function is given) first.
-`keras_tuner/` and `nni/` hold the two tools, `results.py` what comes out of either.
+Open `space.py` (the search space) and `trial.py` (the objective, and the arguments of a training
+function) first. `keras_tuner/` and `nni/` drive the two tools, and `results.py` holds the result of
+either.
 """

@@ -1,4 +1,4 @@
-"""The folder of a search belongs to one search, which goes on only where that is asked for."""
+"""The folder of a search: it belongs to one search, which continues only on request."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ STATE = "search.json"
 def state_search(
     space: SearchSpace, objective: SearchObjective, tuner: str, epochs: int | None, seed: int
 ) -> dict[str, Any]:
-    """What a search that goes on must agree in with the one that was cut off."""
+    """The settings that must be equal when an interrupted search continues, as plain data."""
     return {
         "space": to_nni(space),
         "objective": [objective.metric, objective.direction],
@@ -36,19 +36,19 @@ def state_search(
 def claimed(
     folder: Path, stated: Mapping[str, Any], resume: bool
 ) -> Iterator[Mapping[str, Any] | None]:
-    """Hold a folder for a search, or for the one that is in it and goes on.
+    """Lock a folder for a new search, or for the search in it that continues.
 
     Args:
-        folder: Of the search; made where it is not there.
-        stated: By `state_search`.
-        resume: Whether the search in the folder may go on.
+        folder: Folder of the search; created if it does not exist.
+        stated: Settings of the search, from `state_search`.
+        resume: Whether to continue the search in the folder.
 
     Yields:
-        What the search in the folder stated; None where there is none.
+        The content of the folder's `search.json`; None for a new search.
 
     Raises:
-        SearchError: The folder holds another search, `resume` is off, or another process is
-            working in it.
+        SearchError: The folder holds another search, or a search although `resume` is off, or
+            another process is working in it.
     """
     path = Path(folder) / STATE
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -76,12 +76,12 @@ def claimed(
             raise SearchError(
                 str(folder),
                 "it holds a search already",
-                "go on with it by RESUME=1 (resume=True), or delete it",
+                "continue it with RESUME=1 (resume=True), or delete the folder",
             )
         yield old
 
 
 def note(folder: Path, **more: Any) -> None:
-    """Write further keys beside what a search stated."""
+    """Add keys to the `search.json` of a search's folder."""
     path = Path(folder) / STATE
     write_text(path, to_json({**json.loads(path.read_text(encoding="utf-8")), **more}))

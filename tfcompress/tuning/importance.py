@@ -1,4 +1,4 @@
-"""Which dimensions a search's objective depends on, as far as its trials tell."""
+"""Estimate from a search's trials which dimensions the objective depends on."""
 
 from __future__ import annotations
 
@@ -10,17 +10,18 @@ from tfcompress.reporting.tables import Table
 from tfcompress.tuning.results import SearchResult
 
 LEAST_TRIALS = 6
-"""Fewer tell nothing."""
+"""Minimum number of trials for an estimate."""
 
 
 @dataclass(frozen=True)
 class Importance:
-    """How much a dimension matters.
+    """Importance of one dimension.
 
     Attributes:
-        name: Of the dimension.
-        share: Of the importance of all, 0 to 1.
-        towards: Spearman's rank correlation of its value with a better objective, -1 to 1.
+        name: Name of the dimension.
+        share: Share of the total importance of all dimensions, 0 to 1.
+        towards: Spearman's rank correlation between the dimension's value and a better objective,
+            -1 to 1.
     """
 
     name: str
@@ -31,15 +32,16 @@ class Importance:
 def importances(result: SearchResult, seed: int = 0) -> tuple[Importance, ...]:
     """Permutation importance (Breiman 2001) of a random forest fitted to the trials.
 
-    The forest is measured on the trials it was fitted to; with a few dozen of them this ranks
-    dimensions, it does not estimate effects.
+    The forest is evaluated on the trials that it was fitted to. With a few dozen trials this ranks
+    the dimensions; it does not estimate the size of effects.
 
     Args:
-        result: Trials that failed are left out.
-        seed: Of the forest.
+        result: Result of a search; failed trials are left out.
+        seed: Seed of the forest and the permutations.
 
     Returns:
-        The most important first; nothing where fewer than six trials have a value, or all the same.
+        Importances in descending order; empty if fewer than six trials have an objective, or all
+        have the same.
     """
     from scipy.stats import spearmanr
     from sklearn.ensemble import RandomForestRegressor
@@ -52,7 +54,7 @@ def importances(result: SearchResult, seed: int = 0) -> tuple[Importance, ...]:
         return ()
     places = np.array(
         [
-            # An inactive dimension stands outside its range: a forest can split it off.
+            # An inactive dimension gets a value outside its range, which the forest can split off.
             [space.unit(name, t.params[name]) if name in t.params else -1.0 for name in space]
             for t in trials
         ]
@@ -71,14 +73,14 @@ def importances(result: SearchResult, seed: int = 0) -> tuple[Importance, ...]:
 
 
 def importance_table(result: SearchResult) -> Table:
-    """The dimensions of a search by importance."""
-    table = Table(("dimension", "importance", "better where it is"), title="Importance")
+    """The dimensions of a search by importance, as a table."""
+    table = Table(("dimension", "importance", "better values"), title="Importance")
     for item in importances(result):
         side = "–"
         if abs(item.towards) >= 0.3:
-            side = f"{'greater' if item.towards > 0 else 'smaller'} ({item.towards:+.2f})"
+            side = f"{'larger' if item.towards > 0 else 'smaller'} ({item.towards:+.2f})"
         table.add(item.name, f"{item.share:.0%}", side)
-    table.note("share of a random forest's permutation importance; brackets: rank correlation")
+    table.note("permutation importance of a random forest; brackets: rank correlation")
     if not table.rows:
         table.note(f"at least {LEAST_TRIALS} trials with different values are needed")
     return table

@@ -1,4 +1,4 @@
-"""Pictures of a search: parallel coordinates, progress over trials and time, learning curves."""
+"""Plots of a search: parallel coordinates, progress over trials and time, learning curves."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _STATUS = {"finished": "o", "stopped": "v", "failed": "x"}
 
 
 def plot_parallel_coordinates(result: SearchResult) -> Figure:
-    """A line per trial through its parameters and its objective; the best is thick."""
+    """Plot one line per trial through its parameters and its objective; the best is thick."""
     space, trials = result.space, result.usable
     names = list(space)
     figure = Figure(figsize=(max(6.4, 1.35 * (len(names) + 1)), 4.4), layout="constrained")
@@ -68,7 +68,7 @@ def plot_parallel_coordinates(result: SearchResult) -> Figure:
 
 
 def plot_progress(result: SearchResult) -> Figure:
-    """The objective of each trial, and the best so far, against trials and against wall time."""
+    """Plot each trial's objective and the best so far, against trials and against wall time."""
     figure = Figure(figsize=(9.6, 3.8), layout="constrained")
     panels = figure.subplots(1, 2, sharey=True)
     trials = [trial for trial in result.trials if trial.objective is not None]
@@ -107,7 +107,7 @@ def plot_progress(result: SearchResult) -> Figure:
 
 
 def plot_learning_curves(result: SearchResult) -> Figure:
-    """The objective of every trial against the epoch, colored by its best."""
+    """Plot the objective of every trial against the epoch, colored by the trial's best value."""
     figure = Figure(figsize=(6.8, 4.0), layout="constrained")
     axes = figure.subplots()
     trials = result.usable
@@ -126,14 +126,14 @@ def plot_learning_curves(result: SearchResult) -> Figure:
         )
     axes.set(xlabel="epoch", ylabel=result.objective.metric)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.set_title("Every trial; dashed: stopped early", loc="left", fontsize=10)
+    axes.set_title("Learning curves; dashed: stopped early or failed", loc="left", fontsize=10)
     axes.grid(alpha=0.25)
     figure.colorbar(ScalarMappable(norm, _MAP), ax=axes, label="best of the trial")
     return figure
 
 
 def _valued(trials: Sequence[TrialResult]) -> list[tuple[float, TrialResult]]:
-    """Those that have an objective, each behind it."""
+    """(objective, trial) of the trials that have an objective."""
     return [(trial.objective, trial) for trial in trials if trial.objective is not None]
 
 

@@ -1,4 +1,4 @@
-"""What a search found: every trial, the best one, a table, JSON."""
+"""The result of a search: all trials, the best one, tables, JSON."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Status = Literal["finished", "stopped", "failed"]
 
 
 class SearchError(CompressionError):
-    """A search has no result, or cannot start."""
+    """A search cannot start, or has no result."""
 
 
 @dataclass(frozen=True)
@@ -28,18 +28,19 @@ class TrialResult:
     """A trial that has ended.
 
     Attributes:
-        number: From 0, in the order of their starts.
-        params: Its parameters.
-        status: "finished"; "stopped" early by the search; or "failed".
-        objective: Best value over its epochs; None where it failed.
-        metrics: Of the epoch with that value (or the final ones, where no epoch was reported).
-        history: One row per epoch.
-        started: Seconds from the start of the search.
-        seconds: From its start to its end.
-        reason: Why it failed.
-        folder: Where its files are.
-        name: The tool's own name of it.
-        inherited: Leading epochs that are those of a shorter trial, which it took up (Hyperband).
+        number: Number of the trial, from 0, in the order of their starts.
+        params: Values of its parameters, by name.
+        status: How it ended: "finished", "stopped" (early, by the search) or "failed".
+        objective: Best value of the objective over its epochs; None if it failed.
+        metrics: Metrics of the epoch with that value, or the final metrics if it reported no epoch.
+        history: Reported metrics, one row per epoch.
+        started: Time of its start, in seconds from the start of the search.
+        seconds: Duration of the trial in seconds.
+        reason: Reason of the failure; empty if it did not fail.
+        folder: Path of the folder with its files.
+        name: Identifier that the tool uses.
+        inherited: Number of leading epochs taken over from the shorter trial that it continues
+            (Hyperband).
     """
 
     number: int
@@ -57,11 +58,11 @@ class TrialResult:
 
     @property
     def epochs(self) -> int:
-        """Epochs that were reported."""
+        """Number of reported epochs."""
         return len(self.history)
 
     def line(self, objective: SearchObjective, trials: int) -> str:
-        """The trial in one line, of so many."""
+        """The trial as one line of text, given the objective and the total number of trials."""
         value = "failed" if self.objective is None else f"{self.objective:.4f}"
         more = f"  {self.reason}" if self.reason else ""
         return (
@@ -74,12 +75,12 @@ RECORD = "trial.json"
 
 
 def write_trial(folder: Path, result: TrialResult) -> None:
-    """Write a trial's record into its folder."""
+    """Write the record of a trial, `trial.json`, into a folder."""
     write_text(folder / RECORD, to_json(_as_dict(result)))
 
 
 def read_trial(folder: Path) -> TrialResult | None:
-    """A trial from the record in its folder; None where there is none."""
+    """Read a trial from the record in its folder; None if there is none."""
     path = folder / RECORD
     if not path.is_file():
         return None
@@ -98,8 +99,13 @@ def trial_outcome(
 ) -> dict[str, Any]:
     """The `objective` and `metrics` of a trial that did not fail.
 
-    Models are chosen by their best epoch, so a trial counts as its best epoch does; where no epoch
-    was reported, its final metrics count.
+    A trial counts by its best epoch, as models are chosen by their best epoch. If it reported no
+    epoch, its final metrics count.
+
+    Args:
+        objective: Objective of the search.
+        history: Reported metrics, one row per epoch.
+        final: Metrics that the training function returned.
     """
     rows = [row for row in history if math.isfinite(row.get(objective.metric, math.nan))]
     rows = rows or ([dict(final)] if final else [])
@@ -117,13 +123,13 @@ class SearchResult:
     """A search that has ended.
 
     Attributes:
-        space: What was searched.
-        objective: What for.
-        trials: By number.
-        tool: As "keras-tuner RandomSearch".
-        seconds: Wall time.
-        stopped_by: Why it ended before its last trial; empty where it did not.
-        interrupted: Whether that was no decision of the search: it can go on.
+        space: Search space.
+        objective: Objective of the search.
+        trials: All trials, by number.
+        tool: Name of the tool and the tuner, such as "keras-tuner bayesian".
+        seconds: Wall time of the search, in seconds.
+        stopped_by: Reason why it ended before its last trial; empty if it did not.
+        interrupted: Whether it ended by an outside event (a dead process), so that it can continue.
     """
 
     space: SearchSpace
@@ -161,15 +167,15 @@ class SearchResult:
 
     @property
     def epochs(self) -> int:
-        """Epochs trained by all trials."""
+        """Number of epochs trained in all trials together, without inherited ones."""
         return sum(trial.epochs - trial.inherited for trial in self.trials)
 
     def table(self, at_most: int | None = None, params: bool = True) -> Table:
-        """The trials, the best first, the failed last.
+        """The trials as a table: the best first, failed ones last.
 
         Args:
-            at_most: Rows to show; None for all.
-            params: Whether each has a column per dimension.
+            at_most: Maximum number of rows; None for all.
+            params: Whether to show a column per dimension.
         """
         shown = tuple(self.space) if params else ()
         failed = [trial for trial in self.trials if trial.objective is None]
@@ -199,7 +205,7 @@ class SearchResult:
         return table
 
     def best_table(self) -> Table:
-        """The best trial's parameters beside the defaults."""
+        """The best trial's parameters beside the defaults, as a table."""
         table = Table(("dimension", "default", "best"), title=f"Trial {self.best.number}, the best")
         defaults = self.space.defaults()
         for name in self.space:

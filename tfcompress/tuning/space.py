@@ -1,6 +1,6 @@
-"""A search space, stated once: typed dimensions, some of them only under a choice.
+"""A search space of typed dimensions, some of which depend on the value of a choice.
 
-`nni_space` and `keras_tuner_space` turn it into what either tool reads, and back.
+`nni/space.py` and `keras_tuner/space.py` convert it to the tools' own forms and back.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ from tfcompress.errors import ConfigError
 from tfcompress.reporting.tables import Table
 
 Condition = tuple[str, tuple[Any, ...]]
-"""Name of a `Choice` and those of its options under which a dimension exists."""
+"""Condition of a dimension: the name of a `Choice`, and the options under which it is active."""
 
 
 @dataclass(frozen=True)
 class Uniform:
-    """A float between two ends.
+    """A float from a range, uniformly distributed.
 
     Attributes:
-        low: Lower end.
-        high: Upper end.
-        default: Value where there is no search; the middle.
-        when: Condition; None: always there.
+        low: Lower end of the range.
+        high: Upper end of the range.
+        default: Value that is used without a search; None is the middle of the range.
+        when: Condition under which the dimension is active; None for always.
     """
 
     low: float
@@ -37,27 +37,27 @@ class Uniform:
 
     @property
     def typical(self) -> float:
-        """The default, or the middle."""
+        """The default value."""
         return (self.low + self.high) / 2 if self.default is None else self.default
 
     def problem(self) -> str | None:
-        """What is wrong with it, or None."""
+        """A description of what is invalid; None if nothing is."""
         return _range_problem(self.low, self.high, self.default, log=False)
 
     def sample(self, rng: np.random.Generator) -> float:
-        """A random value."""
+        """Draw a random value."""
         return float(rng.uniform(self.low, self.high))
 
     def decode(self, value: Any) -> float:
-        """A tool's value as a float.
+        """Convert a tool's value to a float.
 
         Raises:
-            ValueError: It is none of the range.
+            ValueError: The value is not a number, or is out of range.
         """
         return float(_inside(_number(value), self.low, self.high))
 
     def unit(self, value: float) -> float:
-        """Where a value lies between the ends, 0 to 1."""
+        """Position of a value in the range, 0 to 1."""
         return (value - self.low) / (self.high - self.low)
 
     def __str__(self) -> str:
@@ -66,23 +66,23 @@ class Uniform:
 
 @dataclass(frozen=True)
 class LogUniform(Uniform):
-    """A float between two ends above 0 whose logarithm is uniform; the default's is the middle."""
+    """As `Uniform`, with a uniformly distributed logarithm; the default is the geometric mean."""
 
     @property
     def typical(self) -> float:
-        """The default, or the geometric middle."""
+        """The default value."""
         return math.sqrt(self.low * self.high) if self.default is None else self.default
 
     def problem(self) -> str | None:
-        """What is wrong with it, or None."""
+        """A description of what is invalid; None if nothing is."""
         return _range_problem(self.low, self.high, self.default, log=True)
 
     def sample(self, rng: np.random.Generator) -> float:
-        """A random value."""
+        """Draw a random value."""
         return float(math.exp(rng.uniform(math.log(self.low), math.log(self.high))))
 
     def unit(self, value: float) -> float:
-        """Where a value's logarithm lies between those of the ends, 0 to 1."""
+        """Position of a value in the range, on a logarithmic scale, 0 to 1."""
         return math.log(value / self.low) / math.log(self.high / self.low)
 
     def __str__(self) -> str:
@@ -91,14 +91,14 @@ class LogUniform(Uniform):
 
 @dataclass(frozen=True)
 class Integer:
-    """A whole number.
+    """An integer from a range.
 
     Attributes:
-        low: Least value.
-        high: Greatest value, included.
-        log: Whether its logarithm is uniform.
-        default: Value where there is no search; the (geometric) middle.
-        when: Condition; None: always there.
+        low: Smallest value.
+        high: Largest value, included.
+        log: Whether the logarithm is uniformly distributed, rather than the value.
+        default: Value that is used without a search; None is the rounded (geometric) middle.
+        when: Condition under which the dimension is active; None for always.
     """
 
     low: int
@@ -109,55 +109,55 @@ class Integer:
 
     @property
     def typical(self) -> int:
-        """The default, or the middle."""
+        """The default value."""
         if self.default is not None:
             return self.default
         middle = math.sqrt(self.low * self.high) if self.log else (self.low + self.high) / 2
         return round(middle)
 
     def problem(self) -> str | None:
-        """What is wrong with it, or None."""
+        """A description of what is invalid; None if nothing is."""
         found = _range_problem(self.low, self.high, self.default, self.log)
         if found is None and not all(float(v).is_integer() for v in (self.low, self.high)):
-            found = f"its ends {self.low:g} and {self.high:g} are not whole"
+            found = f"its ends {self.low:g} and {self.high:g} are not integers"
         return found
 
     def sample(self, rng: np.random.Generator) -> int:
-        """A random value."""
+        """Draw a random value."""
         if not self.log:
             return int(rng.integers(self.low, self.high, endpoint=True))
         value = round(math.exp(rng.uniform(math.log(self.low), math.log(self.high))))
         return min(max(value, self.low), self.high)
 
     def decode(self, value: Any) -> int:
-        """A tool's value (NNI sends 3.0) as an int.
+        """Convert a tool's value to an int (NNI sends 3.0).
 
         Raises:
-            ValueError: It is none of the range, or not whole.
+            ValueError: The value is not an integer, or is out of range.
         """
         number = _inside(_number(value), self.low, self.high)
         if number != round(number):
-            raise ValueError("no whole number")
+            raise ValueError("not an integer")
         return round(number)
 
     def unit(self, value: int) -> float:
-        """Where a value lies between the ends, 0 to 1."""
+        """Position of a value in the range, 0 to 1."""
         if self.log:
             return math.log(value / self.low) / math.log(self.high / self.low)
         return (value - self.low) / (self.high - self.low)
 
     def __str__(self) -> str:
-        return f"{self.low} to {self.high}, whole" + (", log" if self.log else "")
+        return f"{self.low} to {self.high}, integer" + (", log" if self.log else "")
 
 
 @dataclass(frozen=True)
 class Choice:
-    """One of some options: strings, numbers, booleans, or tuples of them.
+    """One of several options: strings, numbers, booleans, or tuples of them.
 
     Attributes:
-        options: The options; labels (`str` of each) must differ.
-        default: Option where there is no search; the first.
-        when: Condition; None: always there.
+        options: Options to choose from; their labels (`str` of each) must differ.
+        default: Option that is used without a search; None is the first.
+        when: Condition under which the dimension is active; None for always.
     """
 
     options: tuple[Any, ...]
@@ -166,43 +166,43 @@ class Choice:
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """The options as text, as tools carry those that are no plain values."""
+        """The options as text, the form in which tools hold those that are not plain values."""
         return tuple(str(option) for option in self.options)
 
     @property
     def typical(self) -> Any:
-        """The default, or the first option."""
+        """The default option."""
         return self.options[0] if self.default is None else self.default
 
     def problem(self) -> str | None:
-        """What is wrong with it, or None."""
+        """A description of what is invalid; None if nothing is."""
         if not self.options:
             return "it has no options"
         if len(set(self.labels)) < len(self.options):
-            return f"its options {', '.join(self.labels)} repeat"
+            return f"its options {', '.join(self.labels)} contain duplicates"
         if self.default is not None and self.default not in self.options:
-            return f"its default {self.default!r} is none of its options"
+            return f"its default {self.default!r} is not among its options"
         return None
 
     def sample(self, rng: np.random.Generator) -> Any:
-        """A random option."""
+        """Draw a random option."""
         return self.options[int(rng.integers(len(self.options)))]
 
     def decode(self, value: Any) -> Any:
-        """A tool's value (an option, its label, or a list for a tuple) as the option.
+        """Convert a tool's value (an option, its label, or a list for a tuple) to the option.
 
         Raises:
-            ValueError: It is no option.
+            ValueError: The value is not an option.
         """
         value = tuple(value) if isinstance(value, list) else value
         for option, label in zip(self.options, self.labels, strict=True):
             same_kind = isinstance(option, bool) == isinstance(value, bool)
             if (value == option and same_kind) or value == label:
                 return option
-        raise ValueError(f"none of {', '.join(self.labels)}")
+        raise ValueError(f"not one of {', '.join(self.labels)}")
 
     def unit(self, value: Any) -> float:
-        """Where an option stands in their order, 0 to 1."""
+        """Position of an option among the options, 0 to 1."""
         return self.options.index(value) / max(1, len(self.options) - 1)
 
     def __str__(self) -> str:
@@ -214,7 +214,7 @@ Dimension = Uniform | LogUniform | Integer | Choice
 
 @dataclass(frozen=True)
 class SearchSpace:
-    """Dimensions by name. A condition's choice stands before what depends on it.
+    """Dimensions by name. A choice must come before the dimensions that depend on it.
 
     Example:
         >>> SearchSpace({
@@ -224,7 +224,8 @@ class SearchSpace:
         ... })
 
     Raises:
-        ConfigError: A range is empty, an option repeats, a condition names no earlier choice.
+        ConfigError: There are no dimensions, a range, default or option is invalid, or a condition
+            does not name an earlier choice.
     """
 
     dimensions: Mapping[str, Dimension] = field(default_factory=dict)
@@ -244,12 +245,12 @@ class SearchSpace:
             seen[name] = dimension
 
     def is_active(self, name: str, values: Mapping[str, Any]) -> bool:
-        """Whether a dimension exists beside these values."""
+        """Whether a dimension is active, given the values of the dimensions before it."""
         when = self.dimensions[name].when
         return when is None or (when[0] in values and values[when[0]] in when[1])
 
     def sample(self, rng: np.random.Generator) -> dict[str, Any]:
-        """Random values of the active dimensions."""
+        """Draw random values of the active dimensions."""
         values: dict[str, Any] = {}
         for name, dimension in self.dimensions.items():
             if self.is_active(name, values):
@@ -257,18 +258,22 @@ class SearchSpace:
         return values
 
     def defaults(self) -> dict[str, Any]:
-        """The default of each active dimension."""
+        """The default values of the dimensions that are active by default."""
         return self.decode({})
 
     def decode(self, values: Mapping[str, Any], where: str = "parameters") -> dict[str, Any]:
-        """Values of a tool or a file, checked, as Python values of the active dimensions.
+        """Check values from a tool or a file, and convert them to Python values.
 
         Args:
-            values: By name; what is missing takes its default, what is inactive is left out.
-            where: Named in errors.
+            values: Values by name. Missing dimensions take their defaults; inactive ones are
+                dropped.
+            where: Source of the values, for errors.
+
+        Returns:
+            Values of the active dimensions, by name.
 
         Raises:
-            ConfigError: An unknown name, or a value that its dimension does not have.
+            ConfigError: A name is unknown, or a value is invalid for its dimension.
         """
         unknown = [name for name in values if name not in self.dimensions]
         if unknown:
@@ -291,11 +296,11 @@ class SearchSpace:
         return found
 
     def unit(self, name: str, value: Any) -> float:
-        """Where a value lies in its dimension, 0 to 1, for plots and regressions."""
+        """Position of a value in its dimension, 0 to 1, for plots and regressions."""
         return self.dimensions[name].unit(value)
 
     def children(self, name: str, option: Any) -> list[str]:
-        """Dimensions that exist directly under an option of a choice."""
+        """Names of the dimensions whose condition contains an option of a choice."""
         return [
             child
             for child, dimension in self.dimensions.items()
@@ -304,7 +309,7 @@ class SearchSpace:
 
     def table(self) -> Table:
         """The dimensions as a table."""
-        table = Table(("dimension", "values", "default", "only where"), title="Search space")
+        table = Table(("dimension", "values", "default", "only if"), title="Search space")
         for name, dimension in self.dimensions.items():
             when = dimension.when
             condition = f"{when[0]} is {' or '.join(map(str, when[1]))}" if when else ""
@@ -321,12 +326,17 @@ class SearchSpace:
 
 
 def add_dimension(found: dict[str, Dimension], name: str, dimension: Dimension) -> None:
-    """Add a dimension that was read, or widen the condition of one that is there already.
+    """Add a dimension that was read from a tool, or extend the condition of a known one.
 
-    Tools write a dimension once for each option under which it stands.
+    Tools write a conditional dimension once for each option under which it is active.
+
+    Args:
+        found: Dimensions read so far, which are changed in place.
+        name: Name of the dimension.
+        dimension: The dimension, with its condition.
 
     Raises:
-        ConfigError: Another dimension has its name.
+        ConfigError: A different dimension has this name.
     """
     old = found.get(name)
     if old is None:
@@ -347,14 +357,14 @@ def add_dimension(found: dict[str, Dimension], name: str, dimension: Dimension) 
 
 def _number(value: Any) -> float:
     if isinstance(value, (bool, str)) or value is None:
-        raise ValueError("no number")
+        raise ValueError("not a number")
     return value
 
 
 def _inside(value: float, low: float, high: float) -> float:
-    slack = 1e-9 * max(abs(low), abs(high))  # a tool's logarithm and back
+    slack = 1e-9 * max(abs(low), abs(high))  # rounding errors of a tool's logarithm and back
     if not low - slack <= value <= high + slack:
-        raise ValueError(f"not from {low:g} to {high:g}")
+        raise ValueError(f"not between {low:g} and {high:g}")
     return min(max(value, low), high)
 
 
@@ -363,7 +373,7 @@ def _range_problem(low: float, high: float, default: float | None, log: bool) ->
     if len(numbers) < 2 or not all(
         isinstance(value, (int, float)) and not isinstance(value, bool) for value in numbers
     ):
-        return f"its ends {low!r} and {high!r} (or its default) are no numbers"
+        return f"its ends {low!r} and {high!r} (or its default) are not numbers"
     if not (math.isfinite(low) and math.isfinite(high)):
         return f"its ends {low} and {high} are not finite"
     if low >= high:
@@ -371,7 +381,7 @@ def _range_problem(low: float, high: float, default: float | None, log: bool) ->
     if log and low <= 0:
         return f"its lower end {low:g} has no logarithm"
     if default is not None and not low <= default <= high:
-        return f"its default {default:g} is not from {low:g} to {high:g}"
+        return f"its default {default:g} is not between {low:g} and {high:g}"
     return None
 
 
@@ -381,8 +391,8 @@ def _condition_problem(when: Condition | None, seen: Mapping[str, Dimension]) ->
     parent, options = when
     choice = seen.get(parent)
     if not isinstance(choice, Choice):
-        return f"its condition names '{parent}', which is no Choice before it"
+        return f"its condition names '{parent}', which is not an earlier Choice"
     missing = [option for option in options if option not in choice.options]
     if missing or not options:
-        return f"its condition names options of '{parent}' that are not there: {missing}"
+        return f"its condition names options that '{parent}' does not have: {missing}"
     return None

@@ -1,4 +1,4 @@
-"""When a trial is not worth its remaining epochs."""
+"""Rules that stop unpromising trials early."""
 
 from __future__ import annotations
 
@@ -11,18 +11,22 @@ import numpy as np
 from tfcompress.errors import ConfigError
 
 GIVE_UP_AFTER = 3
-"""Failures at the start, with no trial that worked, after which a search gives up."""
+"""Number of failures, without any success, after which a search gives up."""
 
 
 def gives_up(failed: Sequence[bool]) -> str:
-    """Why a search should end, of whose trials so far these failed; empty: it should not."""
+    """The reason why a search should give up; empty if it should continue.
+
+    Args:
+        failed: Whether each trial so far failed.
+    """
     if len(failed) >= GIVE_UP_AFTER and all(failed):
         return f"its first {len(failed)} trials all failed"
     return ""
 
 
 class StopRule(Protocol):
-    """Says after each epoch whether a trial should end."""
+    """Rule that decides after each epoch whether a trial should stop."""
 
     def should_stop(
         self,
@@ -33,22 +37,22 @@ class StopRule(Protocol):
         """Whether a trial should stop now.
 
         Args:
-            curve: Its objective, epoch by epoch.
-            others: The other trials' objectives, finished, stopped or under way.
-            direction: Of the objective.
+            curve: Objective of the trial, epoch by epoch.
+            others: Objectives of the other trials, whether finished, stopped or running.
+            direction: Whether the objective is maximized ("max") or minimized ("min").
         """
 
 
 @dataclass(frozen=True)
 class Replay:
-    """What a rule would have made of trials that ran to their end.
+    """The effect that a stop rule would have had on trials that ran to their end.
 
     Attributes:
-        epochs: Epochs that it would have trained.
-        whole: Epochs that were trained.
-        best: Best objective that it would have found.
-        whole_best: Best objective of all epochs.
-        stopped: Trials that it would have stopped.
+        epochs: Number of epochs that would have been trained with the rule.
+        whole: Number of epochs that were trained.
+        best: Best objective that would have been found with the rule.
+        whole_best: Best objective over all epochs.
+        stopped: Number of trials that the rule would have stopped.
     """
 
     epochs: int
@@ -67,7 +71,7 @@ class MedianStop:
 
     Attributes:
         start_epoch: First epoch (from 1) at which a trial may stop.
-        least_trials: Other trials that must have reached the epoch.
+        least_trials: Number of other trials that must have reached the epoch.
     """
 
     start_epoch: int = 3
@@ -87,7 +91,7 @@ class MedianStop:
         others: Sequence[Sequence[float]],
         direction: Literal["max", "min"] = "max",
     ) -> bool:
-        """Whether a trial should stop now; as `StopRule` says."""
+        """Whether a trial should stop now; see `StopRule.should_stop`."""
         epochs = len(curve)
         reached = [other for other in others if len(other) >= epochs]
         if epochs < self.start_epoch or len(reached) < self.least_trials:
@@ -99,16 +103,16 @@ class MedianStop:
 
 @dataclass(frozen=True)
 class HalvingStop:
-    """Asynchronous successive halving (Li et al. 2020, ASHA), as a rule that stops trials.
+    """Asynchronous successive halving (Li et al. 2020, ASHA), as a stop rule.
 
     At the epochs first_epoch, first_epoch * eta, first_epoch * eta^2 ... a trial stops unless its
     best objective so far is among the best 1/eta (rounded up) of all trials that reached that
-    epoch, itself included. It saves more than the median rule and asks more of the first epochs: a
-    trial that starts slowly is lost.
+    epoch, including itself. It saves more epochs than the median rule, but relies more on the first
+    epochs: trials that improve slowly at first are stopped.
 
     Attributes:
         first_epoch: First epoch (from 1) at which a trial may stop.
-        eta: One trial in so many goes on, for so many times the epochs.
+        eta: Reduction factor: one trial in `eta` continues, to `eta` times the epochs.
     """
 
     first_epoch: int = 1
@@ -128,7 +132,7 @@ class HalvingStop:
         others: Sequence[Sequence[float]],
         direction: Literal["max", "min"] = "max",
     ) -> bool:
-        """Whether a trial should stop now; as `StopRule` says."""
+        """Whether a trial should stop now; see `StopRule.should_stop`."""
         epochs = len(curve)
         if not self._is_rung(epochs):
             return False
@@ -149,12 +153,12 @@ class HalvingStop:
 def replay(
     rule: StopRule, curves: Sequence[Sequence[float]], direction: Literal["max", "min"] = "max"
 ) -> Replay:
-    """Apply a rule to finished curves, one trial after the other, as it would have acted.
+    """Simulate a stop rule on finished trials, as if they had run one after the other.
 
     Args:
-        rule: When to stop.
-        curves: The objective of each trial, epoch by epoch, in the order of their starts.
-        direction: Of the objective.
+        rule: The stop rule.
+        curves: Objective of each trial, epoch by epoch, in the order of the trials' starts.
+        direction: Whether the objective is maximized ("max") or minimized ("min").
     """
     pick = max if direction == "max" else min
     kept: list[Sequence[float]] = []

@@ -1,6 +1,6 @@
-"""What a training function is given: parameters, a folder, a seed, and where to report.
+"""The arguments of a training function: parameters, and a trial with folder, seed and reports.
 
-The same function trains under keras-tuner, under NNI and alone:
+The same function can be used with keras-tuner, with NNI, and alone:
 
     def train(params, trial):
         model = build(params["width"])
@@ -21,28 +21,31 @@ from typing import Any, Literal
 from tfcompress.errors import ConfigError
 
 Report = Callable[[int, Mapping[str, float]], bool]
-"""Told the epoch (from 1) and its metrics; True where the trial should stop."""
+"""Function that takes an epoch (from 1) and its metrics; it returns True to stop the trial."""
 TrainingFunction = Callable[[Mapping[str, Any], "Trial"], Mapping[str, float]]
-"""Trains with parameters; its metrics at the end, the objective among them."""
+"""Function that trains with parameters and returns the final metrics, including the objective."""
 
 
 def _go_on(epoch: int, metrics: Mapping[str, float]) -> bool:
-    """The report of a trial that nobody listens to."""
+    """The report function of a trial outside a search."""
     return False
 
 
 class TrialError(RuntimeError):
-    """A trial's result cannot be used: it is marked as failed, the search goes on."""
+    """The result of a trial is invalid: the trial is marked as failed, and the search continues."""
 
 
 @dataclass(frozen=True)
 class SearchObjective:
-    """What a search is for.
+    """The metric that a search optimizes.
 
     Attributes:
-        metric: Its name among the logs of an epoch, as "val_mean_iou".
-        direction: "max" or "min".
-        also: Metrics that every report must hold beside it, as "val_accuracy".
+        metric: Name of the metric in the logs of an epoch, such as "val_mean_iou".
+        direction: Whether the metric is maximized ("max") or minimized ("min").
+        also: Names of further metrics that every report must contain, such as "val_accuracy".
+
+    Raises:
+        ConfigError: The direction is neither "max" nor "min".
     """
 
     metric: str
@@ -54,26 +57,30 @@ class SearchObjective:
             raise ConfigError("objective", f"direction {self.direction!r}", "use 'max' or 'min'")
 
     def better(self, first: float, second: float) -> bool:
-        """Whether the first value is the better one."""
+        """Whether the first value is better than the second."""
         return first > second if self.direction == "max" else first < second
 
     def best(self, values: Any) -> float:
-        """The best of some values."""
+        """The best of several values."""
         return float((max if self.direction == "max" else min)(values))
 
     def checked(self, metrics: Mapping[str, Any] | None, where: str) -> dict[str, float]:
-        """Metrics as floats.
+        """Check reported metrics and convert them to floats.
 
         Args:
-            metrics: By name.
-            where: Of what they are, for the error.
+            metrics: Metrics by name.
+            where: Source of the metrics, for errors.
+
+        Returns:
+            The metrics that are scalars, by name.
 
         Raises:
-            TrialError: There are none, one is missing, or the objective is not finite.
+            TrialError: `metrics` is not a mapping, a metric is missing, or the objective is not
+                finite.
         """
         if not isinstance(metrics, Mapping):
             raise TrialError(
-                f"{where}: {metrics!r} came back instead of metrics, as {{'{self.metric}': 0.5}}"
+                f"{where}: it is {metrics!r} instead of metrics such as {{'{self.metric}': 0.5}}"
             )
         scalars = {str(key): _scalar(value) for key, value in metrics.items()}
         found = {name: value for name, value in scalars.items() if value is not None}
@@ -81,8 +88,9 @@ class SearchObjective:
         if missing:
             known = ", ".join(found)
             raise TrialError(
-                f"{where}: no {' and no '.join(map(repr, missing))} among what was reported "
-                f"({known or 'nothing'})"
+                f"{where}: {' and '.join(map(repr, missing))} "
+                f"{'is' if len(missing) == 1 else 'are'} missing in the reported metrics "
+                f"({known or 'none'})"
             )
         if not math.isfinite(found[self.metric]):
             raise TrialError(f"{where}: {self.metric} is {found[self.metric]}")
@@ -94,16 +102,17 @@ class Trial:
     """One trial, as its training function sees it.
 
     Attributes:
-        number: From 0.
-        objective: Of the search.
-        folder: For whatever the training writes; there from the start.
-        seed: Set for Python, NumPy and TensorFlow before the function is called.
-        epochs: Epochs in all that a scheduler (Hyperband) grants; None: the function decides.
-        continues: Folder of the trial with the same parameters and fewer epochs that this one
-            takes up (Hyperband); None: it starts anew.
-        report: Where epochs are reported.
-        stopped: Whether the search has stopped it early.
-        history: What was reported, epoch by epoch.
+        number: Number of the trial, from 0.
+        objective: Objective of the search.
+        folder: Existing folder for everything that the training writes.
+        seed: Seed that is set for Python, NumPy and TensorFlow before the function is called.
+        epochs: Total number of epochs that a scheduler (Hyperband) grants; None lets the function
+            decide.
+        continues: Folder of a trial with the same parameters and fewer epochs whose training this
+            one continues (Hyperband); None starts from scratch.
+        report: Function that receives the metrics of each epoch.
+        stopped: Whether the search has stopped the trial early.
+        history: Reported metrics, one row per epoch.
     """
 
     number: int
@@ -120,11 +129,11 @@ class Trial:
         """Report an epoch of a custom loop.
 
         Args:
-            epoch: From 1.
-            metrics: By name; the objective among them.
+            epoch: Number of the epoch, from 1.
+            metrics: Metrics by name, including the objective.
 
         Returns:
-            Whether to stop now.
+            Whether the training should stop now.
 
         Raises:
             TrialError: The objective is missing or not finite.
@@ -135,10 +144,10 @@ class Trial:
         return self.stopped
 
     def callback(self, flavor: Literal["keras", "tf_keras"] = "keras") -> Any:
-        """A Keras callback that reports every epoch and ends `fit` where the search stops it.
+        """Make a Keras callback that reports every epoch and ends `fit` if the search says so.
 
         Args:
-            flavor: Of the model that is trained.
+            flavor: Library of the model that is trained, "keras" or "tf_keras".
         """
         base: Any = importlib.import_module(flavor).callbacks.Callback
         trial = self
@@ -152,7 +161,7 @@ class Trial:
 
 
 def _scalar(value: Any) -> float | None:
-    """A float, or None of what is no number (keras logs may hold arrays)."""
+    """A value as a float; None if it is not a number (Keras logs may hold arrays)."""
     try:
         return float(value)
     except (TypeError, ValueError):

@@ -170,7 +170,7 @@ def test_a_grid_goes_on_where_it_was_cut_off(tmp_path, where):
 
 
 def test_workers_that_die_at_once(tmp_path):
-    with pytest.raises(SearchError, match="worker tuner.*with code 3 before it had a trial"):
+    with pytest.raises(SearchError, match="worker tuner.*with code 3 before it got a trial"):
         search_with_keras_tuner(
             search(tmp_path, functions.DiesOnArrival(), isolate=True), workers=2, tell=None
         )
@@ -212,7 +212,7 @@ def test_time_is_up(tmp_path):
 
     result = search_with_keras_tuner(search(tmp_path, slow, trials=50, seconds=1.0), tell=None)
     assert 1 <= len(result.trials) < 10
-    assert result.stopped_by == "its time is over"
+    assert result.stopped_by == "its time limit is reached"
 
 
 def test_a_taken_port(tmp_path):
@@ -228,7 +228,7 @@ def test_a_taken_port(tmp_path):
 
 def test_half_set_environment(tmp_path, monkeypatch):
     monkeypatch.setenv("KERASTUNER_TUNER_ID", "chief")
-    with pytest.raises(ConfigError, match="not set beside .* KERASTUNER_ORACLE_IP, KERAS"):
+    with pytest.raises(ConfigError, match="these are not: KERASTUNER_ORACLE_IP, KERAS"):
         search_with_keras_tuner(search(tmp_path), tell=None)
 
 
@@ -236,9 +236,12 @@ def test_half_set_environment(tmp_path, monkeypatch):
     ("more", "message"),
     [
         ({"tuner": "smac"}, "unknown 'smac'.*random, bayesian, hyperband, grid"),
-        ({"trials": 0}, "trials: there are 0"),
-        ({"tuner": "hyperband"}, "epochs: Hyperband needs them"),
-        ({"tuner": "hyperband", "epochs": 9, "trials": 9}, "9 are but the first round"),
+        ({"trials": 0}, "trials: it is 0"),
+        ({"tuner": "hyperband"}, "epochs: Hyperband needs a number"),
+        (
+            {"tuner": "hyperband", "epochs": 9, "trials": 9},
+            "9 trials do not exceed the first round",
+        ),
         ({"trial_seconds": 0}, "trial_seconds: it is 0"),
         ({"isolate": True, "function": lambda p, t: {}}, "cannot be sent.*isolate=False"),
     ],
@@ -250,8 +253,10 @@ def test_bad_searches(tmp_path, more, message):
 
 def test_reports_are_checked(tmp_path):
     trial = Trial(0, OBJECTIVE, tmp_path)
-    with pytest.raises(TrialError, match="epoch 1: no 'val_score'.* among what was reported .loss"):
+    with pytest.raises(
+        TrialError, match="epoch 1: 'val_score'.* missing in the reported metrics .loss"
+    ):
         trial.epoch(1, {"loss": 0.3})
-    with pytest.raises(TrialError, match="no 'val_accuracy'"):
+    with pytest.raises(TrialError, match="'val_accuracy' is missing"):
         trial.epoch(1, {"val_score": 0.3})
     assert os.path.isdir(trial.folder)

@@ -38,7 +38,9 @@ def search(folder, function="quadratic", numbers=False, **more):
 @pytest.mark.parametrize("tuner", ["GP", "Metis"])
 def test_tuners_of_numbers_refuse_other_spaces(tmp_path, tuner):
     """NNI's dispatcher dies on them, and its experiment waits for ever."""
-    with pytest.raises(ConfigError, match=f"{tuner} searches numbers .* 'kind' is a choice of"):
+    with pytest.raises(
+        ConfigError, match=f"{tuner} searches only numbers .* 'kind' is a choice of"
+    ):
         search(tmp_path, tuner=tuner)
     assert search(tmp_path, numbers=True, tuner=tuner).tuner == tuner
 
@@ -210,7 +212,9 @@ def test_two_searches_in_one_folder(tmp_path):
 
 
 def test_hyperband_is_not_resumed_and_needs_trials(tmp_path):
-    with pytest.raises(ConfigError, match="9 are but the first round of Hyperband with 9 epochs"):
+    with pytest.raises(
+        ConfigError, match="9 trials do not exceed the first round of Hyperband with 9"
+    ):
         search(tmp_path, tuner="Hyperband", epochs=9, trials=9)
     how = search(tmp_path, tuner="Hyperband", epochs=9, trials=10)
     state = state_search(how.space, how.objective, how.tuner, how.epochs, how.seed)
@@ -218,7 +222,7 @@ def test_hyperband_is_not_resumed_and_needs_trials(tmp_path):
         note(tmp_path, experiment="gone")
     (tmp_path / "gone" / "db").mkdir(parents=True)
     (tmp_path / "gone" / "db" / "nni.sqlite").touch()
-    with pytest.raises(SearchError, match="Hyperband knows, so it cannot go on"):
+    with pytest.raises(SearchError, match="Hyperband, so the search cannot continue"):
         run_nni_experiment(how, resume=True, tell=None)
 
 
@@ -341,10 +345,10 @@ def test_another_nni(monkeypatch):
     [
         ({"tuner": "SMAC"}, "unknown 'SMAC'.*TPE"),
         ({"assessor": "Bandit"}, "unknown 'Bandit'.*Medianstop"),
-        ({"trials": 0}, "trials: there are 0"),
+        ({"trials": 0}, "trials: it is 0"),
         ({"concurrency": 0}, "concurrency: it is 0"),
-        ({"tuner": "Hyperband"}, "epochs: Hyperband needs them"),
-        ({"code_directory": "/no/such"}, "there is no /no/such"),
+        ({"tuner": "Hyperband"}, "epochs: Hyperband needs a number"),
+        ({"code_directory": "/no/such"}, "there is no folder /no/such"),
     ],
 )
 def test_bad_searches(tmp_path, more, message):

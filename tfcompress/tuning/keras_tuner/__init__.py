@@ -1,5 +1,5 @@
-"""A search by keras-tuner, in one process or with a chief and workers.
+"""Searches with keras-tuner, in one process or with a chief and workers.
 
-Open `search.py` first. A tuner is an entry of `TUNERS` in `oracles.py`; `space.py` translates the
+Open `search.py` first. The tuners are entries of `TUNERS` in `oracles.py`; `space.py` converts the
 search space.
 """

@@ -1,7 +1,7 @@
-"""keras-tuner's chief: one process holds the oracle, others take trials from it over gRPC.
+"""A chief for keras-tuner: one process holds the oracle, workers get trials from it over gRPC.
 
-keras-tuner's own chief waits for ever for a worker that died, checks every 20 seconds, and lets a
-second chief bind the same port; this one serves the same protocol without that.
+keras-tuner's own chief waits forever for a dead worker, polls only every 20 seconds, and lets a
+second chief bind the same port. This chief serves the same protocol without these defects.
 """
 
 from __future__ import annotations
@@ -29,17 +29,20 @@ from tfcompress.tuning.results import SearchError, read_trial
 
 LOOPBACK = "127.0.0.1"
 SILENCE_SECONDS = 120
-"""After which a worker gives up on a chief that does not answer."""
+"""Time after which a worker gives up on a chief that does not answer."""
 LOST_SECONDS = 60
-"""Beyond a trial's deadline, after which the worker that had it counts as lost."""
+"""Time beyond a trial's deadline after which its worker counts as lost."""
 GOODBYE_SECONDS = 15
-"""How long a chief waits for workers of other machines to ask once more and be sent home."""
+"""Time that a chief waits for workers on other machines to ask for a trial and be dismissed."""
 DEATHS_WITHOUT_A_TRIAL = 3
-"""Workers that may die before they have a trial: nothing would ever fail, nothing would end."""
+"""Number of workers that may die before they get a trial; more would restart forever."""
 
 
 def work_for_chief(search: KerasTunerSearch) -> None:
-    """Run trials of a chief on another machine (or in another process) until it has no more.
+    """Run trials for a chief on another machine (or in another process) until it has no more.
+
+    Args:
+        search: The search, equal to the chief's.
 
     Raises:
         SearchError: The chief does not answer.
@@ -52,12 +55,22 @@ def work_for_chief(search: KerasTunerSearch) -> None:
         raise SearchError(
             f"chief at {address}",
             f"it does not answer ({error.code().name})",
-            "start it first, and let its port be reached from here",
+            "start it first, and make sure that its port can be reached from here",
         ) from None
 
 
 class Chief:
-    """Serves an oracle, and looks after its workers."""
+    """Serves an oracle to workers, and replaces workers that die.
+
+    Args:
+        search: The search.
+        port: Number of the port, if the workers run on this machine; 0 for any.
+        tell: Function that takes a line of progress; None for silence.
+
+    Raises:
+        ConfigError: Workers run on other machines, but trials have no time limit.
+        SearchError: The chief cannot listen on the port.
+    """
 
     def __init__(
         self, search: KerasTunerSearch, port: int, tell: Callable[[str], None] | None
@@ -68,13 +81,13 @@ class Chief:
         if self.outside and search.trial_seconds is None:
             raise ConfigError(
                 "trial_seconds",
-                "it is None, and a worker on another machine may vanish with its trial",
-                "give seconds after which a trial counts as failed",
+                "it is None, but a worker on another machine may disappear with its trial",
+                "give the time in seconds after which a trial counts as failed",
             )
         self.address = os.environ[ENVIRONMENT[1]] if self.outside else LOOPBACK
         self.oracle = make_tuner(search).oracle
         self.servicer = OracleServicer(self.oracle)
-        # One thread, as keras-tuner's: its oracles are not made for more.
+        # One thread, as in keras-tuner: its oracles are not thread-safe.
         self.server = grpc.server(
             futures.ThreadPoolExecutor(max_workers=1), options=[("grpc.so_reuseport", 0)]
         )
@@ -95,10 +108,10 @@ class Chief:
         self.told = len(self.oracle.end_order)
 
     def run(self, workers: int) -> Any:
-        """Serve until the search is over; the oracle.
+        """Serve until the search is over, and return the oracle.
 
         Args:
-            workers: To start on this machine; 0 where they are started elsewhere.
+            workers: Number of workers to start on this machine; 0 if they are started elsewhere.
         """
         self.server.start()
         try:
@@ -139,7 +152,7 @@ class Chief:
         return not self.oracle.tuner_ids or time.monotonic() - self.goodbye > GOODBYE_SECONDS
 
     def _look_after_workers(self) -> None:
-        """A worker that died fails its trial and is replaced."""
+        """Fail the trials of dead workers, and replace the workers."""
         for tuner_id, process in list(self.workers.items()):
             if process.exitcode is None:
                 continue
@@ -151,14 +164,14 @@ class Chief:
             if self.deaths >= DEATHS_WITHOUT_A_TRIAL:
                 raise SearchError(
                     f"worker {tuner_id}",
-                    f"it ended {how} before it had a trial, as {self.deaths - 1} did before it",
-                    "read what it printed; a script needs `if __name__ == '__main__':`",
+                    f"it ended {how} before it got a trial, as did {self.deaths - 1} before it",
+                    "read its output; a script needs `if __name__ == '__main__':`",
                 )
             if not self.oracle.closing:
                 self._start(tuner_id)
 
     def _find_lost_trials(self) -> None:
-        """A trial far beyond its deadline belongs to a worker that is gone."""
+        """Fail trials far beyond their deadline, whose workers are lost."""
         if self.search.trial_seconds is None:
             return
         for tuner_id, trial in list(self.oracle.ongoing_trials.items()):
@@ -167,7 +180,7 @@ class Chief:
                 self._fail(tuner_id, "its worker does not answer")
 
     def _fail(self, tuner_id: str, reason: str) -> bool:
-        """Whether the worker had a trial, which failed with it."""
+        """Fail the trial of a worker; returns whether it had one."""
         trial = self.oracle.ongoing_trials.get(tuner_id)
         if trial is None:
             return False
@@ -192,4 +205,4 @@ def _worker(content: bytes, tuner_id: str, address: str, port: str) -> None:
     die_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.environ.update(zip(ENVIRONMENT, (tuner_id, address, port), strict=True))
-    work_for_chief(pickle.loads(content))  # of our own parent, through no file
+    work_for_chief(pickle.loads(content))  # trusted: the bytes come from the parent process

@@ -1,4 +1,4 @@
-"""keras-tuner's oracles, with what a long search needs: early stopping, an end, atomic state."""
+"""keras-tuner's oracles, extended for long searches: early stopping, time limit, atomic state."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from tfcompress.tuning.trial import SearchObjective
 if TYPE_CHECKING:
     from keras_tuner import Oracle
 else:
-    Oracle = object  # what is mixed in; one of keras-tuner's oracles stands behind it
+    Oracle = object  # the mixin's base; a keras-tuner oracle follows in each subclass
 
 NEVER = 10**9
-"""For `max_consecutive_failed_trials`: its RuntimeError would leave the oracle locked for ever."""
+"""Disables `max_consecutive_failed_trials`, whose RuntimeError would leave a lock held forever."""
 
 
 def synchronized(method: Callable[..., Any]) -> Callable[..., Any]:
-    """keras-tuner's lock around an oracle's method, given back also where the method raises."""
+    """Hold keras-tuner's lock during an oracle's method, and release it even on an error."""
 
     @functools.wraps(method)
     def locked(oracle: Any, *args: Any, **kwargs: Any) -> Any:
@@ -46,24 +46,24 @@ def synchronized(method: Callable[..., Any]) -> Callable[..., Any]:
 
 
 class _LongSearch(Oracle):
-    """Mixed into each oracle. Workers of other processes reach it through keras-tuner's server.
+    """Mixin of all oracles. Workers in other processes access it through keras-tuner's server.
 
     Attributes:
-        stop_rule: When a trial is stopped early; None: never.
-        closing: Why there are no further trials; empty while there are.
-        ends_at: `time.monotonic()` after which no trial starts; None: never.
+        stop_rule: Rule that stops trials early; None stops none.
+        closing: Reason why no further trials start; empty while the search continues.
+        ends_at: Time (`time.monotonic()`) after which no trial starts; None for no limit.
     """
 
     stop_rule: StopRule | None = None
     closing: str = ""
     ends_at: float | None = None
-    _retry_queue: list[str]  # keras-tuner's
+    _retry_queue: list[str]  # an attribute of keras-tuner's oracles
 
     @synchronized
     def create_trial(self, tuner_id: str) -> Any:
-        """The next trial; with status "STOPPED" where the search is over."""
+        """Get the next trial; it has the status "STOPPED" when the search is over."""
         if not self.closing and self.ends_at is not None and time.monotonic() > self.ends_at:
-            self.closing = "its time is over"
+            self.closing = "its time limit is reached"
         if self.closing:
             self.tuner_ids.discard(tuner_id)
             return KerasTunerTrial(self.get_space(), "", TrialStatus.STOPPED)
@@ -71,7 +71,7 @@ class _LongSearch(Oracle):
 
     @synchronized
     def update_trial(self, trial_id: str, metrics: dict[str, float], step: int = 0) -> Any:
-        """Note an epoch; a copy of the trial with status "STOPPED" where it should end early."""
+        """Record an epoch; returns a copy of the trial with status "STOPPED" if it should stop."""
         trial = super().update_trial(trial_id, metrics, step=step)
         if self.stop_rule is None:
             return trial
@@ -83,13 +83,13 @@ class _LongSearch(Oracle):
 
     @synchronized
     def end_trial(self, trial: Any) -> None:
-        """Note the end of a trial; three failures and no success end the search."""
+        """Record the end of a trial; three failures without a success end the search."""
         super().end_trial(trial)
         ended = [self.trials[trial_id].status for trial_id in self.end_order]
         self.closing = self.closing or gives_up([s == TrialStatus.FAILED for s in ended])
 
     def save(self) -> None:
-        """Write the state whole or not at all: a killed search reads it again."""
+        """Write the state atomically, so that a killed search can read it again."""
         write_text(self._get_oracle_fname(), to_json(self.get_state()))
 
     def _save_trial(self, trial: Any) -> None:
@@ -97,14 +97,15 @@ class _LongSearch(Oracle):
         write_text(path, to_json(trial.get_state()))
 
     def reload(self) -> None:
-        """Read the state; trials that were cut off start again, without their old epochs.
+        """Read the state; interrupted trials start again, without their old epochs.
 
-        keras-tuner writes a trial's end before it takes it off the list of those under way, so a
-        search that was cut off there would train it twice: the record in the trial's file decides.
+        keras-tuner records the end of a trial before it removes the trial from the list of running
+        ones. A search that was killed in between would train the trial twice, so the record in the
+        trial's file decides.
         """
         super().reload()
         for trial_id in set(self.trials) - set(self.start_order):
-            del self.trials[trial_id]  # cut off between its own record and the search's
+            del self.trials[trial_id]  # killed between writing its record and the search's
         cut_off = []
         for trial_id in self._retry_queue:
             trial = self.trials[trial_id]
@@ -128,20 +129,20 @@ class RandomOracle(_LongSearch, keras_tuner.oracles.RandomSearchOracle):
 
 
 class BayesianOracle(_LongSearch, keras_tuner.oracles.BayesianOptimizationOracle):
-    """Gaussian processes with the upper confidence bound."""
+    """Bayesian optimization: a Gaussian process with the upper confidence bound."""
 
 
 class HyperbandOracle(_LongSearch, keras_tuner.oracles.HyperbandOracle):
-    """Hyperband (Li et al. 2018): many trials of few epochs, the best go on."""
+    """Hyperband (Li et al. 2018): many trials of few epochs, of which the best continue."""
 
 
 class GridOracle(_LongSearch, keras_tuner.oracles.GridSearchOracle):
-    """Every combination; ten values of a range."""
+    """Grid search: every combination, with ten values per range."""
 
-    _ordered_ids: Any  # keras-tuner's
+    _ordered_ids: Any  # an attribute of keras-tuner's oracle
 
     def reload(self) -> None:
-        """Read the state; keras-tuner does not write which combinations have successors."""
+        """Read the state; keras-tuner does not save which combinations have successors."""
         super().reload()
         values = {name: self.trials[name].hyperparameters.values for name in self.start_order}
         by_values = functools.cmp_to_key(lambda a, b: self._compare(values[a], values[b]))
@@ -170,11 +171,11 @@ TUNERS: dict[str, Callable[..., Any]] = {
     "hyperband": _hyperband,
     "grid": _plain(GridOracle),
 }
-"""By name: (trials, epochs, further arguments of oracles) -> oracle."""
+"""Tuners by name: functions (trials, epochs, further arguments of oracles) -> oracle."""
 
 
 def hyperband_first_round(epochs: int) -> int:
-    """Trials of Hyperband's first round; only beyond them does any trial go on."""
+    """Number of trials in Hyperband's first round, after which the best trials continue."""
     oracle = HyperbandOracle(objective=keras_tuner.Objective("x", "max"), max_epochs=epochs)
     return oracle._get_size(oracle._current_bracket, 0)
 
@@ -188,7 +189,17 @@ def make_oracle(
     seed: int,
     stop_rule: StopRule | None,
 ) -> Any:
-    """An oracle of `TUNERS` over keras-tuner's hyper-parameters of a space."""
+    """Make an oracle of `TUNERS`.
+
+    Args:
+        tuner: Name of the tuner.
+        space: Search space as `keras_tuner.HyperParameters`.
+        objective: Objective of the search.
+        trials: Maximum number of trials.
+        epochs: Number of epochs of Hyperband's longest trials; other tuners ignore it.
+        seed: Seed of the tuner.
+        stop_rule: Rule that stops trials early; Hyperband ignores it.
+    """
     oracle = TUNERS[tuner](
         trials,
         epochs,
@@ -196,7 +207,7 @@ def make_oracle(
         hyperparameters=space,
         allow_new_entries=False,
         tune_new_entries=False,
-        seed=seed + 1,  # keras-tuner takes 0 for no seed
+        seed=seed + 1,  # keras-tuner treats 0 as no seed
         max_consecutive_failed_trials=NEVER,
     )
     oracle.stop_rule = stop_rule if tuner != "hyperband" else None

@@ -1,8 +1,8 @@
-"""A search by keras-tuner: its tuners, our trials, in one process or in several.
+"""Search with keras-tuner, in one process or in several.
 
-Each trial trains in a process of its own, so that one that crashes, hangs or is killed is marked as
-failed, with its log, and the search goes on. Whatever is killed, `resume` goes on from the trials
-that had ended.
+Each trial trains in a process of its own. A trial that crashes, hangs or is killed is marked as
+failed, with its log, and the search continues. If the search itself is killed, `resume` continues
+after the trials that had ended.
 """
 
 from __future__ import annotations
@@ -28,29 +28,31 @@ def search_with_keras_tuner(
     resume: bool = False,
     tell: Callable[[str], None] | None = print,
 ) -> SearchResult | None:
-    """Search.
+    """Run a search with keras-tuner.
 
-    Where keras-tuner's environment variables are set (KERASTUNER_TUNER_ID, KERASTUNER_ORACLE_IP,
-    KERASTUNER_ORACLE_PORT), this process is the chief or a worker of a search over machines: the
-    same call runs on each of them, and the chief's has the result.
+    If keras-tuner's environment variables are set (KERASTUNER_TUNER_ID, KERASTUNER_ORACLE_IP,
+    KERASTUNER_ORACLE_PORT), this process is the chief or a worker of a search on several machines.
+    Make the same call on each of them; the chief returns the result.
 
     Args:
-        search: What to search and how.
-        workers: Processes that try parameters side by side, on this machine.
-        port: Of the chief, on loopback, where there are several; 0: a free one.
-        resume: Go on with a search that was cut off.
-        tell: Takes a line per trial; None for silence.
+        search: Settings of the search.
+        workers: Number of processes on this machine that run trials at the same time.
+        port: Number of the chief's port on loopback, with several workers; 0 for any free one.
+        resume: Whether to continue the search in the folder.
+        tell: Function that takes a line of text per trial; None for silence.
 
     Returns:
-        Every trial; None in a worker of a search over machines.
+        The result with all trials; None in a worker of a search on several machines.
 
     Raises:
-        SearchError: The folder holds another search, or one that was cut off and `resume` is off;
-            every trial failed.
+        ConfigError: keras-tuner is not installed, `workers` is below 1, or only some of the
+            environment variables are set.
+        SearchError: The folder holds another search, or a search although `resume` is off; the
+            port is taken; or every trial failed.
     """
     import_keras_tuner()
     if workers < 1:
-        raise ConfigError("workers", f"there are {workers}", "use at least 1")
+        raise ConfigError("workers", f"it is {workers}", "use at least 1")
     role = role_of_process()
     if role == "worker":
         from tfcompress.tuning.keras_tuner.chief import work_for_chief
@@ -71,12 +73,18 @@ def search_with_keras_tuner(
             worker.work()
             oracle = worker.oracle
         result = collect(search, oracle, time.monotonic() - began)
-    _ = result.best  # every trial failed: say so
+    _ = result.best  # raises if every trial failed
     return result
 
 
 def collect(search: KerasTunerSearch, oracle: Any, seconds: float) -> SearchResult:
-    """The result of a search from its oracle and from the trials' records."""
+    """Collect the result of a search from its oracle and the trials' records.
+
+    Args:
+        search: Settings of the search.
+        oracle: Oracle of the search, after its end.
+        seconds: Wall time of the search, in seconds.
+    """
     trials = []
     for trial_id in oracle.start_order:
         trial, number = oracle.trials[trial_id], int(trial_id)
@@ -95,7 +103,7 @@ def collect(search: KerasTunerSearch, oracle: Any, seconds: float) -> SearchResu
 
 
 def _from_oracle(search: KerasTunerSearch, trial: Any) -> TrialResult:
-    """A trial of a worker whose disk is not ours, or that died, from what it had reported."""
+    """The result of a trial from its reports, if its worker died or wrote to another disk."""
     steps: dict[int, dict[str, float]] = {}
     for name, metric in trial.metrics.metrics.items():
         for observation in metric.get_history():
@@ -109,7 +117,7 @@ def _from_oracle(search: KerasTunerSearch, trial: Any) -> TrialResult:
         search.space.decode(tuner_values(trial.hyperparameters.values)),
         "failed" if failed else "finished",
         history=tuple(row for row in history if row["epoch"]),
-        reason=(trial.message or "its worker has the reason in its log") if failed else "",
+        reason=(trial.message or "the reason is in its worker's log") if failed else "",
         folder=str(search.trial_folder(int(trial.trial_id))),
         **outcome,
     )

@@ -1,4 +1,4 @@
-"""A search by keras-tuner, stated: what is searched, for what, and within which limits."""
+"""The settings of a search with keras-tuner."""
 
 from __future__ import annotations
 
@@ -20,24 +20,29 @@ TUNER_NAMES = ("random", "bayesian", "hyperband", "grid")
 
 @dataclass(frozen=True, kw_only=True)
 class KerasTunerSearch:
-    """A search, stated.
+    """The settings of a search with keras-tuner.
 
     Attributes:
-        function: Trains with parameters and a `Trial`; at the top of a module, so that another
-            process finds it.
-        space: What to search.
-        objective: What for.
-        folder: For the trials, their logs, and keras-tuner's state.
-        tuner: "random", "bayesian" (Gaussian process), "hyperband" or "grid".
-        trials: How many at most.
-        epochs: Of Hyperband, for its longest trials; others leave it to the function.
-        seed: Of the tuner; trial n trains with seed + n.
-        stop_rule: When a trial is stopped early; None: never. Hyperband has its own rule.
-        trial_seconds: After which a trial is killed and marked as failed (not where `isolate` is
-            off); None: never. Six hours.
-        seconds: After which no further trial starts; None: never.
-        isolate: Whether each trial has a process of its own.
-        threads: Of TensorFlow in a trial's process; None: its choice.
+        function: Training function, called with parameters and a `Trial`. Define it at the top
+            level of a module, so that another process can import it.
+        space: Search space.
+        objective: Metric to optimize.
+        folder: Folder for the trials, their logs, and keras-tuner's state.
+        tuner: Name of the tuner: "random", "bayesian" (Gaussian process), "hyperband" or "grid".
+        trials: Maximum number of trials.
+        epochs: Number of epochs of Hyperband's longest trials. With other tuners, the function
+            decides.
+        seed: Seed of the tuner; trial n trains with seed + n.
+        stop_rule: Rule that stops trials early; None stops none. Hyperband has its own rule.
+        trial_seconds: Time in seconds after which a trial is killed and marked as failed; only with
+            `isolate`. None for no limit; six hours by default.
+        seconds: Time in seconds after which no further trial starts; None for no limit.
+        isolate: Whether each trial runs in a process of its own.
+        threads: Number of TensorFlow threads in a trial's process; None lets TensorFlow choose.
+
+    Raises:
+        ConfigError: A setting is invalid, the function cannot be sent to a process, or Hyperband
+            has too few trials.
     """
 
     function: TrainingFunction
@@ -68,15 +73,15 @@ class KerasTunerSearch:
             check_first_round(self.trials, epochs, hyperband_first_round(epochs))
 
     def trial_folder(self, number: int) -> Path:
-        """Where a trial writes."""
+        """The folder of a trial."""
         return Path(self.folder) / "trials" / f"{number:04d}"
 
 
 def import_keras_tuner() -> Any:
-    """The package keras_tuner.
+    """Import the package keras_tuner.
 
     Raises:
-        ConfigError: It, or what it needs, is not installed.
+        ConfigError: The package, or one that it needs, is not installed.
     """
-    import_extra("grpc", "keras-tuner")  # of several processes
+    import_extra("grpc", "keras-tuner")  # a search in several processes needs it
     return import_extra("keras_tuner", "keras-tuner")

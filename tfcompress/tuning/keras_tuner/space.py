@@ -1,6 +1,6 @@
-"""A search space as keras-tuner's hyper-parameters, and back.
+"""Convert a search space to keras-tuner's hyper-parameters, and back.
 
-Works on a `keras_tuner.HyperParameters` that it is given, so that it imports nothing of it.
+The functions work on a given `keras_tuner.HyperParameters`, so keras-tuner is not imported here.
 """
 
 from __future__ import annotations
@@ -24,11 +24,14 @@ from tfcompress.tuning.space import (
 )
 
 _SCHEDULER_KEYS = "tuner/"
-"""Hyperband writes its epochs and rounds among the hyper-parameters, under such names."""
+"""Prefix of the names under which Hyperband adds its epochs and rounds to the hyper-parameters."""
 
 
 def to_keras_tuner(space: SearchSpace, hp: Any) -> Any:
-    """Register a space on a `keras_tuner.HyperParameters`, conditions as its scopes; returns it."""
+    """Add the dimensions of a space to a `keras_tuner.HyperParameters`, and return the latter.
+
+    Conditions become conditional scopes.
+    """
     for name, dimension in space.dimensions.items():
         with ExitStack() as scopes:
             for parent, options in _conditions(space, dimension):
@@ -38,12 +41,13 @@ def to_keras_tuner(space: SearchSpace, hp: Any) -> Any:
 
 
 def from_keras_tuner(hp: Any) -> SearchSpace:
-    """A search space from a `keras_tuner.HyperParameters`.
+    """Convert a `keras_tuner.HyperParameters` to a search space.
 
-    A step makes a choice of its grid; `Fixed` one of a single option.
+    A range with a step becomes a choice of its values, and `Fixed` a choice of one option.
 
     Raises:
-        ConfigError: `reverse_log` sampling, or one name for different dimensions.
+        ConfigError: A dimension uses `reverse_log` sampling or is of an unknown kind, or different
+            dimensions have the same name.
     """
     found: dict[str, Dimension] = {}
     for parameter in hp.space:
@@ -52,16 +56,16 @@ def from_keras_tuner(hp: Any) -> SearchSpace:
 
 
 def tuner_values(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Values of a keras-tuner trial without those of its scheduler, for `SearchSpace.decode`."""
+    """The values of a keras-tuner trial without Hyperband's own, for `SearchSpace.decode`."""
     return {name: v for name, v in values.items() if not name.startswith(_SCHEDULER_KEYS)}
 
 
 def _conditions(space: SearchSpace, dimension: Dimension) -> list[tuple[str, list[Any]]]:
-    """The scopes around a dimension, outermost first: keras-tuner wants all of them opened."""
+    """The conditional scopes of a dimension, outermost first; keras-tuner needs all of them."""
     if dimension.when is None:
         return []
     parent, options = dimension.when
-    choice = cast(Choice, space.dimensions[parent])  # the space has checked that it is one
+    choice = cast(Choice, space.dimensions[parent])  # SearchSpace has checked this
     own = (parent, [_option(choice, option) for option in options])
     return [*_conditions(space, choice), own]
 
@@ -79,14 +83,14 @@ def _register(hp: Any, name: str, dimension: Dimension) -> None:
 
 
 def _option(dimension: Choice, option: Any) -> Any:
-    """An option as keras-tuner holds it: itself if all are of one plain type, else its label."""
+    """An option in keras-tuner's form: itself if all are of one plain type, else its label."""
     kinds = {type(each) for each in dimension.options}
-    plain = len(kinds) == 1 and kinds <= {int, float, str}  # it makes numbers of booleans
+    plain = len(kinds) == 1 and kinds <= {int, float, str}  # booleans would become numbers
     return option if plain else str(option)
 
 
 def _condition(parameter: Any) -> Condition | None:
-    """The innermost scope; those around it are the conditions of its parent."""
+    """The innermost scope; the outer ones are the conditions of its parent."""
     if not parameter.conditions:
         return None
     innermost = parameter.conditions[-1]
@@ -118,6 +122,6 @@ def _read(parameter: Any, when: Condition | None) -> Dimension:
         return (LogUniform if sampling == "log" else Uniform)(low, high, default, when)
     raise ConfigError(
         f"dimension '{parameter.name}' of the search space",
-        f"keras-tuner's {kind} is not known here",
+        f"keras-tuner's {kind} is not supported",
         "use Choice, Int, Float, Boolean or Fixed",
     )

@@ -1,6 +1,6 @@
-"""A worker takes trials from keras-tuner's oracle and runs them.
+"""A worker gets trials from keras-tuner's oracle and runs them.
 
-The oracle is in this process, or in that of a chief.
+The oracle is in this process or in that of a chief.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from tfcompress.tuning.results import TrialResult, read_trial, write_trial
 from tfcompress.tuning.trial import Trial
 
 ENVIRONMENT = ("KERASTUNER_TUNER_ID", "KERASTUNER_ORACLE_IP", "KERASTUNER_ORACLE_PORT")
-"""What keras-tuner reads of a search over machines."""
+"""Environment variables that keras-tuner reads for a search on several machines."""
 
 
 def role_of_process() -> Literal["chief", "worker"] | None:
-    """What keras-tuner's environment variables make of this process; None: neither.
+    """The role that keras-tuner's environment variables give to this process; None for no role.
 
     Raises:
-        ConfigError: Some of the three are set and some are not.
+        ConfigError: Only some of the three variables are set.
     """
     missing = [key for key in ENVIRONMENT if not os.environ.get(key)]
     if len(missing) == len(ENVIRONMENT):
@@ -35,14 +35,19 @@ def role_of_process() -> Literal["chief", "worker"] | None:
     if missing:
         raise ConfigError(
             "environment",
-            f"not set beside keras-tuner's other variables: {', '.join(missing)}",
+            f"some of keras-tuner's variables are set, but these are not: {', '.join(missing)}",
             f"set all of {', '.join(ENVIRONMENT)}, or none",
         )
     return "chief" if "chief" in os.environ[ENVIRONMENT[0]] else "worker"
 
 
 class Worker:
-    """Takes trials from an oracle, of this process or of a chief, and runs them."""
+    """Gets trials from an oracle, in this process or in a chief's, and runs them.
+
+    Args:
+        search: Settings of the search.
+        tell: Function that takes a line of text per trial; None for silence.
+    """
 
     def __init__(self, search: KerasTunerSearch, tell: Callable[[str], None] | None = None) -> None:
         self.search = search
@@ -58,7 +63,7 @@ class Worker:
             trial = self.oracle.create_trial(self.tuner.tuner_id)
             if trial.status == "STOPPED":
                 return
-            if trial.status == "IDLE":  # Hyperband waits for others
+            if trial.status == "IDLE":  # Hyperband waits for other trials
                 time.sleep(0.2)
                 continue
             result = self._run(trial, self.before + time.monotonic() - began)
@@ -111,13 +116,13 @@ class Worker:
 
 
 def seconds_before(search: KerasTunerSearch) -> float:
-    """How long a search that goes on had run: to the end of its last trial."""
+    """The time in seconds that a resumed search had run, until the end of its last trial."""
     records = [read_trial(path) for path in Path(search.folder).glob("trials/*")]
     return max((record.started + record.seconds for record in records if record), default=0.0)
 
 
 def make_tuner(search: KerasTunerSearch) -> Any:
-    """A keras-tuner tuner that holds the oracle with what it knows, or the link to the chief's."""
+    """Make a keras-tuner tuner, with its oracle in its saved state, or connected to the chief's."""
     from tfcompress.tuning.keras_tuner.oracles import make_oracle
 
     keras_tuner = import_keras_tuner()

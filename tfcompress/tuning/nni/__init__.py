@@ -1,5 +1,5 @@
-"""A search by NNI 3.0, with its manager patched in memory and watched.
+"""Searches with NNI 3.0, whose manager is patched in memory and monitored.
 
 Open `experiment.py` first (a whole experiment), then `trial.py` (inside a trial). `setup.py` and
-`preload.js` say which defects of NNI are patched, and why.
+`preload.js` tell which defects of NNI are patched, and why.
 """

@@ -1,7 +1,7 @@
-"""What NNI's dispatcher runs of ours: its tuners, mended, and an assessor.
+"""Patched tuners and an assessor that run in NNI's dispatcher.
 
-Hyperband can be seeded, Random and TPE do not begin anew on a resume, and successive halving stops
-trials early.
+Hyperband takes a seed, Random and TPE do not repeat their draws after a resume, and the assessor
+stops trials early by successive halving.
 """
 
 from __future__ import annotations
@@ -20,17 +20,18 @@ from tfcompress.tuning.stopping import HalvingStop
 if TYPE_CHECKING:
     from nni.tuner import Tuner
 else:
-    Tuner = object  # what is mixed in; NNI's class stands behind it
+    Tuner = object  # the mixin's base; NNI's class follows in each subclass
 
 
 class PatchedHyperband(Hyperband):
-    """Hyperband (Li et al. 2018); the epochs of a trial come as the parameter `TRIAL_BUDGET`.
+    """Hyperband (Li et al. 2018) with a seed.
 
-    It cannot be resumed: NNI writes none of its brackets.
+    The number of epochs of a trial is its parameter `TRIAL_BUDGET`. The search cannot be resumed,
+    because NNI does not save its brackets.
 
     Args:
-        seed: Of the parameters.
-        **kwargs: Of NNI's Hyperband.
+        seed: Seed of the parameters that it draws.
+        **kwargs: Arguments of NNI's Hyperband.
     """
 
     def __init__(self, seed: int = 0, **kwargs: Any) -> None:
@@ -38,21 +39,21 @@ class PatchedHyperband(Hyperband):
         self._seed = seed
 
     def handle_update_search_space(self, data: Any) -> None:
-        """Take the search space, and a random state that NNI would not seed."""
+        """Set the search space and a seeded random state, which NNI lacks."""
         super().handle_update_search_space(data)
         self.random_state = np.random.RandomState(self._seed)
 
     def is_created_in_previous_exp(self, parameter_id: Any) -> bool:
-        """Never: and NNI's comparison of these ids with a number fails (microsoft/nni 5263)."""
+        """Always False; NNI would compare the id with a number and fail (microsoft/nni 5263)."""
         return False
 
 
 class _NewDraws(Tuner):
-    """A tuner of NNI's whose random draws are new after a resume; NNI's begin anew.
+    """Mixin that makes an NNI tuner draw new parameters after a resume; NNI repeats old draws.
 
     Args:
-        seed: Of the parameters.
-        **kwargs: Of NNI's tuner.
+        seed: Seed of the parameters that it draws.
+        **kwargs: Arguments of NNI's tuner.
     """
 
     def __init__(self, seed: int = 0, **kwargs: Any) -> None:
@@ -60,25 +61,25 @@ class _NewDraws(Tuner):
         self._seed = seed
 
     def import_data(self, data: list[Any]) -> None:
-        """On a resume, the trials that had finished."""
+        """Take the finished trials after a resume, and reseed by their number."""
         super().import_data(data)
         self.rng = np.random.default_rng([self._seed, len(data)])
 
 
 class PatchedRandom(_NewDraws, RandomTuner):
-    """Random search."""
+    """Random search that draws new parameters after a resume."""
 
 
 class PatchedTPE(_NewDraws, TpeTuner):
-    """TPE (Bergstra et al. 2011)."""
+    """TPE (Bergstra et al. 2011) that draws new parameters after a resume."""
 
 
 class HalvingAssessor(Assessor):
-    """`HalvingStop` for NNI. After a resume it knows the trials from then on only, as NNI's do.
+    """`HalvingStop` as an NNI assessor. After a resume it ignores earlier trials, as NNI's do.
 
     Args:
-        optimize_mode: Of the objective.
-        **kwargs: Of `HalvingStop`.
+        optimize_mode: Whether the objective is maximized or minimized.
+        **kwargs: Arguments of `HalvingStop`.
     """
 
     def __init__(
@@ -89,7 +90,7 @@ class HalvingAssessor(Assessor):
         self._curves: dict[str, list[float]] = {}
 
     def assess_trial(self, trial_job_id: str, trial_history: list[Any]) -> AssessResult:
-        """Good: the trial goes on; bad: NNI stops it."""
+        """Judge a trial: Good lets it continue, Bad makes NNI stop it."""
         curve = extract_scalar_history(trial_history)
         self._curves[trial_job_id] = curve
         others = [other for name, other in self._curves.items() if name != trial_job_id]

@@ -1,4 +1,4 @@
-"""An NNI experiment from Python that always ends: with a result, and with nothing left running."""
+"""Run an NNI experiment from Python. It always ends and leaves no process running."""
 
 from __future__ import annotations
 
@@ -46,14 +46,15 @@ _ASSESSORS = {
 
 @dataclass(frozen=True, kw_only=True)
 class RemoteMachine:
-    """A worker over SSH, for NNI's remote training service.
+    """A worker that NNI's remote training service reaches over SSH.
 
     Attributes:
-        host: Name or address.
-        user: Who logs in.
-        port: Of SSH.
-        key_file: Private key without a passphrase.
-        python: Folder of the interpreter there, with nni 3.0 and what the trial needs.
+        host: Host name or address.
+        user: User name for the login.
+        port: Number of the SSH port.
+        key_file: Path of the private key, which must have no passphrase.
+        python: Folder of the Python interpreter on that machine, which must have nni 3.0 and all
+            that the trial needs. Empty uses the machine's default.
     """
 
     host: str
@@ -65,29 +66,35 @@ class RemoteMachine:
 
 @dataclass(frozen=True, kw_only=True)
 class NNISearch:
-    """An experiment, stated.
+    """The settings of an NNI experiment.
 
     Attributes:
-        command: Of a trial: `[sys.executable, "trial.py"]`, whose script calls `run_nni_trial` (or
-            NNI itself). On other machines the interpreter needs its absolute path there.
-        space: What to search.
-        objective: What for.
-        folder: For NNI's files, logs and trials.
+        command: Command line of a trial, such as `[sys.executable, "trial.py"]`. The script calls
+            `run_nni_trial` (or NNI itself). For other machines, give the absolute path of the
+            interpreter there.
+        space: Search space.
+        objective: Metric to optimize.
+        folder: Folder for NNI's files, logs and trials.
         code_directory: Working directory of the trials.
-        tuner: TPE, Random, GridSearch, Evolution, GP, Metis or Hyperband.
+        tuner: Name of the tuner: "TPE", "Random", "GridSearch", "Evolution", "GP", "Metis" or
+            "Hyperband".
         tuner_args: Further arguments of the tuner.
-        assessor: "Medianstop", "Curvefitting", "Halving" (`HalvingStop`) or None; Hyperband has its
-            own rule.
+        assessor: Name of the rule that stops trials early: "Medianstop", "Curvefitting", "Halving"
+            (`HalvingStop`), or None. Hyperband has its own rule.
         assessor_args: Further arguments of the assessor.
-        trials: How many at most.
-        epochs: Of Hyperband, for its longest trials.
-        concurrency: Trials at a time.
-        seed: Of TPE, Random and Hyperband; NNI's other tuners take none.
-        trial_seconds: After which a trial is cancelled and counts as failed; None: never. Six
-            hours.
-        seconds: After which the experiment ends; None: never.
-        machines: Workers over SSH; none: this machine.
-        manager_ip: Address of this machine that the workers reach; loopback where they are here.
+        trials: Maximum number of trials.
+        epochs: Number of epochs of Hyperband's longest trials; other tuners ignore it.
+        concurrency: Number of trials that run at the same time.
+        seed: Seed of TPE, Random and Hyperband; NNI's other tuners take none.
+        trial_seconds: Time in seconds after which a trial is canceled and counts as failed. None
+            for no limit; six hours by default.
+        seconds: Time in seconds after which the experiment ends; None for no limit.
+        machines: Workers that are reached over SSH; empty runs the trials on this machine.
+        manager_ip: Address at which the workers reach this machine.
+
+    Raises:
+        ConfigError: A setting is invalid, the tuner cannot search the space, or Hyperband has too
+            few trials.
     """
 
     command: Sequence[str]
@@ -124,7 +131,11 @@ class NNISearch:
             epochs = check_epochs(self.epochs)
             check_first_round(self.trials, epochs, _hyperband_first_round(epochs))
         if not Path(self.code_directory).is_dir():
-            raise ConfigError("code_directory", f"there is no {self.code_directory}", "name one")
+            raise ConfigError(
+                "code_directory",
+                f"there is no folder {self.code_directory}",
+                "name an existing folder",
+            )
 
 
 def run_nni_experiment(
@@ -136,21 +147,23 @@ def run_nni_experiment(
 ) -> SearchResult:
     """Run an NNI experiment to its end.
 
-    The manager, its tuner and the trials are gone when this returns or raises, and end by
-    themselves where this process is killed. The web page is at `http://127.0.0.1:<port>`.
+    When this function returns or raises, NNI's manager, its tuner and all trials have ended. They
+    also end if this process is killed. The web page is at `http://127.0.0.1:<port>`.
 
     Args:
-        search: What to search and how.
-        port: Of the manager; 0: a free one.
-        resume: Go on with an experiment that was cut off.
-        tell: Takes a line per trial; None for silence.
+        search: Settings of the experiment.
+        port: Number of the manager's port; 0 for any free one.
+        resume: Whether to continue the experiment in the folder.
+        tell: Function that takes a line of text per trial; None for silence.
 
     Returns:
-        Every trial that ended; `stopped_by` says where the experiment ended early.
+        The result with all trials that ended. Its `stopped_by` tells why the experiment ended
+        early, if it did.
 
     Raises:
-        SearchError: The port is taken, a machine cannot be reached, NNI did not start, or every
-            trial failed.
+        ConfigError: NNI 3.0 is not installed.
+        SearchError: The port is taken, a machine cannot be reached, the folder holds another
+            search, or a search although `resume` is off, NNI did not start, or every trial failed.
     """
     import_nni()
     port = free_port(port)
@@ -166,7 +179,7 @@ def run_nni_experiment(
             manager.start()
             manager.wait()
         result = manager.result()
-    _ = result.best  # every trial failed: say so
+    _ = result.best  # raises if every trial failed
     return result
 
 
@@ -226,7 +239,7 @@ def _configured(search: NNISearch, experiment_id: str | None) -> Any:
 
 
 def _ours(name: str, arguments: dict[str, Any]) -> Any:
-    """One of `advisors.py`, for NNI's configuration."""
+    """A tuner or assessor of `advisors.py`, for NNI's configuration."""
     from nni.experiment.config import CustomAlgorithmConfig
 
     return CustomAlgorithmConfig(
@@ -237,30 +250,30 @@ def _ours(name: str, arguments: dict[str, Any]) -> Any:
 
 
 def _to_go_on(search: NNISearch, experiment: str) -> str | None:
-    """The id of the experiment that goes on; None: a new one."""
+    """The id of the experiment to continue; None for a new one."""
     if not experiment or not (Path(search.folder) / experiment / "db/nni.sqlite").is_file():
         return None
     if search.tuner == "Hyperband":
         raise SearchError(
             str(search.folder),
-            "NNI does not write what its Hyperband knows, so it cannot go on",
-            "start anew in another folder, or use keras-tuner's hyperband",
+            "NNI does not save the state of its Hyperband, so the search cannot continue",
+            "start again in another folder, or use keras-tuner's hyperband",
         )
     return experiment
 
 
 def _hyperband_first_round(epochs: int) -> int:
-    """Trials of the first round of NNI's Hyperband: eta ** s_max."""
+    """Number of trials in the first round of NNI's Hyperband: eta ** s_max."""
     return 3 ** math.floor(math.log(epochs, 3) + 1e-6)
 
 
 def _reachable(machine: RemoteMachine) -> None:
-    """Raise where a worker does not answer: NNI's manager would crash on it."""
+    """Check that a worker's SSH port answers; NNI's manager would crash otherwise."""
     try:
         socket.create_connection((machine.host, machine.port), timeout=10).close()
     except OSError as error:
         raise SearchError(
             f"machine {machine.host}:{machine.port}",
             f"it cannot be reached ({error.strerror or error})",
-            "start its SSH server, or take it from the list",
+            "start its SSH server, or remove the machine from the list",
         ) from None

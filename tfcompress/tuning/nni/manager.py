@@ -1,4 +1,4 @@
-"""NNI's manager as a process that is watched: it ends, and leaves nothing behind."""
+"""Monitor NNI's manager process: make sure that it ends and leaves no process behind."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from tfcompress.tuning.results import SearchError, SearchResult, TrialResult
 from tfcompress.tuning.stopping import gives_up
 
 NO_TRIAL_SECONDS = 300.0
-"""How long no trial may run or wait, where more are to come. NNI itself waits for ever."""
+"""Time without a running or waiting trial after which a search is stopped. NNI waits forever."""
 
 
 class Manager:
-    """NNI's manager process, watched."""
+    """NNI's manager process, monitored."""
 
     def __init__(
         self, search: Any, experiment: Any, port: int, resumed: bool, tell: Callable[[str], None]
@@ -49,7 +49,7 @@ class Manager:
         return self
 
     def __exit__(self, *error: Any) -> None:
-        """Stop everything, also what the manager left behind."""
+        """Stop all processes, including those that a dead manager left behind."""
         process = self.experiment._proc
         if process is not None and process.poll() is None:
             self._remember_family()
@@ -60,7 +60,7 @@ class Manager:
         end_processes(list(self.family.values()))
 
     def start(self) -> None:
-        """Start or resume; returns when the tuner runs."""
+        """Start or resume the experiment; returns when the tuner runs."""
         logging.getLogger("nni.experiment").setLevel(logging.ERROR)
         begin = self.experiment.resume if self.resumed else self.experiment.run
         try:
@@ -75,14 +75,14 @@ class Manager:
                 f"it did not start ({next(iter(str(error).splitlines()), type(error).__name__)})",
                 f"read {self.folder / 'log'}",
             ) from None
-        if self.experiment._proc is None:  # NNI takes Ctrl-C for a wish to stop, and returns
+        if self.experiment._proc is None:  # on Ctrl-C, NNI stops and returns
             raise KeyboardInterrupt
         self.tell(f"NNI experiment {self.experiment.id}: http://127.0.0.1:{self.port}")
         if self.resumed:
             self.told = {trial.name for trial in self._ended()}
 
     def wait(self) -> None:
-        """Until it is done, dead, or out of time."""
+        """Wait until the experiment is done, has died, or has reached its time limit."""
         while not self.stopped_by:
             time.sleep(0.5)
             if self.experiment._proc.poll() is not None:
@@ -96,10 +96,10 @@ class Manager:
                 return
             self._cancel_late_trials()
             if self.search.seconds and time.monotonic() - self.began > self.search.seconds:
-                self.stopped_by = "its time is over"
+                self.stopped_by = "its time limit is reached"
 
     def result(self) -> SearchResult:
-        """What its database holds."""
+        """The result of the experiment, from its database."""
         return SearchResult(
             self.search.space,
             self.search.objective,
@@ -113,7 +113,7 @@ class Manager:
     def _is_done(self) -> bool:
         try:
             status = self.experiment.get_status()
-        except Exception:  # the manager is going down, or too busy to answer
+        except Exception:  # the manager is shutting down, or too busy to answer
             return False
         if status == "ERROR":
             self.stopped_by, self.interrupted = self._error(), True
@@ -129,17 +129,17 @@ class Manager:
             self.idle_since = self.idle_since or time.monotonic()
             if time.monotonic() - self.idle_since > NO_TRIAL_SECONDS:
                 self.stopped_by = (
-                    f"NNI gave out no trial for {NO_TRIAL_SECONDS:g} s, so its tuner does not "
-                    f"answer; see {self.folder / 'log'}"
+                    f"NNI started no trial for {NO_TRIAL_SECONDS:g} s, so its tuner probably "
+                    f"hangs; see {self.folder / 'log'}"
                 )
                 self.interrupted = True
             return status in ("DONE", "STOPPED") or bool(self.stopped_by)
-        # NNI never calls this done; and a last trial may have been given out that has not started.
+        # NNI never reports this state as done, and a last trial may be about to start.
         self.idle_since = self.idle_since or time.monotonic()
         return bool(ended) and time.monotonic() - self.idle_since > 3.0
 
     def _error(self) -> str:
-        """Why NNI says ERROR."""
+        """The reason why NNI reports the status ERROR."""
         from nni.experiment import rest
 
         with suppress(Exception):
@@ -162,7 +162,7 @@ class Manager:
             return read_trials(
                 self.folder, self.search.space, self.search.objective, self.cancelled
             )
-        except (DataError, sqlite3.Error):  # not there yet, or being written
+        except (DataError, sqlite3.Error):  # the database is missing still, or being written
             return ()
 
     def _tell_news(self) -> None:
@@ -173,14 +173,14 @@ class Manager:
             self.tell(trial.line(self.search.objective, self.search.trials))
 
     def _remember_family(self) -> None:
-        """The manager's processes, for the case that it is killed and leaves them."""
+        """Remember the manager's child processes, which survive it if it is killed."""
         with suppress(psutil.Error):
             for child in psutil.Process(self.experiment._proc.pid).children(recursive=True):
                 self.family.setdefault(child.pid, child)
 
 
 def end_processes(processes: Sequence[psutil.Process], patience: float = 5.0) -> None:
-    """Ask processes to end, then kill them."""
+    """Terminate processes, and kill those that do not end within `patience` seconds."""
     alive = [process for process in processes if _is_running(process)]
     for process in alive:
         with suppress(psutil.Error):

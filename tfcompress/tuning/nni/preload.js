@@ -1,41 +1,41 @@
-// Loaded into the manager of NNI 3.0 by NODE_OPTIONS=--require=<this file>; nothing on disk is
-// changed. Each edit replaces an exact line of NNI's source; one that is not found stops the
-// manager, because an experiment without it would give wrong results or be open to the network.
+// Patches for the manager of NNI 3.0, loaded by NODE_OPTIONS=--require=<this file>. Nothing on disk
+// is changed. Each edit replaces an exact line of NNI's source. If a line is not found, the manager
+// is stopped, because an unpatched experiment would give wrong results or be open to the network.
 //
-// TFCOMPRESS_NNI_HOST: address on which the manager may be reached beside loopback, for workers on
-// other machines. TFCOMPRESS_NNI_PARENT: process whose end, however it comes, ends the experiment.
+// TFCOMPRESS_NNI_HOST: address at which workers on other machines can reach the manager, in addition
+// to loopback. TFCOMPRESS_NNI_PARENT: id of the process whose end ends the experiment.
 'use strict';
 const Module = require('module');
 const net = require('net');
 
 const edits = {
-  // Parameters go to whichever trial asks first (microsoft/nni 5726, 5693): with two at once, or
-  // after one that dies early, results stand beside other parameters. Each trial gets an id first,
-  // and its parameters are kept under it.
+  // NNI gives parameters to the first trial that asks (microsoft/nni 5726, 5693). With two trials at
+  // once, or after one that dies early, results are shown with the wrong parameters. Here each trial
+  // first gets an id, and its parameters are stored under it.
   'training_service/v3/compat.js': [
     ['this.parameters.push(form.hyperParameters.value);',
       "var givenId = require('common/utils').uniqueString(5);" +
       ' this.allocatedParameters.set(givenId, form.hyperParameters.value);'],
     ["this.config.trialCommand, 'trial_code', form.sequenceId);",
       "this.config.trialCommand, 'trial_code', form.sequenceId, givenId);"],
-    // An assessor's stop is noted after the trial has ended, so that it counts as the user's.
+    // NNI records an assessor's stop only after the trial has ended, and so takes it for the user's.
     ['async cancelTrialJob(trialJobId, isEarlyStopped) {',
       'async cancelTrialJob(trialJobId, isEarlyStopped) {' +
       ' this.trialJobs[trialJobId].isEarlyStopped = Boolean(isEarlyStopped);'],
   ],
-  // The server takes orders without a password: loopback only.
+  // The server accepts commands without a password, so it must listen on loopback only.
   'rest_server/index.js': [['app.listen(this.port)', "app.listen(this.port, '127.0.0.1')"]],
   'rest_server/core.js': [['app.listen(this.port)', "app.listen(this.port, '127.0.0.1')"]],
-  // A tuner that needs longer than ten seconds to start on a busy machine.
+  // On a busy machine, a tuner may need more than ten seconds to start.
   'core/tuner_command_channel.js': [['}, 10000);', '}, 120000);']],
-  // A tuner that dies leaves the experiment "RUNNING" for ever (5689, 5798, 5802).
+  // If the tuner dies, the experiment would stay "RUNNING" forever (5689, 5798, 5802).
   'core/nnimanager.js': [['this.dispatcherPid = tunerProc.pid;',
     'this.dispatcherPid = tunerProc.pid;' +
     " tunerProc.on('exit', (code, signal) => {" +
     " if (!['STOPPING', 'STOPPED', 'ERROR'].includes(this.status.status)) {" +
     ' this.criticalError(new Error(`the tuner\'s process ended (${signal ?? code}); see' +
     ' dispatcher.log`)); } });']],
-  // The newest NNI would be installed on every worker, over the one that fits.
+  // NNI would install its newest version on every worker, in place of the one that fits.
   'training_service/remote_v3/worker.js': [
     ['-m pip install nni --upgrade`);', '-c "import nni"`);'],
     ["'Installing nni and dependencies...'", "'Looking for nni (it is not installed here)...'"],

@@ -1,7 +1,8 @@
-"""What an NNI experiment has on disk: its trials, each beside the parameters it reported for.
+"""Read an NNI experiment from disk: its trials, each with the parameters it was trained with.
 
-NNI's web page, `export_data` and `nnictl export` pair trials and parameters by the order in which
-they asked; a metric's own `parameterId` is always right. The manager need not run.
+NNI's web page, `export_data` and `nnictl export` match trials to parameters by the order of their
+requests, which can be wrong. The `parameterId` of a metric is always right, and is used here. The
+manager does not have to run.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from tfcompress.tuning.space import SearchSpace
 from tfcompress.tuning.trial import SearchObjective
 
 BUDGET = "TRIAL_BUDGET"
-"""Hyperband's name for the epochs of a trial, among its parameters."""
+"""Name of the parameter in which Hyperband gives the number of epochs of a trial."""
 _ENDED = {"SUCCEEDED", "FAILED", "USER_CANCELED", "SYS_CANCELED", "EARLY_STOPPED"}
 _TABLES = {"TrialJobEvent", "MetricData", "ExperimentProfile"}
 
@@ -44,16 +45,16 @@ def read_trials(
     objective: SearchObjective,
     cancelled: Mapping[str, str] | None = None,
 ) -> tuple[TrialResult, ...]:
-    """The trials of an experiment that have ended.
+    """Read the trials of an experiment that have ended.
 
     Args:
-        experiment: Its folder, with `db/nni.sqlite`.
-        space: What was searched.
-        objective: What for.
-        cancelled: Reasons by trial id of those that were cancelled from outside.
+        experiment: Folder of the experiment, which holds `db/nni.sqlite`.
+        space: Search space.
+        objective: Objective of the search.
+        cancelled: Reasons why trials were canceled from outside, by trial id.
 
     Raises:
-        DataError: There is no experiment.
+        DataError: The folder holds no experiment.
     """
     jobs, started = _read_jobs(experiment)
     results = []
@@ -65,13 +66,13 @@ def read_trials(
 
 
 def trials_under_way(experiment: Path) -> dict[str, float]:
-    """When each trial that has started and not ended began, in seconds since 1970, by its id."""
+    """Start times of the running trials, in seconds since 1970, by trial id."""
     jobs, _ = _read_jobs(experiment)
     return {name: job.began for name, job in jobs.items() if job.status == "RUNNING"}
 
 
 def trial_folder(experiment: Path, trial_id: str) -> Path:
-    """Where a trial wrote, on this machine."""
+    """The folder of a trial on this machine."""
     found = sorted(experiment.glob(f"environments/*/trials/{trial_id}"))
     return found[0] if found else experiment / "environments/local-env/trials" / trial_id
 
@@ -82,7 +83,7 @@ def _read_jobs(experiment: Path) -> tuple[dict[str, _Job], float]:
         raise DataError(str(experiment), "it holds no NNI experiment", "give the folder with db/")
     with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=30)) as database:
         found = database.execute("select name from sqlite_master where type = 'table'").fetchall()
-        if not {name for (name,) in found} >= _TABLES:  # NNI is making them, one after the other
+        if not {name for (name,) in found} >= _TABLES:  # NNI is still creating the tables
             return {}, 0.0
         events = database.execute(
             "select timestamp, trialJobId, event, data from TrialJobEvent order by rowid"
@@ -110,7 +111,7 @@ def _read_jobs(experiment: Path) -> tuple[dict[str, _Job], float]:
     for trial_id, parameter_id, kind, sequence, data in metrics:
         if trial_id in jobs:
             jobs[trial_id].reported.append((kind, sequence, _value(data)))
-            # After a resume NNI may count its ids from the start: a trial's own come first.
+            # After a resume NNI may reuse parameter ids, so the trial's own take precedence.
             job, name = jobs[trial_id], str(parameter_id)
             job.given = job.own.get(name) or parameters.get(name) or job.given
     return jobs, (first[0] or 0) / 1000 if first else 0.0
@@ -126,7 +127,7 @@ def _result(
 ) -> TrialResult:
     folder = trial_folder(experiment, job.name)
     record = read_trial(folder)
-    # A trial that NNI runs again after a resume reports its epochs again: the last report counts.
+    # A trial that NNI repeats after a resume reports its epochs again; the last report counts.
     epochs = {sequence: value for kind, sequence, value in job.reported if kind == "PERIODICAL"}
     history = [
         {"epoch": number + 1, **_named(value, objective)}
@@ -144,7 +145,7 @@ def _result(
     else:
         if not reason and record is not None and record.status == "failed":
             reason = record.reason
-        reason = reason or f"its process was ended ({job.status}); see {folder}"
+        reason = reason or f"its process ended ({job.status}); see {folder}"
     outcome = {} if status == "failed" else trial_outcome(objective, history, final)
     given = {k: v for k, v in (job.given.get("parameters") or {}).items() if k != BUDGET}
     return TrialResult(
@@ -162,13 +163,13 @@ def _result(
 
 
 def _value(data: str) -> Any:
-    """A metric; NNI encodes it twice."""
+    """Decode a metric, which NNI encodes as JSON twice."""
     value = json.loads(data)
     return json.loads(value) if isinstance(value, str) else value
 
 
 def _named(value: Any, objective: SearchObjective) -> dict[str, float]:
-    """A reported metric by name; a bare number, or "default", is the objective."""
+    """Reported metrics by name; a single number, or "default", is the objective."""
     if not isinstance(value, Mapping):
         return {objective.metric: float("nan") if value is None else float(value)}
     named = {key: float(v) for key, v in value.items() if isinstance(v, (int, float))}

@@ -1,4 +1,4 @@
-"""NNI's programs, started so that they pair trials rightly and listen on loopback only."""
+"""Start NNI's programs with patches: correct pairing of trials, and listening on loopback only."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from tfcompress.tuning.nni.trial import import_nni
 PRELOAD = Path(__file__).with_name("preload.js")
 
 START_SECONDS = 60.0
-"""How long the manager may take to answer. NNI gives it four seconds, too few on a busy machine."""
+"""Time that the manager may take to start. NNI allows four seconds, too few on a busy machine."""
 
 
 def environment(manager_ip: str = "127.0.0.1", watch: bool = False) -> dict[str, str]:
-    """Environment variables under which NNI's manager is to be started, by `nnictl` too.
+    """Environment variables that load the patches into NNI's manager, also with `nnictl`.
 
     Args:
-        manager_ip: Address of this machine for workers of other machines.
-        watch: Whether the manager ends with this process.
+        manager_ip: Address at which workers on other machines reach this machine.
+        watch: Whether the manager ends when this process ends.
     """
     node = os.environ.get("NODE_OPTIONS", "")
     preload = f'--require="{PRELOAD}"'
@@ -40,7 +40,7 @@ def environment(manager_ip: str = "127.0.0.1", watch: bool = False) -> dict[str,
 
 @contextmanager
 def patient_start() -> Iterator[None]:
-    """Let NNI wait `START_SECONDS` for its manager inside the block, as long as it lives."""
+    """Let NNI wait up to `START_SECONDS` for its manager inside the block, while it is alive."""
     from nni.experiment import launcher, rest
 
     kept = launcher._check_rest_server
@@ -61,7 +61,17 @@ def wait_for(
     seconds: float = START_SECONDS,
     pause: float = 0.5,
 ) -> None:
-    """Ask until there is an answer; the last error once none may come or the time is over."""
+    """Repeat a request until it is answered.
+
+    Args:
+        answer: The request, which raises as long as there is no answer.
+        may_come: Function that tells whether an answer can still come.
+        seconds: Time after which to give up.
+        pause: Time between requests, in seconds.
+
+    Raises:
+        Exception: The request's last error, when no answer can come or the time is over.
+    """
     end = time.monotonic() + seconds
     while True:
         hopeless = not may_come() or time.monotonic() > end
@@ -75,7 +85,7 @@ def wait_for(
 
 
 def _manager_lives() -> bool:
-    """Whether a Node.js process of ours runs."""
+    """Whether a child process runs NNI's manager, a Node.js program."""
     for child in psutil.Process().children():
         try:
             if any(part.endswith("main.js") for part in child.cmdline()):
@@ -86,10 +96,10 @@ def _manager_lives() -> bool:
 
 
 def nnictl() -> list[str]:
-    """The command `nnictl` of this interpreter.
+    """The command line of this interpreter's `nnictl`.
 
     Raises:
-        ConfigError: It is not there, or does not start.
+        ConfigError: `nnictl` is missing, or does not start.
     """
     import_nni()
     path = Path(sys.executable).with_name("nnictl")

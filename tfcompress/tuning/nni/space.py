@@ -1,10 +1,10 @@
-"""A search space as NNI's `search_space.json`, and back.
+"""Convert a search space to NNI's `search_space.json`, and back.
 
-A choice under which other dimensions stand becomes a nested one: `{"_name": option, dimension...}`.
+A choice that other dimensions depend on becomes a nested choice: `{"_name": option, dimension...}`.
 
-NNI's tuner reads its messages as JSON with comments: of a "#" or "//" in a name or an option it can
-make the beginning of one, and the experiment stands still without a word. So these are written by
-the characters of full width that look like them.
+NNI's tuner reads its messages as JSON with comments. It can take a "#" or "//" in a name or an
+option for the start of a comment, and then the experiment hangs silently. Therefore these are
+replaced by full-width characters that look alike.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _KNOWN = "choice, randint, uniform, loguniform, quniform and qloguniform"
 
 
 def to_nni(space: SearchSpace) -> dict[str, Any]:
-    """The content of NNI's `search_space.json`."""
+    """Convert a space to the content of NNI's `search_space.json`."""
     return {
         _safe(name): _written(space, name)
         for name, dimension in space.dimensions.items()
@@ -45,16 +45,16 @@ def to_nni(space: SearchSpace) -> dict[str, Any]:
 
 
 def write_nni_space(space: SearchSpace, path: str | os.PathLike[str]) -> None:
-    """Write `search_space.json`."""
+    """Write a space as a `search_space.json`, atomically."""
     write_text(Path(path), to_json(to_nni(space)))
 
 
 def from_nni(content: Mapping[str, Any]) -> SearchSpace:
-    """A search space from the content of a `search_space.json`.
+    """Convert the content of a `search_space.json` to a search space.
 
     Raises:
-        ConfigError: A dimension whose type or values are not NNI's, or a normal distribution,
-            which has no ends.
+        ConfigError: A dimension's type or values are invalid, or it is a normal distribution, which
+            has no ends.
     """
     found: dict[str, Dimension] = {}
     _collect(content, None, found)
@@ -65,7 +65,7 @@ def read_nni_space(path: str | os.PathLike[str]) -> SearchSpace:
     """Read a `search_space.json`.
 
     Raises:
-        ConfigError: It is missing, no JSON, or no search space.
+        ConfigError: The file is missing, is not valid JSON, or does not hold a search space.
     """
     path = Path(path)
     try:
@@ -73,12 +73,14 @@ def read_nni_space(path: str | os.PathLike[str]) -> SearchSpace:
     except OSError:
         raise ConfigError(str(path), "it cannot be read", "give a search_space.json") from None
     except ValueError as error:
-        raise ConfigError(str(path), f"it is no JSON ({error})", "correct the syntax") from None
+        raise ConfigError(
+            str(path), f"it is not valid JSON ({error})", "correct the syntax"
+        ) from None
     return from_nni(content)
 
 
 def flat_values(parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """Parameters that NNI gave a trial, with nested choices made flat, for `SearchSpace.decode`."""
+    """Flatten the nested parameters that NNI gave to a trial, for `SearchSpace.decode`."""
     values: dict[str, Any] = {}
     for name, value in parameters.items():
         if isinstance(value, Mapping) and "_name" in value:
@@ -90,7 +92,7 @@ def flat_values(parameters: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def nested_values(space: SearchSpace, values: Mapping[str, Any]) -> dict[str, Any]:
-    """Python values as NNI holds them: the inverse of `flat_values` and `decode`."""
+    """Convert Python values to NNI's nested form; the inverse of `flat_values` and `decode`."""
 
     def written(name: str) -> Any:
         dimension, value = space.dimensions[name], values[name]
@@ -133,7 +135,7 @@ def _written(space: SearchSpace, name: str) -> dict[str, Any]:
 
 
 def _safe(value: Any) -> Any:
-    """A text as NNI's tuner can read it; other values as they are."""
+    """Replace "#" and "//" in a text, which NNI's tuner cannot read; keep other values."""
     if isinstance(value, str):
         for text, written in _NO_COMMENTS.items():
             value = value.replace(text, written)
@@ -141,7 +143,7 @@ def _safe(value: Any) -> Any:
 
 
 def _meant(value: Any) -> Any:
-    """What `_safe` was given."""
+    """The inverse of `_safe`."""
     if isinstance(value, str):
         for text, written in _NO_COMMENTS.items():
             value = value.replace(written, text)
@@ -153,7 +155,7 @@ def _has_children(space: SearchSpace, name: str) -> bool:
 
 
 def _plain(dimension: Choice) -> bool:
-    """Whether NNI can hold the options themselves."""
+    """Whether NNI can hold the options themselves, rather than their labels."""
     return all(
         isinstance(option, (int, float, str)) and not isinstance(option, bool)
         for option in dimension.options
@@ -164,7 +166,7 @@ def _collect(
     content: Mapping[str, Any], when: Condition | None, found: dict[str, Dimension]
 ) -> None:
     if not isinstance(content, Mapping):
-        raise ConfigError("search space", f"{content!r} is no mapping", "write {name: {...}}")
+        raise ConfigError("search space", f"{content!r} is not a mapping", "write {name: {...}}")
     for name, written in content.items():
         if name == "_name":
             continue
@@ -203,12 +205,12 @@ def _read(kind: str, values: list[Any], when: Condition | None, where: str) -> D
             return Choice(_stepped(float(low), float(high), float(step)), when=when)
     except (TypeError, ValueError):
         raise ConfigError(
-            where, f"{values} are no values of '{kind}'", "write those of NNI's manual"
+            where, f"{values} are not valid values of '{kind}'", "see NNI's manual for its values"
         ) from None
     raise ConfigError(where, f"its type '{kind}' has no ends or is unknown", f"use {_KNOWN}")
 
 
 def _stepped(low: float, high: float, step: float) -> tuple[float, ...]:
-    """What NNI's quniform can give: multiples of the step, clipped to the ends."""
+    """The values of NNI's quniform: multiples of the step, clipped to the ends."""
     multiples = np.arange(round(low / step), round(high / step) + 1) * step
     return tuple(dict.fromkeys(float(v) for v in np.clip(multiples, low, high)))

@@ -1,6 +1,6 @@
-"""An NNI trial: its parameters, a callback that reports each epoch, a final report.
+"""Inside an NNI trial: its parameters, a callback that reports each epoch, the final report.
 
-All of it works outside an experiment too: the parameters are the defaults, reports are printed.
+Outside an experiment, the parameters are the defaults and reports are printed.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ from tfcompress.tuning.trial import Report, SearchObjective, TrainingFunction, T
 
 
 def import_nni() -> Any:
-    """The package nni.
+    """Import the package nni.
 
     Raises:
-        ConfigError: It is not installed, or of another version.
+        ConfigError: The package is not installed, or is not version 3.0.
     """
     nni = import_extra("nni", "nni")
     if nni.__version__ != "3.0":
@@ -41,18 +41,18 @@ def import_nni() -> Any:
 
 
 def nni_parameters(space: SearchSpace) -> dict[str, Any]:
-    """The parameters of this trial as Python values; outside an experiment the defaults."""
+    """The parameters of this trial as Python values; the defaults outside an experiment."""
     return _ask(space)[0]
 
 
 def nni_callback(objective: SearchObjective, flavor: Literal["keras", "tf_keras"] = "keras") -> Any:
-    """A Keras callback that reports every epoch to NNI, and at the end the best one as final.
+    """Make a Keras callback that reports every epoch to NNI, and the best epoch as the result.
 
-    A report is a dict: "default" is the objective, beside it every metric of the epoch.
+    A report is a dict of the epoch's metrics, in which "default" is the objective.
 
     Args:
-        objective: What the experiment is for; its `also` must be among the epoch's logs.
-        flavor: Of the model.
+        objective: Objective of the experiment. The logs of each epoch must contain its metrics.
+        flavor: Library of the model that is trained, "keras" or "tf_keras".
     """
     base: Any = importlib.import_module(flavor).callbacks.Callback
     trial = Trial(0, objective, Path(), report=_report(objective))
@@ -70,26 +70,26 @@ def nni_callback(objective: SearchObjective, flavor: Literal["keras", "tf_keras"
 
 
 def report_final(objective: SearchObjective, metrics: Mapping[str, float]) -> None:
-    """Report a trial's result."""
+    """Report the final result of a trial to NNI."""
     import_nni().report_final_result(_message(objective, metrics))
 
 
 def run_nni_trial(
     function: TrainingFunction, space: SearchSpace, objective: SearchObjective, seed: int = 0
 ) -> TrialResult:
-    """The whole of a trial's script: parameters, training, reports, `trial.json`, exit code.
+    """Run a whole NNI trial: get parameters, train, report, write `trial.json`, set the exit code.
 
     Args:
-        function: Trains.
-        space: For the types and the defaults of the parameters.
-        objective: What for.
-        seed: Trial n trains with seed + n.
+        function: Training function.
+        space: Search space, for the types and defaults of the parameters.
+        objective: Objective of the experiment.
+        seed: Seed of the search; trial n trains with seed + n.
 
     Returns:
-        What the trial gave.
+        The result of the trial.
 
     Raises:
-        SystemExit: With code 1 where it failed, so that NNI marks it so.
+        SystemExit: The trial failed; the exit code 1 makes NNI mark it as failed.
     """
     nni = import_nni()
     _end_with_manager()
@@ -105,14 +105,14 @@ def run_nni_trial(
 
     try:
         ended = run_here(job, report)
-    except KeyboardInterrupt:  # NNI's way to stop a trial early
+    except KeyboardInterrupt:  # NNI stops a trial early in this way
         ended = Ended("stopped")
-    if inside_experiment():  # a stop that comes after the training is too late
+    if inside_experiment():  # ignore a stop that comes after the training
         signal.signal(signal.SIGINT, signal.SIG_IGN)
     seconds = time.monotonic() - began
     result = trial_result(job, ended, history, seconds, name=str(nni.get_trial_id()))
     write_trial(folder, result)
-    if ended.status == "stopped":  # NNI tells a trial that was stopped by the signal it ended by
+    if ended.status == "stopped":  # NNI recognizes a stopped trial by the signal that ended it
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         os.kill(os.getpid(), signal.SIGINT)
     if ended.status == "failed":
@@ -128,7 +128,7 @@ def inside_experiment() -> bool:
 
 
 def _ask(space: SearchSpace) -> tuple[dict[str, Any], int | None]:
-    """Parameters, and the epochs that Hyperband grants."""
+    """The parameters, and the number of epochs that Hyperband grants."""
     nni = import_nni()
     given = dict(nni.get_next_parameter() or {}) if inside_experiment() else {}
     budget = given.pop(BUDGET, None)
@@ -139,7 +139,7 @@ def _ask(space: SearchSpace) -> tuple[dict[str, Any], int | None]:
 def _report(objective: SearchObjective) -> Report:
     def report(epoch: int, metrics: Mapping[str, float]) -> bool:
         import_nni().report_intermediate_result(_message(objective, metrics))
-        return False  # NNI ends the process where its assessor says so
+        return False  # NNI ends the process itself if its assessor says so
 
     return report
 
@@ -150,7 +150,7 @@ def _message(objective: SearchObjective, metrics: Mapping[str, float]) -> dict[s
 
 
 def _end_with_manager() -> None:
-    """End this trial when NNI's manager is killed, which would not end it by itself."""
+    """End this trial if NNI's manager is killed, which by itself would leave it running."""
     if os.environ.get("NNI_PLATFORM") != "local":
         return
     parent = os.getppid()
