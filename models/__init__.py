@@ -1,1 +1,1 @@
-"""Model architectures of the experiments. Nothing here imports `tfcompress`."""
+"""Model architectures that the experiments use. Nothing here imports `tfcompress`."""

@@ -1,4 +1,4 @@
-"""segmentation_models on Keras 3: its architectures on its backbones, with new weights."""
+"""Networks of the package segmentation_models on Keras 3, without pretrained weights."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ from typing import Any
 
 
 def load_segmentation_models() -> Any:
-    """The package, bound to Keras 3; the environment is left as it was.
+    """Import segmentation_models so that it uses Keras 3; the environment is left as it was.
 
-    It reads its flavor from a variable when it is imported, and resolves `tf.keras` for it.
+    The package reads the Keras library from an environment variable at its import, and resolves
+    `tf.keras` then.
     """
     import tensorflow as tf
 
-    tf.keras.layers  # noqa: B018  (resolve tf.keras before anything may turn it)
+    tf.keras.layers  # noqa: B018  (resolves tf.keras to Keras 3 before anything can change that)
     before = os.environ.get("SM_FRAMEWORK")
     os.environ["SM_FRAMEWORK"] = "tf.keras"
     try:
@@ -32,16 +33,19 @@ def segmentation_model(
     input_shape: tuple[int, int, int],
     n_classes: int,
 ) -> Any:
-    """One of segmentation_models' networks, without pretrained weights.
+    """Build a network of segmentation_models, without pretrained weights.
 
     Args:
-        architecture: "Unet", "FPN", "Linknet" or "PSPNet".
-        backbone: Such as "resnet18".
-        input_shape: `(height, width, channels)`.
-        n_classes: Channels of the softmax at its end.
+        architecture: Name of the architecture: "Unet", "FPN", "Linknet" or "PSPNet".
+        backbone: Name of the backbone, such as "resnet18".
+        input_shape: Shape of the input, `(height, width, channels)`.
+        n_classes: Number of classes, the channels of the final softmax.
+
+    Returns:
+        An uncompiled Keras 3 model.
 
     Raises:
-        ValueError: An unknown backbone.
+        ValueError: The backbone is unknown.
     """
     return getattr(load_segmentation_models(), architecture)(
         backbone,

@@ -1,8 +1,8 @@
-"""ShuffleNetV2 for images from 32 pixels up, whole or truncated after stage 3.
+"""ShuffleNetV2 for images of at least 32 pixels, complete or truncated after stage 3.
 
 Ma, Zhang, Zheng, Sun: "ShuffleNet V2: Practical Guidelines for Efficient CNN Architecture Design",
-ECCV 2018, figure 3 (c, d) and table 5. Padding is that of the PyTorch original (one pixel on every
-side), so its weights give its outputs.
+ECCV 2018, figure 3 (c, d) and table 5. Padding is that of torchvision (one pixel on every side), so
+that its weights give the same outputs.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ WIDTHS = {
     1.5: (24, 176, 352, 704, 1024),
     2.0: (24, 244, 488, 976, 2048),
 }
-"""Channels of the stem, stages 2 to 4, and conv5, by scale."""
+"""Number of channels of the stem, stages 2 to 4, and conv5, by scale."""
 REPEATS = (4, 8, 4)
-"""Units of stages 2 to 4."""
+"""Number of units of stages 2 to 4."""
 
 
 def shufflenet_v2(
@@ -34,31 +34,31 @@ def shufflenet_v2(
     flavor: str = "keras",
     name: str = "shufflenet_v2",
 ) -> Any:
-    """Build the network: 3x3 stem of stride 2, max pooling, stages of shuffled units, a Dense head.
+    """Build ShuffleNetV2: 3x3 stem of stride 2, max pooling, stages of shuffled units, Dense head.
 
-    Layers are named by place: "stem", "stage2_1_left_depthwise", "stage3_4_point1", "conv5",
+    Layers are named by their place: "stem", "stage2_1_left_depthwise", "stage3_4_point1", "conv5",
     "head".
 
     Args:
-        n_classes: Units of the head, at least 2.
-        height: Rows of the input, at least 32.
-        width: Columns of the input, at least 32.
-        channels: Channels of the input (3 for RGB).
-        scale: 0.5, 1.0, 1.5 or 2.0.
-        truncate: Leave out stage 4 and conv5, and pool by the maximum instead of the mean, for
-            small images. With scale 0.5 and 9 classes: 54,057 trainable parameters, 494,496
-            multiply-accumulates at 32x32, 1,975,392 at 64x64.
-        dropout: Rate before the head.
-        activation: Of the head; None for logits.
-        batch_norm_momentum: Of the moving statistics (PyTorch's 0.1 is 0.9 here).
-        flavor: `"keras"` (Keras 3) or `"tf_keras"`.
-        name: The model's name.
+        n_classes: Number of classes, at least 2.
+        height: Height of the input in pixels, at least 32.
+        width: Width of the input in pixels, at least 32.
+        channels: Number of input channels (3 for RGB).
+        scale: Width of the network: 0.5, 1.0, 1.5 or 2.0.
+        truncate: Whether to leave out stage 4 and conv5, and to pool by the maximum instead of the
+            mean, for small images. With scale 0.5 and 9 classes this gives 54,057 trainable
+            parameters, and 494,496 multiply-accumulates at 32x32 or 1,975,392 at 64x64.
+        dropout: Dropout rate before the head.
+        activation: Activation of the head; None for logits.
+        batch_norm_momentum: Momentum of the moving statistics (PyTorch's 0.1 is 0.9 here).
+        flavor: Library of the model, "keras" (Keras 3) or "tf_keras".
+        name: Name of the model.
 
     Returns:
         An uncompiled functional model, `(batch, height, width, channels)` to `(batch, n_classes)`.
 
     Raises:
-        ValueError: An unknown scale, or a size below 32.
+        ValueError: The scale or flavor is unknown, the size is below 32, or `n_classes` below 2.
     """
     if scale not in WIDTHS:
         raise ValueError(f"scale is {scale}; use one of {', '.join(map(str, WIDTHS))}")
@@ -73,7 +73,9 @@ def shufflenet_v2(
     stem, *stages, last = WIDTHS[scale]
     x = inputs = keras.Input((height, width, channels), name="image")
     x = build.conv(x, stem, 3, "stem", strides=2)
-    x = keras.layers.ZeroPadding2D(1, name="stem_pool_pad")(x)  # after a ReLU, as good as -inf
+    x = keras.layers.ZeroPadding2D(1, name="stem_pool_pad")(
+        x
+    )  # after a ReLU, zeros do not change the maximum
     x = keras.layers.MaxPooling2D(3, 2, name="stem_pool")(x)
     for i, (filters, repeats) in enumerate(zip(stages, REPEATS, strict=True)):
         if truncate and i == 2:
@@ -93,14 +95,14 @@ def shufflenet_v2(
 
 
 class _Builder:
-    """Units of one flavor's layers."""
+    """Builds the network's units from layers of one library."""
 
     def __init__(self, layers: Any, momentum: float) -> None:
         self.layers = layers
         self.momentum = momentum
 
     def norm(self, x: Any, name: str) -> Any:
-        """Batch normalization as PyTorch has it."""
+        """Batch normalization with PyTorch's epsilon."""
         return self.layers.BatchNormalization(
             momentum=self.momentum, epsilon=1e-5, name=f"{name}_norm"
         )(x)
@@ -135,7 +137,7 @@ class _Builder:
         return self.norm(x, name)
 
     def unit(self, x: Any, filters: int, name: str) -> Any:
-        """Half of the channels pass, the other half go through a bottleneck; then both mix."""
+        """A unit of stride 1: half of the channels pass a bottleneck, then the halves mix."""
         half = filters // 2
         passing, changed = x[..., :half], x[..., half:]
         changed = self.conv(changed, half, 1, f"{name}_point1")
@@ -144,7 +146,7 @@ class _Builder:
         return self.shuffle(passing, changed, name)
 
     def downsampling_unit(self, x: Any, filters: int, name: str) -> Any:
-        """Both halves see all channels, at half the size."""
+        """A unit of stride 2: both halves read all channels and halve the size."""
         half = filters // 2
         left = self.depthwise(x, f"{name}_left_depthwise", strides=2)
         left = self.conv(left, half, 1, f"{name}_left_point")

@@ -26,26 +26,26 @@ def multi_unet_model(
 ) -> Any:
     """Build the U-Net: convolution blocks down, a bottleneck, transposed convolutions up.
 
-    A block is 3x3 convolution, dropout, 3x3 convolution, both ReLU and He-normal. Going down, a
-    block is followed by 2x2 max pooling; going up, by a 2x2 transposed convolution of stride 2
-    whose output is concatenated with the skip, in the order (up, skip). The head is a 1x1
-    convolution with softmax. Layers are named by place: "down1_a_conv", ..., "bottom_b_conv",
-    "up1_transpose", "head".
+    A block is a 3x3 convolution, dropout, and a 3x3 convolution, with ReLU and He-normal
+    initialization. In the encoder, each block is followed by 2x2 max pooling. In the decoder, a 2x2
+    transposed convolution of stride 2 comes before each block, and its output is concatenated with
+    the skip connection, in the order (up, skip). The head is a 1x1 convolution with softmax. Layers
+    are named by their place: "down1_a_conv", ..., "bottom_b_conv", "up1_transpose", "head".
 
     Args:
-        n_classes: Channels of the output, at least 2.
-        height: Rows of the input; a multiple of `2 ** (len(filters) - 1)`.
-        width: Columns of the input; the same.
-        channels: Channels of the input (1 for gray, 3 for RGB).
-        filters: Widths from the first level to the bottleneck.
-        dropout: A rate for every block; or one rate per depth (`len(filters)` of them, the decoder
-            mirrors the encoder); or one per block (`2 * len(filters) - 1`, top to bottom to top).
-            Default: 0.2, and 0.3 at the bottleneck.
-        batch_norm: Put batch normalization between each 3x3 convolution and its ReLU.
-        batch_norm_momentum: Of its moving statistics. Keras' 0.99 needs thousands of steps to
-            settle; a short training on few patches ends before that.
-        flavor: `"keras"` (Keras 3) or `"tf_keras"`.
-        name: The model's name.
+        n_classes: Number of classes, at least 2.
+        height: Height of the input in pixels, a multiple of `2 ** (len(filters) - 1)`.
+        width: Width of the input in pixels, a multiple of the same number.
+        channels: Number of input channels (1 for gray, 3 for RGB).
+        filters: Number of filters per level, from the first level to the bottleneck.
+        dropout: Dropout rates: one for all blocks; or one per level (`len(filters)`, the decoder
+            mirrors the encoder); or one per block (`2 * len(filters) - 1`, from the first block of
+            the encoder to the last of the decoder). None is 0.2, and 0.3 at the bottleneck.
+        batch_norm: Whether to put batch normalization between each 3x3 convolution and its ReLU.
+        batch_norm_momentum: Momentum of the moving statistics. Keras' default of 0.99 needs
+            thousands of steps to converge, more than a short training on few patches has.
+        flavor: Library of the model, "keras" (Keras 3) or "tf_keras".
+        name: Name of the model.
 
     Returns:
         An uncompiled functional model, `(batch, height, width, channels)` to
@@ -53,7 +53,8 @@ def multi_unet_model(
         1,941,190 parameters and costs 3,037,724,672 multiply-accumulates.
 
     Raises:
-        ValueError: A size that the levels cannot halve, or a wrong number of dropout rates.
+        ValueError: The size is not a multiple of the required number, the number of dropout rates
+            is wrong, `n_classes` is below 2, or the flavor is unknown.
     """
     keras = _library(flavor)
     layers = keras.layers
@@ -106,7 +107,7 @@ def _library(flavor: str) -> Any:
 
 
 def _dropout_rates(dropout: float | Sequence[float] | None, depth: int) -> tuple[float, ...]:
-    """One rate per block, encoder top to decoder top (`2 * depth - 1` of them)."""
+    """Expand dropout rates to one per block (`2 * depth - 1`), in the order of execution."""
     if dropout is None:
         dropout = (0.2,) * (depth - 1) + (0.3,)
     if isinstance(dropout, (int, float)):

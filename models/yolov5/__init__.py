@@ -1,1 +1,1 @@
-"""YOLOv5 in PyTorch, written from the published architecture; parameter names as in its files."""
+"""YOLOv5 in PyTorch, written from the published architecture, with its files' parameter names."""

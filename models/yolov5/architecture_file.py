@@ -1,4 +1,4 @@
-"""Architecture files: YAML rows `[from, number, module, args]`, read with the line of each row.
+"""Read architecture files: YAML rows `[from, number, module, args]`, each with its line number.
 
     nc: 80
     depth_multiple: 0.33
@@ -7,7 +7,8 @@
     backbone: [[-1, 1, Conv, [64, 6, 2, 2]], ...]
     head: [[-1, 1, Conv, [512, 1, 1]], ...]
 
-A file without a head is a backbone. `from` is -1 for the row before, a row's number, or a list.
+A file without a head describes a backbone. `from` is -1 for the previous row, the number of a row,
+or a list of these.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ KEYS = ("nc", "depth_multiple", "width_multiple", "anchors", "backbone", "head")
 
 
 class ArchitectureError(ValueError):
-    """An architecture file is wrong; the message names the file, the line and the key."""
+    """An architecture file is invalid; the message names the file, the line and the key."""
 
 
 @dataclass(frozen=True)
@@ -32,11 +33,11 @@ class Row:
     """One row of the file.
 
     Attributes:
-        source: The rows whose outputs it reads, negative ones relative to it.
-        number: How often it is repeated, before the depth multiple.
+        source: Number of the row whose output it reads, or several; negative ones are relative.
+        number: Number of repetitions, before the depth multiple.
         module: Name of the module.
-        args: Its arguments, before the width multiple.
-        where: File, line and row, for messages.
+        args: Arguments of the module, before the width multiple.
+        where: File, line and row, for error messages.
     """
 
     source: int | tuple[int, ...]
@@ -48,16 +49,16 @@ class Row:
 
 @dataclass(frozen=True)
 class Architecture:
-    """A file's content.
+    """The content of an architecture file.
 
     Attributes:
-        name: The file's name without its ending.
-        n_classes: Classes of the head.
-        depth_multiple: Factor of each row's number.
-        width_multiple: Factor of each row's channels.
-        anchors: For each level, [w1, h1, w2, h2, ...] in pixels.
+        name: Name of the file without its suffix.
+        n_classes: Number of classes of the head.
+        depth_multiple: Factor for the number of repetitions of each row.
+        width_multiple: Factor for the number of channels of each row.
+        anchors: Anchors of each level, [w1, h1, w2, h2, ...] in pixels.
         backbone: Rows of the backbone.
-        head: Rows of the neck and the head; empty in a backbone's file.
+        head: Rows of neck and head; empty for a backbone.
     """
 
     name: str
@@ -74,11 +75,11 @@ class Architecture:
         return self.backbone + self.head
 
     def with_classes(self, n_classes: int) -> Architecture:
-        """The same for another number of classes."""
+        """The same architecture with another number of classes."""
         return replace(self, n_classes=n_classes)
 
     def to_yaml(self) -> str:
-        """The text of a file that reads back as this."""
+        """The architecture as the text of a YAML file."""
         content: dict[str, Any] = {
             "nc": self.n_classes,
             "depth_multiple": self.depth_multiple,
@@ -101,7 +102,7 @@ class Architecture:
 
 
 def shipped() -> list[str]:
-    """Names of the files that come with this package."""
+    """Names of the architecture files in this package."""
     return sorted(path.stem for path in FOLDER.glob("*.yaml"))
 
 
@@ -109,10 +110,11 @@ def read_architecture(source: str | Path) -> Architecture:
     """Read a shipped architecture by its name, or a file.
 
     Args:
-        source: "yolov5n" and so on (see `shipped`), or the path of a YAML file.
+        source: Name of a shipped architecture, such as "yolov5n" (see `shipped`), or the path of a
+            YAML file.
 
     Raises:
-        ArchitectureError: No such file, broken YAML, or a key or row that does not fit.
+        ArchitectureError: The file does not exist, is not valid YAML, or has an invalid key or row.
     """
     path = Path(source)
     if path.suffix not in (".yaml", ".yml"):
@@ -131,26 +133,26 @@ def parse_architecture(text: str, where: str, name: str) -> Architecture:
     """Read an architecture from the text of a file.
 
     Args:
-        text: YAML.
-        where: What messages call it.
-        name: The architecture's name.
+        text: Content of the file, YAML.
+        where: Name of the file in error messages.
+        name: Name of the architecture.
 
     Raises:
-        ArchitectureError: Broken YAML, or a key or row that does not fit.
+        ArchitectureError: The text is not valid YAML, or has an invalid key or row.
     """
     try:
         node = yaml.compose(text, Loader=yaml.SafeLoader)
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else "?"
         raise ArchitectureError(
-            f"{where}, line {line}: it is no YAML ({error.problem}); correct the syntax there"
+            f"{where}, line {line}: it is not valid YAML ({error.problem}); correct the syntax"
         ) from None
     return _architecture(where, name, node)
 
 
 def _architecture(path: str, name: str, node: Any) -> Architecture:
     if not isinstance(node, yaml.MappingNode):
-        raise ArchitectureError(f"{path}: it holds no mapping; write lines of 'key: value'")
+        raise ArchitectureError(f"{path}: it does not hold a mapping; write lines 'key: value'")
     nodes = {str(key.value): (key, value) for key, value in node.value}
     for word, (key, _) in nodes.items():
         if word not in KEYS:
@@ -185,7 +187,7 @@ def _architecture(path: str, name: str, node: Any) -> Architecture:
 def _rows(path: str, key: str, nodes: Mapping[str, Any]) -> tuple[Row, ...]:
     node = nodes[key][1]
     if not isinstance(node, yaml.SequenceNode):
-        raise ArchitectureError(f"{_at(path, node)}: {key!r} is no list of rows")
+        raise ArchitectureError(f"{_at(path, node)}: {key!r} is not a list of rows")
     rows = []
     for index, item in enumerate(node.value):
         where = f"{_at(path, item)}, {key} row {index}"
@@ -195,7 +197,7 @@ def _rows(path: str, key: str, nodes: Mapping[str, Any]) -> tuple[Row, ...]:
 
 def _row(value: Any, where: str) -> Row:
     if not isinstance(value, list) or len(value) != 4:
-        raise ArchitectureError(f"{where}: {value!r} is no [from, number, module, args]")
+        raise ArchitectureError(f"{where}: {value!r} is not [from, number, module, args]")
     source, number, module, args = value
     sources = source if isinstance(source, list) else [source]
     if not sources or not all(type(item) is int for item in sources):
@@ -233,7 +235,7 @@ def _anchors(value: Any, where: str) -> tuple[tuple[float, ...], ...]:
 
 
 def _plain(node: Any) -> Any:
-    """The value of a composed node, by YAML's safe rules."""
+    """The value of a composed node, constructed by the safe loader."""
     loader = yaml.SafeLoader("")
     try:
         return loader.construct_document(node)

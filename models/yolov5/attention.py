@@ -1,4 +1,4 @@
-"""Attention over the positions of a map, and the C3 block around it.
+"""Self-attention over the positions of a feature map, and the C3 block around it.
 
 Reference:
     Dosovitskiy et al., An Image is Worth 16x16 Words, 2020, arXiv:2010.11929 (without LayerNorm).
@@ -13,7 +13,7 @@ from models.yolov5.modules import C3, Conv
 
 
 class TransformerLayer(nn.Module):
-    """Attention and two linear layers, each with its input added; no LayerNorm."""
+    """Self-attention and two linear layers, both with a residual connection; no LayerNorm."""
 
     def __init__(self, c: int, num_heads: int) -> None:
         super().__init__()
@@ -31,7 +31,7 @@ class TransformerLayer(nn.Module):
 
 
 class TransformerBlock(nn.Module):
-    """Transformer layers over the positions of a map, a linear layer as position embedding."""
+    """Transformer layers over the positions of a map, with a linear position embedding."""
 
     def __init__(self, c1: int, c2: int, num_heads: int, num_layers: int) -> None:
         super().__init__()

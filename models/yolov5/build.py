@@ -1,4 +1,4 @@
-"""Architecture files to modules: detectors, backbones, and classifiers on a backbone.
+"""Build modules from architecture files: detectors, backbones, and classifiers on a backbone.
 
 detector = build_detector("yolov5n", n_classes=3)
 raw = detector(images)              # [(B, 3, H/8, W/8, 8), ...]
@@ -51,13 +51,13 @@ MODULES: dict[str, Callable[..., nn.Module]] = {
     "Upsample": nn.Upsample,
     "BatchNorm2d": nn.BatchNorm2d,
 }
-"""What a row's module may be. Rows may write nn.Upsample for Upsample."""
+"""Modules that a row can name. Rows may write nn.Upsample for Upsample."""
 
 REPEATED_INSIDE = ("BottleneckCSP", "C3", "C3TR", "C3Ghost", "C3x", "NASC3")
-"""Modules that take the row's number as their third argument; others are repeated in a row."""
+"""Modules that take a row's number as their third argument; others are chained that many times."""
 
 UNSCALED = ("Concat", "Upsample", "BatchNorm2d", "Detect")
-"""Modules whose first argument is no number of channels."""
+"""Modules whose first argument is not a number of channels."""
 
 CHANNEL_MULTIPLE = 8
 
@@ -66,9 +66,9 @@ class Graph(nn.Module):
     """Modules in the order of the file, each reading the outputs of earlier ones.
 
     Attributes:
-        model: The modules; parameters are named `model.<row>.<...>`.
-        sources: For each row, the rows that it reads (absolute, -1 the input).
-        channels: Channels out of each row.
+        model: Modules of the rows; their parameters are named `model.<row>.<...>`.
+        sources: Rows that each row reads, as absolute numbers; -1 is the input.
+        channels: Number of output channels of each row.
     """
 
     def __init__(
@@ -85,7 +85,7 @@ class Graph(nn.Module):
         self._kept = frozenset(read)
 
     def outputs(self, x: torch.Tensor) -> dict[int, Any]:
-        """Outputs of the last row and of every row that another one reads, by row."""
+        """Outputs of the last row and of every row that another row reads, by row number."""
         kept = {-1: x}
         for index, (module, source) in enumerate(zip(self.model, self.sources, strict=True)):
             given = [kept[i] for i in source] if isinstance(source, tuple) else kept[source]
@@ -100,12 +100,12 @@ class Graph(nn.Module):
 
 
 class Detector(Graph):
-    """A whole detector; called, it gives the raw maps of `Detect`.
+    """A complete detector; its forward pass returns the raw maps of `Detect`.
 
     Attributes:
         names: Names of the classes.
-        architecture: What it was built from.
-        choices: What was chosen in its search space, by label; empty where there is none.
+        architecture: Architecture that it was built from.
+        choices: Chosen options of its search space, by label; empty if it has none.
     """
 
     names: tuple[str, ...]
@@ -114,25 +114,25 @@ class Detector(Graph):
 
     @property
     def head(self) -> Detect:
-        """The last module."""
+        """The detection head, which is the last module."""
         return self.model[-1]
 
     @property
     def n_classes(self) -> int:
-        """Classes of the head."""
+        """Number of classes of the head."""
         return self.head.nc
 
     def decode(self, raw: list[torch.Tensor]) -> torch.Tensor:
-        """Raw maps to (B, boxes, 5 + classes), pixels and probabilities."""
+        """Decode raw maps to (B, boxes, 5 + classes), in pixels and probabilities."""
         return decode(raw, self.head.anchors, self.head.stride)
 
 
 class Backbone(Graph):
-    """The rows of a backbone; called, it gives the last map.
+    """The rows of a backbone; its forward pass returns the last feature map.
 
     Attributes:
-        architecture: What it was built from.
-        choices: What was chosen in its search space, by label; empty where there is none.
+        architecture: Architecture that it was built from.
+        choices: Chosen options of its search space, by label; empty if it has none.
     """
 
     architecture: Architecture
@@ -140,12 +140,12 @@ class Backbone(Graph):
 
     @property
     def out_channels(self) -> int:
-        """Channels of the last map."""
+        """Number of channels of the last feature map."""
         return self.channels[-1]
 
 
 class Classifier(nn.Module):
-    """A backbone, the mean over positions, and a linear layer of the backbone's width."""
+    """A classifier: a backbone, the mean over positions, and a linear layer."""
 
     def __init__(self, backbone: Backbone, n_classes: int) -> None:
         super().__init__()
@@ -164,16 +164,18 @@ def build_detector(
     names: tuple[str, ...] = (),
     in_channels: int = 3,
 ) -> Detector:
-    """A detector from a shipped architecture, a file, or what was read from one.
+    """Build a detector from a shipped architecture, a file, or an `Architecture`.
 
     Args:
-        source: "yolov5n", "yolov5s", "yolov5m", "yolov5l", "yolov5x", a YAML file, or its content.
-        n_classes: Classes; default the file's, or as many as `names`.
-        names: Names of the classes; default "class 0" and so on.
-        in_channels: Channels of the images.
+        source: Name of a shipped architecture ("yolov5n", "yolov5s", "yolov5m", "yolov5l",
+            "yolov5x"), the path of a YAML file, or an architecture that was read from one.
+        n_classes: Number of classes; by default the number of `names`, or else the file's.
+        names: Names of the classes; "class 0" and so on by default.
+        in_channels: Number of channels of the images.
 
     Raises:
-        ArchitectureError: The file is wrong, has no head, or the names do not fit the classes.
+        ArchitectureError: The file is invalid or has no head, or the number of names differs from
+            the number of classes.
     """
     return assemble_detector(_given(source), n_classes, names, in_channels)
 
@@ -185,10 +187,10 @@ def assemble_detector(
     in_channels: int = 3,
     placed: Mapping[str, Callable[..., nn.Module]] = {},
 ) -> Detector:
-    """A detector from an architecture that was read; `placed` as in `parse_rows`.
+    """Build a detector from an `Architecture`; see `build_detector`, and `parse_rows` for `placed`.
 
     Raises:
-        ArchitectureError: It has no head, or the names do not fit the classes.
+        ArchitectureError: It has no head, or the number of names differs from that of classes.
     """
     if names and n_classes not in (None, len(names)):
         raise ArchitectureError(f"{len(names)} names for {n_classes} classes; give one for each")
@@ -209,10 +211,10 @@ def assemble_detector(
 
 
 def build_backbone(source: str | Path | Architecture, in_channels: int = 3) -> Backbone:
-    """The backbone of an architecture alone, rows numbered as in the detector.
+    """Build only the backbone of an architecture, with rows numbered as in the detector.
 
     Raises:
-        ArchitectureError: The file is wrong.
+        ArchitectureError: The file is invalid.
     """
     return assemble_backbone(_given(source), in_channels)
 
@@ -222,14 +224,14 @@ def assemble_backbone(
     in_channels: int = 3,
     placed: Mapping[str, Callable[..., nn.Module]] = {},
 ) -> Backbone:
-    """A backbone from an architecture that was read; `placed` as in `parse_rows`."""
+    """Build a backbone from an `Architecture`; see `parse_rows` for `placed`."""
     backbone = Backbone(*parse_rows(architecture, architecture.backbone, in_channels, placed))
     backbone.architecture = architecture
     return backbone
 
 
 def resolve(architecture: Architecture) -> Architecture:
-    """The same architecture with its multiples worked into the rows; both become 1."""
+    """Apply the depth and width multiples to the rows; both multiples become 1."""
 
     def resolved(row: Row) -> Row:
         args = row.args
@@ -250,10 +252,15 @@ def resolve(architecture: Architecture) -> Architecture:
 def build_classifier(
     source: str | Path | Architecture | Backbone, n_classes: int, in_channels: int = 3
 ) -> Classifier:
-    """A classifier on a backbone; its linear layer has the width that the backbone ends with.
+    """Build a classifier on a backbone.
+
+    Args:
+        source: Backbone, or the architecture that `build_backbone` makes one from.
+        n_classes: Number of classes.
+        in_channels: Number of channels of the images.
 
     Raises:
-        ArchitectureError: The file is wrong.
+        ArchitectureError: The file is invalid.
     """
     backbone = source if isinstance(source, Backbone) else build_backbone(source, in_channels)
     return Classifier(backbone, n_classes)
@@ -265,16 +272,19 @@ def parse_rows(
     in_channels: int,
     placed: Mapping[str, Callable[..., nn.Module]] = {},
 ) -> tuple[list[nn.Module], list[int | tuple[int, ...]], list[int]]:
-    """Modules of rows, what each reads, and its channels out.
+    """Make the modules of rows.
 
     Args:
-        architecture: Multiples, anchors and classes.
-        rows: The rows.
-        in_channels: Channels of the images.
-        placed: More modules by name, which take the number of their row before their arguments.
+        architecture: Architecture that gives multiples, anchors and classes.
+        rows: Rows to make modules of.
+        in_channels: Number of channels of the images.
+        placed: Further modules by name; they take the number of their row as a first argument.
+
+    Returns:
+        The modules, the rows that each reads, and their numbers of output channels.
 
     Raises:
-        ArchitectureError: Naming the row, its line, and what does not fit.
+        ArchitectureError: A row is invalid. The error names the row, its line and the problem.
     """
     built: list[nn.Module] = []
     sources: list[int | tuple[int, ...]] = []
@@ -307,7 +317,7 @@ def parse_rows(
 def _arguments(
     name: str, row: Row, architecture: Architecture, widths: list[int], number: int
 ) -> tuple[list[Any], int]:
-    """A module's arguments in full, and its channels out."""
+    """The complete arguments of a row's module, and its number of output channels."""
     args = [_constant(item, architecture) for item in row.args]
     if name == "Concat":
         return args, sum(widths)
@@ -333,23 +343,23 @@ def _arguments(
 
 
 def scaled_channels(channels: int, multiple: float) -> int:
-    """Channels times the width multiple, up to the next multiple of 8."""
+    """Multiply a number of channels by the width multiple, and round up to a multiple of 8."""
     return math.ceil(channels * multiple / CHANNEL_MULTIPLE) * CHANNEL_MULTIPLE
 
 
 def _repeats(row: Row, architecture: Architecture) -> int:
-    """How often a row is repeated; a single one is never scaled."""
+    """Number of repetitions of a row after the depth multiple, which a single row ignores."""
     return max(round(row.number * architecture.depth_multiple), 1) if row.number > 1 else 1
 
 
 def _constant(item: Any, architecture: Architecture) -> Any:
-    """Arguments that the files write as words."""
+    """The value of an argument that a file writes as a word."""
     words = {"None": None, "nc": architecture.n_classes, "anchors": architecture.anchors}
     return words.get(item, item) if isinstance(item, str) else item
 
 
 def _absolute(row: Row, index: int) -> int | tuple[int, ...]:
-    """The rows that a row reads, counted from the first; -1 is the input."""
+    """The rows that a row reads, as absolute numbers; -1 is the input."""
     found = []
     for item in _as_tuple(row.source):
         absolute = index + item if item < 0 else item

@@ -1,7 +1,7 @@
-"""YOLOv5's head: raw maps of three levels, and the boxes that they stand for.
+"""YOLOv5's head: raw maps of several levels, and their decoding to boxes.
 
 A raw map is (batch, anchors, height, width, 5 + classes): x, y, w, h, objectness and class logits
-of every anchor in every cell. `decode` makes boxes in pixels of the input.
+of every anchor in every cell. `decode` converts them to boxes in pixels of the input.
 
 Reference:
     YOLOv5: xy = (2 sigmoid(t) - 0.5 + cell) * stride, wh = (2 sigmoid(t))^2 * anchor.
@@ -16,20 +16,20 @@ import torch
 from torch import nn
 
 BOX = 4
-"""Values of a box."""
+"""Number of values of a box; the index of the objectness."""
 
 
 class Detect(nn.Module):
-    """A 1x1 convolution for each level.
+    """The detection head: one 1x1 convolution per level.
 
     Args:
         nc: Number of classes.
-        anchors: For each level, widths and heights in pixels of the input, [w1, h1, w2, h2, ...].
-        channels: Channels of each level's map.
+        anchors: Anchors of each level, [w1, h1, w2, h2, ...] in pixels of the input.
+        channels: Number of channels of each level's feature map.
 
     Attributes:
-        anchors: (levels, anchors, 2) in cells of their level, once the strides are set.
-        stride: (levels,) pixels per cell.
+        anchors: Anchors (levels, anchors, 2), in cells of their level once the strides are set.
+        stride: Pixels per cell of each level, (levels,).
     """
 
     def __init__(
@@ -46,12 +46,12 @@ class Detect(nn.Module):
         self.m = nn.ModuleList(nn.Conv2d(width, self.no * self.na, 1) for width in channels)
 
     def set_strides(self, strides: Sequence[float]) -> None:
-        """Fix the pixels per cell of each level; the anchors, given in pixels, become cells."""
+        """Set the pixels per cell of each level, and convert the anchors from pixels to cells."""
         self.anchors *= (self.stride / torch.tensor(strides)).view(-1, 1, 1).to(self.anchors)
         self.stride = torch.tensor(strides, dtype=torch.float32)
 
     def start_biases(self, objects_per_image: float = 8.0, image_size: int = 640) -> None:
-        """Biases that predict few objects and no class in particular.
+        """Initialize the biases to predict few objects and no particular class.
 
         Reference:
             Lin et al., Focal Loss for Dense Object Detection, 2017, section 3.3.
@@ -76,15 +76,16 @@ class Detect(nn.Module):
 def decode(
     raw: Sequence[torch.Tensor], anchors: torch.Tensor, stride: torch.Tensor
 ) -> torch.Tensor:
-    """Boxes, objectness and class probabilities of all levels.
+    """Decode the raw maps of all levels to boxes, objectness and class probabilities.
 
     Args:
-        raw: Maps as `Detect` gives them.
-        anchors: (levels, anchors, 2) in cells.
-        stride: (levels,) pixels per cell.
+        raw: Raw maps of `Detect`, one per level.
+        anchors: Anchors (levels, anchors, 2), in cells.
+        stride: Pixels per cell of each level, (levels,).
 
     Returns:
-        (B, boxes, 5 + classes): center x, center y, width, height in pixels, probabilities.
+        Boxes (B, boxes, 5 + classes): center x, center y, width and height in pixels, objectness
+        and class probabilities.
     """
     boxes = []
     for level, pixels, shapes in zip(raw, stride.to(raw[0]), anchors.to(raw[0]), strict=True):

@@ -1,4 +1,4 @@
-"""BatchNorm folded into the convolutions before it: the form that is deployed and counted."""
+"""Fold BatchNorm into the preceding convolutions: the form that is deployed and counted."""
 
 from __future__ import annotations
 
@@ -11,10 +11,9 @@ from models.yolov5.modules import Conv
 
 
 def fused(model: nn.Module) -> nn.Module:
-    """A copy in evaluation mode whose `Conv` blocks are one convolution with a bias each.
+    """Copy a model, in evaluation mode, with each `Conv` block as one convolution with a bias.
 
-    Published parameter counts are of this form. BatchNorms that do not follow a convolution of
-    their own stay.
+    Published parameter counts refer to this form. BatchNorms outside of `Conv` blocks stay.
     """
     model = copy.deepcopy(model).eval()
     for block in model.modules():

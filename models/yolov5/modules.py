@@ -1,8 +1,8 @@
 """Building blocks of YOLOv5's backbone and neck: convolutions, bottlenecks and pyramids.
 
-Layout is (batch, channels, height, width) everywhere. Attribute names are those of the public
-checkpoints, so that a state_dict from there loads. A block's first two arguments are its channels
-in and out; what follows is in the order of the architecture files' `args`.
+All tensors are (batch, channels, height, width). Attributes have the names of the public
+checkpoints, so that their state_dicts load. The first two arguments of a block are its numbers of
+input and output channels; the others have the order of `args` in architecture files.
 
 Reference:
     YOLOv5 v6/v7 architecture; CSPNet (Wang et al., 2019), SPP (He et al., 2014), GhostNet (Han et
@@ -24,7 +24,7 @@ BATCH_NORM = {"eps": 1e-3, "momentum": 0.03}
 
 
 def same_padding(kernel: Size, dilation: int = 1) -> Size:
-    """The padding that keeps the size at stride 1, for odd kernels."""
+    """The padding with which an odd kernel at stride 1 keeps the size."""
     if isinstance(kernel, int):
         return (dilation * (kernel - 1) + 1) // 2
     height, width = (same_padding(side, dilation) for side in kernel)
@@ -32,10 +32,13 @@ def same_padding(kernel: Size, dilation: int = 1) -> Size:
 
 
 def activation(act: bool | str | nn.Module) -> nn.Module:
-    """True or "silu", "relu", "identity" or False, or a module of one's own.
+    """Get an activation module.
+
+    Args:
+        act: Activation: True or "silu", "relu", False or "identity", or any module.
 
     Raises:
-        ValueError: No such activation.
+        ValueError: The activation is unknown.
     """
     if isinstance(act, nn.Module):
         return act
@@ -85,7 +88,7 @@ class Conv(nn.Module):
 
 
 class DWConv(Conv):
-    """A `Conv` in as many groups as both channel counts allow."""
+    """A `Conv` with the largest number of groups that divides both channel counts."""
 
     def __init__(
         self, c1: int, c2: int, k: Size = 1, s: Size = 1, d: int = 1, act: bool | str = True
@@ -94,14 +97,14 @@ class DWConv(Conv):
 
 
 class DWConvTranspose2d(nn.ConvTranspose2d):
-    """A transposed convolution in as many groups as both channel counts allow."""
+    """A transposed convolution with the largest number of groups that both channel counts allow."""
 
     def __init__(self, c1: int, c2: int, k: int = 1, s: int = 1, p1: int = 0, p2: int = 0) -> None:
         super().__init__(c1, c2, k, s, p1, p2, groups=math.gcd(c1, c2))
 
 
 class Bottleneck(nn.Module):
-    """1x1 to `e * c2` channels, 3x3 back, and the input added where the channels agree."""
+    """1x1 to `e * c2` channels, 3x3 to `c2`, and a shortcut if the channel counts are equal."""
 
     def __init__(self, c1: int, c2: int, shortcut: bool = True, g: int = 1, e: float = 0.5) -> None:
         super().__init__()
@@ -117,7 +120,7 @@ class Bottleneck(nn.Module):
 
 
 class CrossConv(nn.Module):
-    """A k x k convolution as 1 x k and k x 1."""
+    """A k x k convolution factored into 1 x k and k x 1."""
 
     def __init__(
         self,
@@ -177,7 +180,7 @@ class C3(nn.Module):
         self.m = self.inner(hidden, n, shortcut, g)
 
     def inner(self, hidden: int, n: int, shortcut: bool, g: int) -> nn.Module:
-        """What stands between `cv1` and `cv3`; the variants of C3 differ in this."""
+        """The module between `cv1` and `cv3`, in which the variants of C3 differ."""
         return nn.Sequential(*(Bottleneck(hidden, hidden, shortcut, g, 1.0) for _ in range(n)))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -202,7 +205,7 @@ class C3Ghost(C3):
 
 
 class C3SPP(C3):
-    """C3 around a spatial pyramid; its third argument is the pyramid's windows."""
+    """C3 around a spatial pyramid; the third argument gives the sizes of its windows."""
 
     def __init__(
         self,
@@ -223,7 +226,7 @@ class C3SPP(C3):
 
 
 class SPP(nn.Module):
-    """Spatial pyramid: the input beside its maxima over windows of several sizes."""
+    """Spatial pyramid pooling: the input concatenated with its maxima over several window sizes."""
 
     def __init__(self, c1: int, c2: int, k: Sequence[int] = (5, 9, 13)) -> None:
         super().__init__()
@@ -239,7 +242,7 @@ class SPP(nn.Module):
 
 
 class SPPF(nn.Module):
-    """The pyramid of SPP with windows k, 2k - 1 and 3k - 2, by one small window applied thrice."""
+    """SPP with windows k, 2k - 1 and 3k - 2, computed by pooling three times with window k."""
 
     def __init__(self, c1: int, c2: int, k: int = 5) -> None:
         super().__init__()
@@ -257,7 +260,7 @@ class SPPF(nn.Module):
 
 
 class Focus(nn.Module):
-    """Each 2x2 block of pixels into channels, then a `Conv`."""
+    """Moves each 2x2 block of pixels into channels, then applies a `Conv`."""
 
     def __init__(
         self,
@@ -273,13 +276,13 @@ class Focus(nn.Module):
         self.conv = Conv(4 * c1, c2, k, s, p, g, act=act)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """(B, c1, H, W) to (B, c2, H/2, W/2); rows vary fastest in the order of the blocks."""
+        """(B, c1, H, W) to (B, c2, H/2, W/2); channel blocks are ordered by column, then row."""
         blocks = [x[..., row::2, column::2] for column in (0, 1) for row in (0, 1)]
         return self.conv(torch.cat(blocks, 1))
 
 
 class GhostConv(nn.Module):
-    """Half of the channels by a `Conv`, the other half from them by a cheap 5x5 per channel."""
+    """Half of the channels from a `Conv`, the other half from these by a cheap depthwise 5x5."""
 
     def __init__(
         self, c1: int, c2: int, k: Size = 1, s: Size = 1, g: int = 1, act: bool | str = True
@@ -296,7 +299,7 @@ class GhostConv(nn.Module):
 
 
 class GhostBottleneck(nn.Module):
-    """Two ghost convolutions, a depthwise one between them at stride 2, and a shortcut."""
+    """Two ghost convolutions with a shortcut; at stride 2 a depthwise convolution in between."""
 
     def __init__(self, c1: int, c2: int, k: int = 3, s: int = 1) -> None:
         super().__init__()
@@ -319,14 +322,14 @@ class GhostBottleneck(nn.Module):
 
 
 class MixConv2d(nn.Module):
-    """Convolutions of several kernel sizes side by side, each making a share of the channels.
+    """Parallel convolutions of several kernel sizes, each of which makes a share of the channels.
 
     Args:
-        c1: Channels in.
-        c2: Channels out.
+        c1: Number of input channels.
+        c2: Number of output channels.
         k: Kernel sizes.
         s: Stride.
-        equal_ch: Equal shares of the channels; else shares that cost equally many weights.
+        equal_ch: Whether the shares have equal numbers of channels, rather than of weights.
     """
 
     def __init__(
@@ -350,7 +353,7 @@ class MixConv2d(nn.Module):
 
 
 class Concat(nn.Module):
-    """Maps joined along the channels."""
+    """Concatenates maps along the channels."""
 
     def __init__(self, dimension: int = 1) -> None:
         super().__init__()

@@ -1,10 +1,9 @@
-"""The space of backbones around YOLOv5's: kernels, activations, widths, and kinds of blocks.
+"""The search space of backbones around YOLOv5's: kernels, activations, widths, kinds of blocks.
 
-A space is built by a function `pick(label, options)` that says what becomes of each choice. To
-freeze an architecture it makes the chosen option; to search, it puts all of them side by side (the
-search does that with NNI's LayerChoice); to list the space, it writes the labels down. What is
-built has no module that its forward pass does not use, and a frozen backbone has the parameter
-names of a plain one.
+A space is built with a function `pick(label, options)` that decides what each choice becomes. To
+freeze an architecture, it makes the chosen option. To search, it makes all options (with NNI's
+LayerChoice). To list the space, it records the labels. The built network contains no module that
+its forward pass does not use, and a frozen backbone has the parameter names of a plain one.
 
 Choices, for row i of an architecture file:
 
@@ -18,7 +17,7 @@ Choices, for row i of an architecture file:
 
 Reference:
     Liu et al., DARTS, 2018, arXiv:1806.09055, and Pham et al., ENAS, 2018, arXiv:1802.03268, for
-    what such spaces are searched by.
+    the methods that search such spaces.
 """
 
 from __future__ import annotations
@@ -47,11 +46,11 @@ Choices = Mapping[str, str]
 ACTIVATIONS: Options = {"silu": nn.SiLU, "identity": nn.Identity, "relu": nn.ReLU}
 WIDTHS = {"x1": 1.0, "x1_5": 1.5, "x2": 2.0}
 SEARCHED = {"Conv": "NASConv", "C3": "NASC3"}
-"""What a plain row becomes in a space."""
+"""Module with choices that replaces a plain module in a search space."""
 
 
 def searchable(architecture: Architecture) -> Architecture:
-    """The same architecture with a choice wherever its backbone has a Conv or a C3."""
+    """Replace every Conv and C3 of the backbone by its searchable form."""
     rows = tuple(
         replace(row, module=SEARCHED.get(row.module, row.module)) for row in architecture.backbone
     )
@@ -61,15 +60,16 @@ def searchable(architecture: Architecture) -> Architecture:
 def build_backbone_space(
     source: str | Path | Architecture, pick: Pick, in_channels: int = 3
 ) -> Backbone:
-    """A backbone whose choices `pick` makes.
+    """Build a backbone whose choices are made by `pick`.
 
     Args:
-        source: An architecture with NAS rows, or a plain one, whose rows become searchable.
-        pick: What becomes of each choice.
-        in_channels: Channels of the images.
+        source: Architecture with NAS rows, or a plain one, whose rows become searchable; or its
+            name or path.
+        pick: Function that makes the module of each choice.
+        in_channels: Number of channels of the images.
 
     Raises:
-        ArchitectureError: The file is wrong.
+        ArchitectureError: The file is invalid.
     """
     return assemble_backbone(as_space(source), in_channels, placed=_placed(pick))
 
@@ -77,10 +77,17 @@ def build_backbone_space(
 def build_detector_space(
     source: str | Path | Architecture, pick: Pick, names: tuple[str, ...] = (), in_channels: int = 3
 ) -> Detector:
-    """A detector whose backbone's choices `pick` makes; neck and head are plain.
+    """Build a detector in whose backbone the choices are made by `pick`; neck and head are plain.
+
+    Args:
+        source: Architecture with NAS rows, or a plain one, whose rows become searchable; or its
+            name or path.
+        pick: Function that makes the module of each choice.
+        names: Names of the classes.
+        in_channels: Number of channels of the images.
 
     Raises:
-        ArchitectureError: The file is wrong or has no head.
+        ArchitectureError: The file is invalid or has no head.
     """
     return assemble_detector(
         as_space(source), names=names, in_channels=in_channels, placed=_placed(pick)
@@ -88,7 +95,7 @@ def build_detector_space(
 
 
 def list_choices(source: str | Path | Architecture) -> dict[str, tuple[str, ...]]:
-    """Every choice of a space by its label, with the names of its options, in order."""
+    """List the choices of a space: names of the options, in order, by label."""
     found: dict[str, tuple[str, ...]] = {}
 
     def write_down(label: str, options: Options) -> nn.Module:
@@ -102,10 +109,13 @@ def list_choices(source: str | Path | Architecture) -> dict[str, tuple[str, ...]
 
 
 def frozen_pick(choices: Choices) -> Pick:
-    """A `pick` that makes exactly the chosen options.
+    """Make a `pick` function that makes exactly the chosen options.
+
+    Args:
+        choices: Name of the chosen option, by label.
 
     Raises:
-        ArchitectureError: When it is used: a choice is missing, or is none of the options.
+        ArchitectureError: Raised by the function: a choice is missing, or not an option.
     """
 
     def pick(label: str, options: Options) -> nn.Module:
@@ -121,12 +131,12 @@ def frozen_pick(choices: Choices) -> Pick:
 
 
 def plain_choices(source: str | Path | Architecture) -> dict[str, str]:
-    """The choices that give the plain architecture: the first option of each."""
+    """The choices that give the plain architecture: the first option of each label."""
     return {label: options[0] for label, options in list_choices(source).items()}
 
 
 def as_space(source: str | Path | Architecture) -> Architecture:
-    """An architecture with NAS rows as it is; a plain one made searchable."""
+    """Read an architecture; one with NAS rows stays as it is, a plain one becomes searchable."""
     architecture = source if isinstance(source, Architecture) else read_architecture(source)
     has_choices = any(row.module.startswith("NAS") for row in architecture.backbone)
     return architecture if has_choices else searchable(architecture)
@@ -142,10 +152,10 @@ def searched_conv(
     p: int | None = None,
     g: int = 1,
 ) -> Conv:
-    """A `Conv` with choices of kernel, padding and activation.
+    """Make a `Conv` with choices of kernel, padding and activation.
 
-    Kernels two smaller and two larger, with the padding one less and one more, give a map of the
-    same size, whatever the size of the input is.
+    Kernels that are smaller or larger by two, with paddings smaller or larger by one, give maps of
+    the same size for any input.
     """
     block = Conv(c1, c2, k, s, p, g)
     padding = same_padding(k) if p is None else p
@@ -171,7 +181,7 @@ def searched_c3(
     g: int = 1,
     e: float = 0.5,
 ) -> nn.Module:
-    """A C3 with choices of its hidden width, its first convolutions, and its bottlenecks."""
+    """Make a C3 with choices of its hidden width, its first convolutions, and its bottlenecks."""
 
     def make(width: float) -> C3:
         block = C3(c1, c2, 0, shortcut, g, e * width)
@@ -196,7 +206,7 @@ def searched_c3(
 
 
 def searched_block(pick: Pick, label: str, c1: int, c2: int, s: int = 1) -> nn.Module:
-    """A choice of the kind of block, its kernel and its hidden width; `c2` channels, stride `s`."""
+    """Make a choice of block with its kernel and hidden width; `c2` channels, stride `s`."""
     options: dict[str, Callable[[], nn.Module]] = {}
     for kernel in (3, 5):
         options[f"residual_k{kernel}"] = partial(Residual, c1, c2, kernel, s)
@@ -211,12 +221,12 @@ def searched_block(pick: Pick, label: str, c1: int, c2: int, s: int = 1) -> nn.M
 
 
 def skip(c1: int, c2: int, s: int) -> nn.Module:
-    """The input itself where its shape fits, else a 1x1 convolution without activation."""
+    """An identity if the shape does not change, else a 1x1 convolution without activation."""
     return nn.Identity() if c1 == c2 and s == 1 else Conv(c1, c2, 1, s, act=False)
 
 
 class Residual(nn.Module):
-    """Two k x k convolutions and the input added (He et al., 2015, arXiv:1512.03385)."""
+    """Two k x k convolutions with a shortcut (He et al., 2015, arXiv:1512.03385)."""
 
     def __init__(self, c1: int, c2: int, k: int, s: int) -> None:
         super().__init__()
@@ -231,7 +241,7 @@ class Residual(nn.Module):
 
 
 class Squeeze(nn.Module):
-    """1x1 to `width * c2` channels, k x k, 1x1 back, and the input added."""
+    """1x1 to `width * c2` channels, k x k, 1x1 to `c2`, and a shortcut."""
 
     def __init__(self, c1: int, c2: int, k: int, s: int, width: float) -> None:
         super().__init__()
@@ -248,7 +258,7 @@ class Squeeze(nn.Module):
 
 
 class Separable(nn.Module):
-    """A k x k convolution per channel, then 1x1 (Howard et al., 2017, arXiv:1704.04861)."""
+    """A depthwise k x k convolution, then 1x1 (Howard et al., 2017, arXiv:1704.04861)."""
 
     def __init__(self, c1: int, c2: int, k: int, s: int) -> None:
         super().__init__()
@@ -261,7 +271,7 @@ class Separable(nn.Module):
 
 
 class Inception(nn.Module):
-    """1x1, 3x3, 5x5 and a pooled 1x1 side by side, a quarter of the channels each.
+    """Parallel 1x1, 3x3, 5x5 and pooled 1x1 convolutions, each with a quarter of the channels.
 
     Reference:
         Szegedy et al., Going Deeper with Convolutions, 2014, arXiv:1409.4842, figure 2b.
@@ -287,7 +297,7 @@ class Inception(nn.Module):
 
 
 class Pooled(nn.Module):
-    """3x3 pooling, and a 1x1 convolution where the channels change."""
+    """3x3 pooling, then a 1x1 convolution if the number of channels changes."""
 
     def __init__(self, pool: Callable[..., nn.Module], c1: int, c2: int, s: int) -> None:
         super().__init__()
@@ -300,7 +310,7 @@ class Pooled(nn.Module):
 
 
 def _placed(pick: Pick) -> dict[str, Callable[..., nn.Module]]:
-    """Rows that hold choices, made from their number and arguments."""
+    """Functions that make the modules of NAS rows from a row's number and arguments."""
     return {
         "NASConv": lambda row, *args: searched_conv(pick, f"conv_{row}", *args),
         "NASC3": lambda row, *args: searched_c3(pick, f"c3_{row}", *args),

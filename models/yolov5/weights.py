@@ -1,7 +1,7 @@
-"""Weights from files: plain tensors only, every name and shape compared.
+"""Load weights from files of plain tensors, and compare every name and shape.
 
-Public YOLOv5 checkpoints are pickled modules, which run code of the file when they are read; they
-are refused, with the line that turns one into a plain tensor file.
+Public YOLOv5 checkpoints are pickled modules, which run code from the file when they are read. They
+are refused; the error gives the command that converts one to a plain tensor file.
 """
 
 from __future__ import annotations
@@ -20,25 +20,26 @@ CONVERT = (
     "python -c \"import torch; m = torch.load('yolov5n.pt', weights_only=False)['model']; "
     "torch.save(m.float().state_dict(), 'yolov5n_tensors.pt')\""
 )
-"""What makes a plain tensor file of a public checkpoint, run in a YOLOv5 checkout you trust."""
+"""Command that converts a public checkpoint to a plain tensor file, in a YOLOv5 checkout."""
 
 _IGNORED = ("anchor_grid",)
 _SHOWN = 8
 
 
 class WeightsError(ValueError):
-    """A file is no plain tensor file, or its tensors do not fit the model."""
+    """A file is not a plain tensor file, or its tensors do not match the model."""
 
 
 @dataclass(frozen=True)
 class LoadReport:
-    """What was loaded.
+    """The result of loading weights.
 
     Attributes:
-        loaded: Names whose tensors came from the file.
-        missing: Names of the model that the file lacks.
-        unexpected: Names of the file that the model lacks.
-        misshaped: (name, shape in the file, shape in the model).
+        loaded: Names of the tensors that were loaded.
+        missing: Names of the model's tensors that the file lacks.
+        unexpected: Names of the file's tensors that the model lacks.
+        misshaped: Tensors whose shapes differ, each as (name, shape in the file, shape in the
+            model).
     """
 
     loaded: tuple[str, ...]
@@ -54,13 +55,13 @@ class LoadReport:
     def __str__(self) -> str:
         lines = [f"{len(self.loaded)} tensors loaded"]
         shapes = [
-            f"{name} is {_shape(there)} there, {_shape(here)} here"
+            f"{name} is {_shape(there)} in the file, {_shape(here)} in the model"
             for name, there, here in self.misshaped
         ]
         for title, names in (
             ("missing in the file", self.missing),
             ("unknown to the model", self.unexpected),
-            ("of another shape", shapes),
+            ("of a different shape", shapes),
         ):
             if names:
                 more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
@@ -69,34 +70,33 @@ class LoadReport:
 
 
 def read_plain(path: str | Path) -> Any:
-    """What `torch.save` wrote, if it is tensors, containers and plain values alone.
+    """Read a file of `torch.save` that holds only tensors, containers and plain values.
 
     Raises:
-        WeightsError: No such file, it holds pickled objects, or it cannot be read.
+        WeightsError: The file does not exist, holds pickled objects, or cannot be read.
     """
     path = Path(path)
     if not path.is_file():
         raise WeightsError(f"{path}: there is no such file")
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter(
-                "ignore", UserWarning
-            )  # a foreign file: what it is, is said below
+            warnings.simplefilter("ignore", UserWarning)  # errors below describe the file
             return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:
         raise WeightsError(
-            f"{path}: it holds pickled Python objects, which would run code when read. Make a "
-            f"plain tensor file of it where you trust it: {CONVERT}"
+            f"{path}: it holds pickled Python objects, which would run code when read. Convert it "
+            f"to a plain tensor file where you trust it: {CONVERT}"
         ) from None
     except (RuntimeError, EOFError, ValueError, OSError) as error:
         raise WeightsError(f"{path}: it cannot be read ({str(error).splitlines()[0]})") from None
 
 
 def read_tensors(path: str | Path) -> dict[str, torch.Tensor]:
-    """Tensors by name from a file that `torch.save` made of a state_dict.
+    """Read the tensors of a state_dict that `torch.save` wrote, by name.
 
     Raises:
-        WeightsError: No such file, a pickled module, or no mapping of names to tensors.
+        WeightsError: The file does not exist, holds a pickled module, or does not hold a mapping
+            from names to tensors.
     """
     content = read_plain(path)
     if isinstance(content, Mapping):
@@ -106,7 +106,7 @@ def read_tensors(path: str | Path) -> dict[str, torch.Tensor]:
     if not isinstance(content, Mapping) or not all(
         isinstance(value, torch.Tensor) for value in content.values()
     ):
-        raise WeightsError(f"{path}: it holds no tensors by name; save a model's state_dict()")
+        raise WeightsError(f"{path}: it does not hold tensors by name; save a model's state_dict()")
     return {str(name): value for name, value in content.items() if not str(name).endswith(_IGNORED)}
 
 
@@ -116,12 +116,16 @@ def load_weights(
     """Load a file, or tensors by name, into a model.
 
     Args:
-        model: The model; untouched where an error is raised.
-        source: The file, or the tensors.
-        partial: Leave what does not fit as it is, to start from a detector of other classes, say.
+        model: Model to load into; unchanged if an error is raised.
+        source: Path of the file, or tensors by name.
+        partial: Whether to load only the tensors that match and leave the others unchanged, for
+            example to start from a detector with other classes.
+
+    Returns:
+        A report of the tensors that were loaded, missing, unexpected or of another shape.
 
     Raises:
-        WeightsError: Names or shapes differ and `partial` is off, or nothing fits at all.
+        WeightsError: Names or shapes differ and `partial` is off, or no tensor matches.
     """
     name = "the given tensors" if isinstance(source, Mapping) else str(source)
     tensors = source if isinstance(source, Mapping) else read_tensors(source)
@@ -139,11 +143,13 @@ def load_weights(
         misshaped=misshaped,
     )
     if not report.loaded:
-        raise WeightsError(f"{name}: no tensor fits the model ({report}); is it another model's?")
+        raise WeightsError(
+            f"{name}: no tensor matches the model ({report}); give weights of this architecture"
+        )
     if not partial and (report.unexpected or not report.complete):
         raise WeightsError(
-            f"{name}: it does not fit the model ({report}). Build the model that it was saved "
-            "from, or load what fits (partial)"
+            f"{name}: it does not match the model ({report}). Build the model that it was saved "
+            "from, or load only the tensors that match (partial)"
         )
     model.load_state_dict({key: tensors[key] for key in report.loaded}, strict=False)
     return report

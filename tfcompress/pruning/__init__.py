@@ -1,5 +1,5 @@
-"""Pruning: single weights (`level/`), whole channels (`channels/`), and TFMOT's own (`tfmot/`).
+"""Pruning of single weights (`level/`) and whole channels (`channels/`), and by TFMOT (`tfmot/`).
 
-What every kind shares lies here: `selection.py` reads a `config_list` into weights, `schedules.py`
-says how sparsity grows during training.
+All of them share two files: `selection.py` finds the weights that a `config_list` selects, and
+`schedules.py` defines how sparsity grows during training.
 """

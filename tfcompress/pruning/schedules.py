@@ -1,7 +1,7 @@
-"""How sparsity grows while training goes on: a step (or epoch) in, a share of the target out.
+"""Sparsity schedules: the sparsity at each step or epoch of a training.
 
-A schedule knows when it acts (`due`) and how far it has come (`at`). Its unit is either optimizer
-steps or epochs. All are frozen and validate themselves.
+A schedule tells when masks are recomputed (`due`) and at which sparsity (`at`). Its unit is either
+optimizer steps or epochs. All schedules are frozen and validate themselves.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ Unit = Literal["step", "epoch"]
 
 @dataclass(frozen=True)
 class Polynomial:
-    """Fast at first, slow near the target: `s_t = s_f + (s_i - s_f) (1 - (t - t0) / (T - t0))^p`.
+    """Polynomial growth, fast at first: `s_t = s_f + (s_i - s_f) (1 - (t - t0) / (T - t0))^p`.
 
     Reference: Zhu and Gupta: "To prune, or not to prune: exploring the efficacy of pruning for
     model compression", 2017, equation 1 (p = 3).
@@ -24,10 +24,13 @@ class Polynomial:
     Attributes:
         begin: First step at which weights are masked.
         end: Step at which the final sparsity is reached.
-        initial: Sparsity at `begin`, in [0, 1); a layer whose final sparsity is lower starts there.
-        power: The exponent p.
-        frequency: Masks are recomputed every so many steps between `begin` and `end`.
-        unit: Whether the numbers count optimizer "step"s or "epoch"s.
+        initial: Sparsity at `begin`, in [0, 1). A layer with a lower final sparsity starts at that.
+        power: Exponent p.
+        frequency: Number of steps between two updates of the masks.
+        unit: Unit of these numbers: optimizer steps ("step") or epochs ("epoch").
+
+    Raises:
+        ConfigError: A number is out of range.
     """
 
     begin: int
@@ -43,7 +46,7 @@ class Polynomial:
             raise ConfigError(
                 f"{name} schedule",
                 f"begin is {self.begin} and end is {self.end}",
-                "let 0 <= begin < end",
+                "use 0 <= begin < end",
             )
         if not 0 <= self.initial < 1:
             raise ConfigError(
@@ -61,7 +64,7 @@ class Polynomial:
             raise ConfigError(f"{name} schedule", f"unit is {self.unit!r}", "use 'step' or 'epoch'")
 
     def at(self, step: int, final: float) -> float:
-        """Sparsity after `step` steps for a weight whose final sparsity is `final`."""
+        """Sparsity at a step (or epoch), given the final sparsity of a weight."""
         if step < self.begin:
             return 0.0
         initial = min(self.initial, final)
@@ -69,7 +72,7 @@ class Polynomial:
         return final + (initial - final) * (1 - progress) ** self.power
 
     def due(self, before: int, after: int) -> bool:
-        """Whether masks change when the step count goes from `before` to `after`."""
+        """Whether masks are updated when the step count goes from `before` to `after`."""
         if after < self.begin or before >= self.end:
             return False
         if before < self.begin or after >= self.end:
@@ -79,25 +82,28 @@ class Polynomial:
 
 
 def agp(end_epoch: int, begin_epoch: int = 0, initial: float = 0.0) -> Polynomial:
-    """Automated gradual pruning as NNI words it: cubic, once per epoch.
+    """Automated gradual pruning (AGP) as in NNI: a cubic `Polynomial` with updates every epoch.
 
     Args:
-        end_epoch: Epoch (counted from 0) at whose start the final sparsity is reached.
+        end_epoch: Epoch (from 0) at whose start the final sparsity is reached.
         begin_epoch: Epoch at whose start pruning begins.
-        initial: Sparsity at `begin_epoch`.
+        initial: Sparsity at `begin_epoch`, in [0, 1).
     """
     return Polynomial(begin_epoch, end_epoch, initial, power=3.0, frequency=1, unit="epoch")
 
 
 @dataclass(frozen=True)
 class Constant:
-    """The final sparsity at once, masks recomputed every `frequency` steps from `begin` to `end`.
+    """The final sparsity from the start, with masks recomputed at intervals.
 
     Attributes:
         begin: First step at which weights are masked.
-        end: Last step at which masks are recomputed; None keeps recomputing.
-        frequency: Steps between recomputations.
-        unit: Whether the numbers count optimizer "step"s or "epoch"s.
+        end: Last step at which masks are recomputed; None for no end.
+        frequency: Number of steps between two updates of the masks.
+        unit: Unit of these numbers: optimizer steps ("step") or epochs ("epoch").
+
+    Raises:
+        ConfigError: A number is out of range.
     """
 
     begin: int
@@ -110,7 +116,7 @@ class Constant:
             raise ConfigError(
                 "Constant schedule",
                 f"begin is {self.begin} and end is {self.end}",
-                "let 0 <= begin <= end, or end=None",
+                "use 0 <= begin <= end, or end=None",
             )
         if self.frequency < 1:
             raise ConfigError(
@@ -122,11 +128,11 @@ class Constant:
             )
 
     def at(self, step: int, final: float) -> float:
-        """Sparsity after `step` steps for a weight whose final sparsity is `final`."""
+        """Sparsity at a step (or epoch), given the final sparsity of a weight."""
         return final if step >= self.begin else 0.0
 
     def due(self, before: int, after: int) -> bool:
-        """Whether masks change when the step count goes from `before` to `after`."""
+        """Whether masks are updated when the step count goes from `before` to `after`."""
         if after < self.begin or (self.end is not None and before >= self.end):
             return False
         if before < self.begin:

@@ -1,17 +1,17 @@
-"""`config_list` to the weights it means, in NNI's vocabulary.
+"""Find the weights that a `config_list` selects, in NNI's vocabulary.
 
 ```python
 config_list = [
     {"sparsity": 0.8, "op_types": ["default"]},        # every convolution, Dense, Embedding, PReLU
-    {"sparsity": 0.5, "op_names": ["conv2d_1"]},       # this layer less; the last match wins
-    {"exclude": True, "op_names": ["decoder/*"]},      # and these not at all
+    {"sparsity": 0.5, "op_names": ["conv2d_1"]},       # less of this layer; the last match wins
+    {"exclude": True, "op_names": ["decoder/*"]},      # nothing of these
 ]
 ```
 
-An entry matches a layer when every condition it states holds: `op_types` (class names; `"default"`
-stands for `DEFAULT_TYPES`) and `op_names` (a layer's name or path, exact or as a glob). An entry
-without conditions matches everything. A container (nested model, LSTM, MultiHeadAttention) that
-matches passes the entry on to what it holds.
+An entry matches a layer if all its conditions hold: `op_types` lists class names (`"default"`
+stands for `DEFAULT_TYPES`), and `op_names` lists names or paths of layers, exact or as globs. An
+entry without conditions matches every layer. An entry that matches a container (nested model, LSTM,
+MultiHeadAttention) also applies to the layers in it.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ DEFAULT_TYPES = (
     "Embedding",
     "PReLU",
 )
-"""What NNI's TensorFlow pruner meant by `"default"`."""
+"""Class names that `"default"` stands for, as in NNI's TensorFlow pruner."""
 
 OTHER_TYPES = (
     "DepthwiseConv1D",
@@ -63,11 +63,11 @@ OTHER_TYPES = (
     "Bidirectional",
     "TimeDistributed",
 )
-"""Further Keras layers that hold prunable weights, selected by naming their type."""
+"""Further Keras layers with prunable weights, which are selected only by their class name."""
 
 _KEYS = ("sparsity", "op_types", "op_names", "exclude")
 
-# Axes of (inputs, outputs) in a kernel, for block and N:M patterns.
+# Kernel axes of (inputs, outputs), for block and N:M patterns.
 _AXES: dict[str, tuple[int, int]] = {
     "Conv1D": (-2, -1),
     "Conv2D": (-2, -1),
@@ -81,7 +81,14 @@ _AXES: dict[str, tuple[int, int]] = {
 
 @dataclass(frozen=True)
 class Entry:
-    """One validated entry of a `config_list`."""
+    """One validated entry of a `config_list`.
+
+    Attributes:
+        sparsity: Share of each weight to prune, in [0, 1).
+        op_types: Class names that the entry applies to; None for all.
+        op_names: Names, paths or globs of layers that the entry applies to; None for all.
+        exclude: Whether the matching layers are not pruned.
+    """
 
     sparsity: float
     op_types: tuple[str, ...] | None
@@ -89,7 +96,7 @@ class Entry:
     exclude: bool
 
     def matches(self, placed: PlacedLayer) -> bool:
-        """Whether the entry applies to a layer, by itself or through an ancestor."""
+        """Whether the entry applies to a layer, directly or through a container of it."""
         if self.op_types is not None and not set(self.op_types) & set(placed.kinds):
             return False
         return self.op_names is None or any(is_named(placed.path, name) for name in self.op_names)
@@ -100,11 +107,11 @@ class Target:
     """A weight to prune.
 
     Attributes:
-        key: (layer path, role).
+        key: Key of the weight, (layer path, role).
         variable: The Keras variable.
-        sparsity: Share of its weights that shall be zero.
-        entry: Index of the `config_list` entry that chose it.
-        axes: (input axis, output axis) of the kernel, or None where the layer has no such notion.
+        sparsity: Share of its values that will be zero.
+        entry: Index of the `config_list` entry that selected it.
+        axes: Axes of the kernel, (inputs, outputs); None if the layer does not distinguish them.
     """
 
     key: Key
@@ -116,17 +123,25 @@ class Target:
 
 @dataclass(frozen=True)
 class Selection:
-    """The weights to prune, and the layers that were passed over with the reason."""
+    """The selection in a model.
+
+    Attributes:
+        targets: Weights to prune.
+        skipped: Layers with weights that are not pruned, each as (path, reason).
+    """
 
     targets: tuple[Target, ...]
     skipped: tuple[tuple[str, str], ...]
 
 
 def parse_config_list(config_list: Sequence[Mapping[str, Any]]) -> tuple[Entry, ...]:
-    """Validate a `config_list` on its own, without a model.
+    """Validate a `config_list`, without a model.
+
+    Args:
+        config_list: Entries with the keys "sparsity" or "exclude", "op_types" and "op_names".
 
     Raises:
-        ConfigError: Naming the entry, the key, the problem and the fix.
+        ConfigError: An entry is invalid. The error names the entry, the key and the fix.
     """
     if isinstance(config_list, (str, Mapping)) or not isinstance(config_list, Sequence):
         raise ConfigError(
@@ -204,11 +219,15 @@ def _names(where: str, entry: Mapping[str, Any], key: str) -> tuple[str, ...] | 
 
 
 def select(model: Any, entries: Sequence[Entry]) -> Selection:
-    """The weights of `model` that the entries mean; of several matching entries the last wins.
+    """Select the weights of a model; of several entries that match a layer, the last counts.
+
+    Args:
+        model: Built model of either flavor.
+        entries: Validated entries of a `config_list`.
 
     Raises:
         LayerError: The model has no weights yet.
-        ConfigError: A type or name that the model does not have, listing what it has.
+        ConfigError: The model has no layer of a given type or name. The error lists those it has.
     """
     placed_layers = list(walk_layers(model))
     if not any(own_weights(placed.layer) for placed in placed_layers):
@@ -251,7 +270,7 @@ def select(model: Any, entries: Sequence[Entry]) -> Selection:
 
 
 def why_not_prunable(placed: PlacedLayer) -> str:
-    """Why `kernels` found nothing in a layer that has weights."""
+    """The reason why a layer with weights has no prunable ones."""
     if placed.kind in NORMALIZATIONS:
         return f"{placed.kind} is never pruned"
     roles = ", ".join(role for role, _ in own_weights(placed.layer))
@@ -259,7 +278,7 @@ def why_not_prunable(placed: PlacedLayer) -> str:
 
 
 def check_entries(placed_layers: Sequence[PlacedLayer], entries: Sequence[Entry]) -> None:
-    """Raise ConfigError for a type or name that no layer has, listing what there is."""
+    """Raise a ConfigError if no layer has a given type or name; it lists those that exist."""
     present = sorted({kind for placed in placed_layers for kind in placed.kinds})
     known = {*present, *DEFAULT_TYPES, *OTHER_TYPES, *NORMALIZATIONS}
     paths = [placed.path for placed in placed_layers]

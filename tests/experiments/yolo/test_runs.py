@@ -133,7 +133,7 @@ def test_weights_of_other_classes_are_taken_over_where_they_fit(trained, tmp_pat
     torch.save(tensors, file)
     metrics_of(yolo_train.PROGRAM, yolo_train.Config(**TINY, root=str(tmp_path), weights=str(file)))
     shown = " ".join(capsys.readouterr().out.split())
-    assert "model.24.m.0.weight is 255x64x1x1 there, 27x64x1x1 here" in shown
+    assert "model.24.m.0.weight is 255x64x1x1 in the file, 27x64x1x1 in the model" in shown
 
 
 def test_bad_input_is_one_line(tmp_path, capsys):

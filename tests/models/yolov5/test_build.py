@@ -153,8 +153,8 @@ HEAD = "nc: 2\nanchors: [[10, 13]]\n"
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("backbone: [[-1, 1, Conv, [8]]\n", r"line \d: it is no YAML"),
-        ("- 1\n", "holds no mapping"),
+        ("backbone: [[-1, 1, Conv, [8]]\n", r"line \d: it is not valid YAML"),
+        ("- 1\n", "does not hold a mapping"),
         ("nc: 2\n", "'backbone' is missing"),
         ("nc: two\nbackbone: []\n", "line 1: 'nc' is 'two'"),
         ("backbone: []\nwidht_multiple: 1\n", "line 2: unknown key 'widht_multiple'; use nc"),

@@ -46,7 +46,7 @@ def test_few_values_in_each_kernel(library, training):
     ]
     assert all(row.unique <= row.clusters for row in result.report.rows)
     assert dict(result.report.skipped)["norm"] == "BatchNormalization matches no entry"
-    assert "different values" in str(result)
+    assert "distinct values" in str(result)
 
 
 def test_per_channel_without_a_bias(training):
@@ -82,8 +82,8 @@ def test_frozen_layers_are_left(training):
 
 
 BAD = {
-    "one": (dict(clusters=1), "clusters is 1.*from 2 on"),
-    "two with zeros": (dict(clusters=2, preserve_sparsity=True), "clusters is 2.*from 3 on"),
+    "one": (dict(clusters=1), "clusters is 1.*at least 2"),
+    "two with zeros": (dict(clusters=2, preserve_sparsity=True), "clusters is 2.*at least 3"),
     "text": (
         dict(config_list=[{"clusters": "8", "op_types": ["default"]}]),
         r"config_list\[0\]: clusters is '8'",
@@ -92,7 +92,7 @@ BAD = {
     "layer": (dict(config_list=[{"op_names": ["cnov"]}]), "no layer is named 'cnov'.*conv"),
     "too many": (
         dict(config_list=[{"op_names": ["head"]}]),
-        "cluster nothing.*head: kernel has no more weights than clusters",
+        r"cluster nothing.*head: kernel has only \d+ weights for \d+ clusters",
     ),
 }
 

@@ -1,4 +1,4 @@
-"""The Keras callback that moves a LevelPruner's masks. It owns timing, not arithmetic."""
+"""The Keras callback that updates a LevelPruner's masks: it decides when, the pruner how."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ if TYPE_CHECKING:
 
 
 def make_callback(pruner: LevelPruner) -> Any:
-    """A callback of the flavor of the pruner's model (Keras refuses the other's).
+    """Make a callback of the model's flavor (Keras refuses callbacks of the other library).
 
-    Put it before `BackupAndRestore` and `ModelCheckpoint` in the list, so that what they write at
-    the end of a batch includes that batch's masks.
+    List it before `BackupAndRestore` and `ModelCheckpoint`, so that the files they write at the end
+    of a batch include the masks of that batch.
     """
     base: Any = importlib.import_module(pruner.flavor).callbacks.Callback
 
     class PruningSchedule(base):
-        """Masks follow the schedule; the sparsity reached is logged as `sparsity`."""
+        """Updates masks along the schedule and logs the current sparsity as `sparsity`."""
 
         def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
             self._last_batch = -1

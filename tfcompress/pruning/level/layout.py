@@ -1,4 +1,4 @@
-"""Which weights a granularity can be laid over, and how a kernel's axes lie."""
+"""Check which weights a granularity applies to, and arrange kernel axes for patterns."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from tfcompress.pruning.selection import Entry, Selection, Target
 def check_pattern(
     granularity: masks.Granularity, scope: str, schedule: Schedule | None, entries: Sequence[Entry]
 ) -> None:
-    """Refuse what a block or an N:M pattern cannot do.
+    """Refuse settings that do not go with a block or an N:M pattern.
 
     Raises:
-        ConfigError: A shared budget of patterns, a pattern that shall grow, a sparsity that is
-            not the pattern's.
+        ConfigError: The scope is global, an N:M pattern has a growing schedule, or an entry's
+            sparsity is not that of the N:M pattern.
     """
     if scope == "global" and not isinstance(granularity, masks.Unstructured):
         raise ConfigError(
@@ -47,7 +47,7 @@ def check_pattern(
 def drop_unfit(
     chosen: Selection, granularity: masks.Granularity
 ) -> tuple[tuple[Target, ...], tuple[tuple[str, str], ...]]:
-    """The targets that a pattern can be laid over, and what was passed over with the reason."""
+    """Split a selection into the targets that fit a pattern, and skipped layers with reasons."""
     if isinstance(granularity, masks.Unstructured):
         return chosen.targets, chosen.skipped
     fit, skipped = [], list(chosen.skipped)
@@ -58,14 +58,15 @@ def drop_unfit(
             continue
         inputs = target.variable.shape[target.axes[0]]
         if isinstance(granularity, masks.NOfM) and inputs % granularity.m:
-            skipped.append((path, f"{role} has {inputs} inputs, no multiple of {granularity.m}"))
+            reason = f"{role} has {inputs} inputs, which is not a multiple of {granularity.m}"
+            skipped.append((path, reason))
             continue
         fit.append(target)
     return tuple(fit), tuple(skipped)
 
 
 def arrange(array: np.ndarray, target: Target, granularity: masks.Granularity) -> np.ndarray:
-    """Swap a kernel's axes to (..., inputs, outputs), or a mask's back; the same swap."""
+    """Swap a kernel's axes to (..., inputs, outputs), or those of a mask back."""
     if isinstance(granularity, masks.Unstructured) or target.axes == (-2, -1):
         return array
     return np.swapaxes(array, -1, -2)

@@ -1,8 +1,8 @@
-"""Importance and a budget give keep-masks. NumPy in, NumPy out.
+"""Compute masks from importance scores and a sparsity. NumPy in, NumPy out.
 
-A score has the shape of its weight; a mask is a boolean array of that shape, True where the weight
-stays. Scores for block and N:M patterns are arranged as `(..., inputs, outputs)`, the layout of
-Keras kernels; `level.py` moves the axes of layers that store them otherwise.
+A score array has the shape of its weight. A mask is a boolean array of that shape, True where the
+weight is kept. For block and N:M patterns, scores are arranged as `(..., inputs, outputs)`, the
+layout of Keras kernels; `layout.py` swaps the axes of layers that store them otherwise.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from tfcompress.errors import ConfigError
 
 @dataclass(frozen=True)
 class Unstructured:
-    """Single weights."""
+    """Single weights are pruned independently."""
 
     def __str__(self) -> str:
         return "unstructured"
@@ -27,7 +27,7 @@ class Unstructured:
 
 @dataclass(frozen=True)
 class Block:
-    """Blocks of `rows` inputs x `columns` outputs stay or go together."""
+    """Blocks of `rows` inputs x `columns` outputs are kept or pruned together."""
 
     rows: int
     columns: int
@@ -38,14 +38,14 @@ class Block:
 
 @dataclass(frozen=True)
 class NOfM:
-    """Of every `m` consecutive inputs of an output, `n` stay (2:4 is the GPU pattern)."""
+    """Of every `m` consecutive inputs of an output, `n` are kept (2:4 is the GPU pattern)."""
 
     n: int
     m: int
 
     @property
     def sparsity(self) -> float:
-        """Share of weights that go."""
+        """Share of weights that are pruned."""
         return 1 - self.n / self.m
 
     def __str__(self) -> str:
@@ -56,10 +56,14 @@ Granularity = Unstructured | Block | NOfM
 
 
 def parse_granularity(text: str | Granularity) -> Granularity:
-    """`"unstructured"`, a block as `"1x4"` (inputs x outputs), or a pattern as `"2:4"`.
+    """Parse a granularity.
+
+    Args:
+        text: Granularity as text: "unstructured", a block such as "1x4" (inputs x outputs), or an
+            N:M pattern such as "2:4".
 
     Raises:
-        ConfigError: The text is none of these, or its numbers make no pattern.
+        ConfigError: The text is not a granularity, or its numbers are out of range.
     """
     if not isinstance(text, str):
         return text
@@ -78,24 +82,24 @@ def parse_granularity(text: str | Granularity) -> Granularity:
 
 
 def n_to_prune(size: int, sparsity: float) -> int:
-    """Weights that a sparsity removes from `size`: rounded down, as NNI's LevelPruner does.
+    """Number of weights to prune of `size`, rounded down, as in NNI's LevelPruner.
 
-    A hair is added first, because 0.29 * 100 is 28.999999999999996 in floating point.
+    A tiny amount is added first, because 0.29 * 100 is 28.999999999999996 in floating point.
     """
     return math.floor(size * sparsity + 1e-9 * size)
 
 
 def keep_largest(score: np.ndarray, n_prune: int) -> np.ndarray:
-    """Keep-mask that drops exactly the `n_prune` lowest scores, of ties the earlier index first.
+    """Mask that prunes exactly the `n_prune` lowest scores; of equal scores, the first ones.
 
-    Runs in linear time (selection, no sort).
+    It runs in linear time (by selection, without sorting).
     """
     if n_prune <= 0:
         return np.ones(score.shape, bool)
     flat = score.reshape(-1)
     lowest = flat.min()
     keep = flat > lowest
-    if flat.size - np.count_nonzero(keep) >= n_prune:  # a pruned weight's zeros are enough
+    if flat.size - np.count_nonzero(keep) >= n_prune:  # the zeros of a pruned weight are enough
         threshold = lowest
     else:
         threshold = kth_smallest(flat, n_prune - 1)
@@ -107,17 +111,17 @@ def keep_largest(score: np.ndarray, n_prune: int) -> np.ndarray:
 
 
 def kth_smallest(values: np.ndarray, k: int, large: int = 100_000) -> float:
-    """The value at position `k` (from 0) if `values` were sorted.
+    """The value at position `k` (from 0) of the sorted values.
 
-    A sorted sample brackets it, so that selection runs on the few values in between; where the
-    bracket misses (many ties, an odd order), selection runs on all of them.
+    A sorted sample gives bounds for the value, so that selection runs only on the few values
+    between them. If the bounds miss it (many ties, an unusual order), selection runs on all values.
 
     Reference: Floyd and Rivest: "Expected Time Bounds for Selection", CACM 1975.
 
     Args:
-        values: `(n,)` without NaN.
-        k: Position.
-        large: From this size on a sample is worth its while.
+        values: Values `(n,)` without NaN.
+        k: Position in sorted order, from 0.
+        large: Size from which on sampling is used.
     """
     if values.size < large:
         return np.partition(values, k)[k]
@@ -136,13 +140,16 @@ def kth_smallest(values: np.ndarray, k: int, large: int = 100_000) -> float:
 
 
 def keep_largest_blocks(score: np.ndarray, n_prune: int, block: Block) -> np.ndarray:
-    """Keep-mask of whole blocks, the lowest mean score first, at most `n_prune` weights dropped.
+    """Mask that prunes whole blocks, those with the lowest mean scores first.
 
     Args:
-        score: `(..., inputs, outputs)`. Blocks at an edge that the size does not divide are
-            smaller; their mean is over the weights they have.
-        n_prune: Upper bound of weights to drop.
-        block: Inputs x outputs of a block.
+        score: Scores `(..., inputs, outputs)`. Blocks at the edges may be smaller; their mean is
+            taken over the weights they contain.
+        n_prune: Maximum number of weights to prune.
+        block: Size of a block, inputs x outputs.
+
+    Returns:
+        Boolean mask of the scores' shape, True where the weight is kept.
     """
     *lead, inputs, outputs = score.shape
     rows, columns = math.ceil(inputs / block.rows), math.ceil(outputs / block.columns)
@@ -163,11 +170,14 @@ def keep_largest_blocks(score: np.ndarray, n_prune: int, block: Block) -> np.nda
 
 
 def keep_n_of_m(score: np.ndarray, pattern: NOfM) -> np.ndarray:
-    """Keep-mask with the `n` largest of every `m` consecutive inputs, per output.
+    """Mask that keeps the `n` largest of every `m` consecutive inputs, for each output.
 
     Args:
-        score: `(..., inputs, outputs)`, inputs a multiple of `m`.
-        pattern: The pattern; of ties the earlier index is kept.
+        score: Scores `(..., inputs, outputs)`; the number of inputs is a multiple of `m`.
+        pattern: N:M pattern. Of equal scores, the first ones are kept.
+
+    Returns:
+        Boolean mask of the scores' shape, True where the weight is kept.
     """
     moved = np.moveaxis(score, -2, -1)
     groups = moved.reshape(-1, pattern.m)
@@ -178,10 +188,18 @@ def keep_n_of_m(score: np.ndarray, pattern: NOfM) -> np.ndarray:
 
 
 def mask_of(score: np.ndarray, sparsity: float, granularity: Granularity) -> np.ndarray:
-    """Keep-mask of one weight at one granularity.
+    """Compute the mask of one weight.
+
+    Args:
+        score: Scores of the weight; for patterns `(..., inputs, outputs)`.
+        sparsity: Share of the weight to prune; an N:M pattern ignores it.
+        granularity: Granularity of the mask.
+
+    Returns:
+        Boolean mask of the scores' shape, True where the weight is kept.
 
     Raises:
-        ConfigError: `score` holds NaN, which has no order.
+        ConfigError: The scores contain NaN.
     """
     _refuse_nan(score)
     if isinstance(granularity, NOfM):
@@ -193,7 +211,18 @@ def mask_of(score: np.ndarray, sparsity: float, granularity: Granularity) -> np.
 
 
 def masks_of_pool(scores: Sequence[np.ndarray], sparsity: float) -> list[np.ndarray]:
-    """Keep-masks of several weights that share one budget: one threshold over all of them."""
+    """Compute the masks of several weights that share a sparsity: one threshold for all.
+
+    Args:
+        scores: Scores of each weight.
+        sparsity: Share of all these weights together to prune.
+
+    Returns:
+        Boolean masks of the scores' shapes, True where the weight is kept.
+
+    Raises:
+        ConfigError: The scores contain NaN.
+    """
     pooled = np.concatenate([score.reshape(-1) for score in scores])
     _refuse_nan(pooled)
     keep = keep_largest(pooled, n_to_prune(pooled.size, sparsity))

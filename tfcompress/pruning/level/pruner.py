@@ -1,4 +1,4 @@
-"""LevelPruner: the smallest weights become zero and stay zero, whatever trains the model.
+"""LevelPruner: the smallest weights become zero and stay zero in any training loop.
 
 ```python
 pruner = LevelPruner(model, [{"sparsity": 0.8, "op_types": ["default"]}])
@@ -8,9 +8,9 @@ print(pruner.report())
 pruner.save("pruned.keras")             # a plain Keras file
 ```
 
-What masks cannot hold against is shown by `report()` and mended by `LevelPruner.hold(model)`: a
-loop that assigns variables itself, a train step traced before `compress()` by somebody else's
-`tf.function`, and a copy (a clone, a deep copy, a reloaded file), which starts without masks.
+In three cases zeros are lost: if a loop assigns variables itself, if a `tf.function` outside Keras
+traced the train step before `compress()`, and in a copy (clone, deep copy, reloaded file), which
+has no masks. `report()` shows such leaks, and `LevelPruner.hold(model)` repairs them.
 """
 
 from __future__ import annotations
@@ -42,20 +42,20 @@ class LevelPruner:
     """Prune the weights with the lowest scores, in place.
 
     Args:
-        model: A built Keras 3 or tf_keras model: functional, Sequential, nested or subclassed.
-        config_list: Which layers, and how sparse; NNI's vocabulary, see `selection.py`.
-        granularity: `"unstructured"`, a block such as `"1x4"` (inputs x outputs) or a pattern such
-            as `"2:4"`, whose sparsity is given by the pattern.
-        scope: `"layer"` gives every weight its own target; `"global"` lets the weights chosen by
-            one `config_list` entry share it.
-        schedule: How sparsity grows while training; None masks everything in `compress()`. With a
-            schedule, give `callback()` to `fit`, or call `advance()` after each step of a loop.
-        score: Name of the importance in `SCORES`: `"magnitude"` or the control `"random"`.
-        seed: For the random score.
+        model: Built Keras 3 or tf_keras model: functional, Sequential, nested or subclassed.
+        config_list: Layers to prune and their sparsities, in NNI's vocabulary; see `selection.py`.
+        granularity: Granularity of the masks: "unstructured", a block such as "1x4" (inputs x
+            outputs), or a pattern such as "2:4", which determines the sparsity.
+        scope: Scope of a sparsity: "layer" applies it to each weight by itself, "global" to all
+            weights that one `config_list` entry selects, with one threshold.
+        schedule: Growth of the sparsity during training. None prunes fully in `compress()`. With a
+            schedule, pass `callback()` to `fit`, or call `advance()` after each step of a loop.
+        score: Name of the importance score in `SCORES`: "magnitude", or "random" as a control.
+        seed: Seed of the random score.
 
     Raises:
-        ConfigError: A bad `config_list` entry or argument, named with its fix.
-        LayerError: The model is unbuilt, or has nothing that could be pruned.
+        ConfigError: A `config_list` entry or an argument is invalid.
+        LayerError: The model is unbuilt, or nothing would be pruned.
     """
 
     def __init__(
@@ -99,20 +99,24 @@ class LevelPruner:
     def hold(
         cls, model: Any, config_list: Sequence[Mapping[str, Any]] | None = None
     ) -> LevelPruner:
-        """Keep the zeros that a model has: put masks on again after a reload, a clone or a leak.
+        """Keep the zeros of a model: install masks after a reload, a clone or a leak.
 
-        A weight that carries a mask gets it applied anew. Any other gets a mask of its present
-        zeros if it has some (a weight that is all zero, such as a fresh PReLU, is left free). The
-        next `fit` of this model is traced anew, so calling it on an outer model mends a train step
-        that was traced before an inner model was pruned.
+        A mask that is installed already is applied again. A weight without a mask gets one of its
+        current zeros, if it has any; a weight that is all zero, such as a new PReLU, stays free.
+        The next `fit` of the model is retraced. If an inner model was pruned after the train step
+        of an outer model was traced, calling `hold` on the outer model repairs that too.
 
         Args:
-            model: A built model.
-            config_list: Limits which layers are looked at; sparsities in it are ignored. Default:
-                every prunable layer.
+            model: Built model of either flavor.
+            config_list: Layers to look at; the sparsities in it are ignored. Every prunable layer
+                by default.
+
+        Returns:
+            A pruner whose masks do not change.
 
         Raises:
-            LayerError: No prunable weight has a zero.
+            ConfigError: A `config_list` entry is invalid.
+            LayerError: No prunable weight contains a zero.
         """
         entries = selection.parse_config_list(config_list or [{"sparsity": 0.5}])
         chosen = selection.select(model, entries)
@@ -123,7 +127,7 @@ class LevelPruner:
             present = constraint.mask_of_variable(target.variable)
             value = np.asarray(target.variable) != 0 if present is None else present.keep
             if value.all() or not value.any():
-                reason = "has no zero" if value.all() else "is all zero"
+                reason = "has no zeros" if value.all() else "is all zeros"
                 skipped.append((target.key[0], f"{target.key[1]} {reason}"))
                 continue
             keep[target.key] = value
@@ -132,7 +136,7 @@ class LevelPruner:
         if not targets:
             raise LayerError(
                 f"model {model.name!r}",
-                "no prunable weight holds a zero, so there is nothing to hold",
+                "no prunable weight contains zeros, so there is nothing to hold",
                 "load a pruned model, or prune this one with LevelPruner(...).compress()",
             )
         pruner = cls.__new__(cls)
@@ -154,18 +158,19 @@ class LevelPruner:
         return pruner
 
     def compress(self) -> tuple[Any, dict[Key, np.ndarray]]:
-        """Compute masks from the present weights and put them on the model, in place.
+        """Compute masks from the current weights and install them on the model, in place.
 
-        With a schedule, the masks are those of step 0 and grow from there. Called again, masks are
-        computed anew. A model that was trained before is traced anew by its next `fit`.
+        With a schedule, the masks are those of step 0, and sparsity grows from there. A second call
+        computes new masks. The next `fit` of a model that was trained before is retraced.
 
         Returns:
-            The model itself, and the keep-masks by (layer path, role).
+            The model itself, and the masks by (layer path, role): boolean arrays of the weights'
+            shapes, True where the weight is kept.
 
         Raises:
-            ConfigError: Weights hold NaN.
-            LayerError: The masks would drop nothing (every target rounds down to no weight), or
-                the model is a Keras 3 one under a strategy of several workers.
+            ConfigError: The weights contain NaN.
+            LayerError: No weight would be pruned, because every target rounds down to 0, or a
+                Keras 3 model is in the scope of a multi-worker strategy.
         """
         check_strategy(self.model)
         keep = self._compute(step=0)
@@ -181,23 +186,27 @@ class LevelPruner:
 
     @property
     def masks(self) -> dict[Key, np.ndarray]:
-        """The present keep-masks by (layer path, role)."""
+        """The current masks by (layer path, role), True where the weight is kept."""
         return self._required_state().masks()
 
     @property
     def step(self) -> int:
-        """Optimizer steps that the schedule has seen."""
+        """Number of optimizer steps since `compress()`."""
         return int(self._required_state().step.numpy())
 
     @property
     def sparsity(self) -> float:
-        """Share of the selected weights that are zero now."""
+        """Share of the selected weights that are currently zero."""
         values = [constraint.read(target.variable) for target in self._targets]
         sizes = sum(value.size for value in values)
         return 1 - sum(int(np.count_nonzero(value)) for value in values) / sizes
 
     def advance(self, steps: int = 1) -> bool:
-        """Tell a step schedule that the optimizer has done `steps` more; True if masks changed."""
+        """Advance a step schedule by a number of optimizer steps.
+
+        Returns:
+            Whether masks changed.
+        """
         present = self._required_state()
         before = int(present.step.numpy())
         present.step.assign(before + steps)
@@ -206,32 +215,36 @@ class LevelPruner:
         return self._follow(before, before + steps)
 
     def start_epoch(self, epoch: int) -> bool:
-        """Tell an epoch schedule that epoch `epoch` (from 0) begins; True if masks changed."""
+        """Advance an epoch schedule to the start of an epoch (from 0).
+
+        Returns:
+            Whether masks changed.
+        """
         if self.schedule is None or self.schedule.unit != "epoch" or self._frozen:
             return False
         return self._follow(epoch - 1, epoch)
 
     def callback(self) -> Any:
-        """A callback for `fit` (of the model's flavor) that moves the masks along the schedule."""
+        """Make a callback for `fit`, of the model's flavor, that follows the schedule."""
         from tfcompress.pruning.level.callback import make_callback
 
         return make_callback(self)
 
     def recompute(self) -> None:
-        """New masks from the present weights, at the sparsity of the present step.
+        """Compute new masks from the current weights, at the sparsity of the current step.
 
-        Weights that are masked are zero and so the first to go again; `release()` first and train
-        for a while to let others take their place.
+        Masked weights are zero and will be pruned again. To give them a chance, call `release()`
+        and train for a while first.
         """
         at_step = None if self.schedule is None else self.step
         self._install(self._compute(step=at_step))
 
     def freeze(self) -> None:
-        """Keep the present masks from now on, whatever the schedule says."""
+        """Keep the current masks from now on, regardless of the schedule."""
         self._frozen = True
 
     def release(self) -> None:
-        """Let every weight go free: masks of ones. Nothing is traced anew; weights stay as is."""
+        """Free all weights by setting the masks to ones. Weights do not change; no retracing."""
         self._frozen = True
         for target in self._targets:
             self._required_state().constraints[target.key].mask.assign(
@@ -239,7 +252,7 @@ class LevelPruner:
             )
 
     def report(self) -> PruneReport:
-        """What is pruned, counted in the model as it is now."""
+        """Report what is pruned, counted in the model as it is now."""
         present = {} if self._state is None else self._state.masks()
         rows = []
         for target in self._targets:
@@ -264,12 +277,13 @@ class LevelPruner:
         `LevelPruner.hold(loaded_model)` keeps the zeros through further training.
 
         Args:
-            path: Ends in ".keras".
-            training_state: Keep the compile configuration and the optimizer's variables.
+            path: Path of the file; must end in ".keras".
+            training_state: Whether to keep the compile configuration and the optimizer's variables.
 
         Raises:
-            ConfigError: The name does not end in ".keras".
-            LayerError: Zeros have leaked, so that the file would not be as sparse as promised.
+            ConfigError: The path does not end in ".keras".
+            LayerError: Pruned weights are no longer zero, so the file would be less sparse than the
+                masks.
         """
         leaked = [row for row in self.report().rows if row.leaked]
         if leaked:
@@ -281,7 +295,7 @@ class LevelPruner:
         save_plain(self.model, path, training_state)
 
     def _compute(self, step: int | None) -> dict[Key, np.ndarray]:
-        """Masks from the present weights; `step` None means the final sparsity."""
+        """Compute masks from the current weights, at a step or (None) at the final sparsity."""
         keys = [target.key for target in self._targets]
         with ThreadPoolExecutor() as pool:  # NumPy works outside the interpreter lock
             scores = list(pool.map(self._score, range(len(keys))))
@@ -329,7 +343,7 @@ class LevelPruner:
             constraints[target.key], new = constraint.install(target.variable, keep[target.key])
             any_new |= new
         if any_new:
-            self.model.train_function = None  # a trace from before has no masks in it
+            self.model.train_function = None  # an earlier trace does not contain the masks
         if self._state is None or self._state.constraints != constraints:
             self._state = state.PruningState(constraints, self._remask)
             state.attach(self.model, self.flavor, self._state)
@@ -352,7 +366,7 @@ class LevelPruner:
 
 
 def _all_weights(model: Any) -> int:
-    """Every parameter of the model, whether it can be pruned or not."""
+    """Number of parameters of the model, prunable or not."""
     sizes = {
         id(variable): int(np.prod(variable.shape))
         for placed in walk_layers(model)

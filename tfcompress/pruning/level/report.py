@@ -1,4 +1,4 @@
-"""What a pruner did, counted in the model: frozen rows that print as a table."""
+"""The result of pruning, counted in the model: frozen rows that print as a table."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ class WeightRow:
 
     Attributes:
         path: Layer path.
-        role: The weight's name within the layer, such as "kernel".
-        weights: How many there are.
-        target: Sparsity asked for.
-        masked: Weights that the mask drops.
-        zeros: Weights that are zero now.
-        leaked: Weights that the mask drops and that are not zero.
+        role: Name of the weight in its layer, such as "kernel".
+        weights: Number of values.
+        target: Requested sparsity, from 0 to 1.
+        masked: Number of values that the mask sets to zero.
+        zeros: Number of values that are zero now.
+        leaked: Number of values that the mask sets to zero but that are not zero.
     """
 
     path: str
@@ -32,7 +32,7 @@ class WeightRow:
 
     @property
     def sparsity(self) -> float:
-        """Share of the weights that are zero now."""
+        """Share of the values that are zero now."""
         return self.zeros / self.weights
 
 
@@ -41,9 +41,9 @@ class PruneReport:
     """The result of pruning a model.
 
     Attributes:
-        rows: One per weight that was selected.
-        skipped: (layer path, reason) of every other layer that has weights.
-        model_weights: All parameters of the model, biases and statistics included.
+        rows: Selected weights, one per row.
+        skipped: Other layers with weights, each as (path, reason).
+        model_weights: Number of all parameters of the model, with biases and statistics.
     """
 
     rows: tuple[WeightRow, ...]
@@ -52,12 +52,12 @@ class PruneReport:
 
     @property
     def weights(self) -> int:
-        """Weights that were selected."""
+        """Number of selected weights."""
         return sum(row.weights for row in self.rows)
 
     @property
     def zeros(self) -> int:
-        """Selected weights that are zero now."""
+        """Number of selected weights that are zero now."""
         return sum(row.zeros for row in self.rows)
 
     @property
@@ -67,7 +67,7 @@ class PruneReport:
 
     @property
     def leaked(self) -> int:
-        """Weights that should be zero and are not: something assigned past the masks."""
+        """Number of weights that should be zero but are not: they were assigned directly."""
         return sum(row.leaked for row in self.rows)
 
     def to_dict(self) -> dict[str, Any]:

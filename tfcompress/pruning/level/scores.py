@@ -1,4 +1,4 @@
-"""Importance of single weights. Arrays in, arrays out; higher means keep.
+"""Importance scores of single weights; the higher the score, the more important the weight.
 
 To add a score, put a function of the same form into `SCORES`.
 """
@@ -13,7 +13,7 @@ Score = Callable[[np.ndarray, np.random.Generator], np.ndarray]
 
 
 def magnitude(weight: np.ndarray, generator: np.random.Generator) -> np.ndarray:
-    """`|w|`, the classic criterion.
+    """Magnitude `|w|`, the classic criterion.
 
     Reference: Han, Pool, Tran, Dally: "Learning both Weights and Connections for Efficient Neural
     Networks", NeurIPS 2015, section 3.
@@ -22,7 +22,7 @@ def magnitude(weight: np.ndarray, generator: np.random.Generator) -> np.ndarray:
 
 
 def random(weight: np.ndarray, generator: np.random.Generator) -> np.ndarray:
-    """Uniform noise: the control that every other score has to beat."""
+    """Uniform noise, the control that every other score has to beat."""
     return generator.random(weight.shape, dtype=np.float32)
 
 

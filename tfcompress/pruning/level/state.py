@@ -1,9 +1,8 @@
-"""Pruner state that travels in a model's checkpoints.
+"""Pruner state that is saved in a model's checkpoints.
 
-The state hangs on the model as an attribute. Keras writes it with the weights (`save_weights`,
-`ModelCheckpoint`, `BackupAndRestore`; for tf_keras also TensorFlow checkpoints), and reads it
-back, so that a resumed run goes on with the masks and the step it had. A model without a pruner
-ignores it.
+The state is an attribute of the model. Keras saves it with the weights (`save_weights`,
+`ModelCheckpoint`, `BackupAndRestore`; for tf_keras also TensorFlow checkpoints) and restores it, so
+that a resumed run continues with its masks and its step. A model without a pruner ignores it.
 """
 
 from __future__ import annotations
@@ -25,11 +24,15 @@ ATTRIBUTE = f"{STATE_PREFIX}pruning"
 
 
 class PruningState:
-    """Masks and step count of one model, in the two forms that Keras checkpoints understand.
+    """Masks and step count of one model, in the two forms that Keras checkpoints support.
+
+    Args:
+        constraints: Installed masks, by (layer path, role).
+        remask: Function that applies the masks to the weights.
 
     Attributes:
-        constraints: The mask of each pruned weight.
-        step: Optimizer steps since `compress()`, as an int64 `tf.Variable`.
+        constraints: Installed masks, by (layer path, role).
+        step: Number of optimizer steps since `compress()`, as an int64 `tf.Variable`.
     """
 
     def __init__(
@@ -40,7 +43,7 @@ class PruningState:
         self._remask = remask
 
     def masks(self) -> dict[Key, np.ndarray]:
-        """The keep-masks as boolean arrays."""
+        """The masks as boolean arrays, True where the weight is kept."""
         return {key: constraint.keep for key, constraint in self.constraints.items()}
 
     def to_store(self, store: Any) -> None:
@@ -52,22 +55,26 @@ class PruningState:
             store[f"mask{i}"] = np.packbits(mask)
 
     def from_store(self, store: Any) -> None:
-        """Read what `to_store` wrote; a checkpoint without masks keeps the present ones.
+        """Read masks and step from a checkpoint; without masks in it, keep the current ones.
 
         Raises:
             LayerError: The checkpoint's masks belong to other weights.
+
+        Warns:
+            UserWarning: The checkpoint contains no masks.
         """
         if store is None or "keys" not in store.keys():  # noqa: SIM118 (an HDF5 store has no `in`)
             warnings.warn(
-                "the loaded weights carry no pruning masks, so the masks that the model already "
-                "had were put on them; call compress() again for masks of the loaded weights",
+                "the loaded weights contain no pruning masks, so the model's current masks were "
+                "applied to them; call compress() again for masks of the loaded weights",
                 stacklevel=2,
             )
             self._remask()
             return
         saved = json.loads(bytes(np.asarray(store["keys"])))
         present = [[*key, list(c.mask.shape)] for key, c in self.constraints.items()]
-        # Automatic layer names count on within a process ("conv2d_7"), so order and shape decide.
+        # Automatic layer names ("conv2d_7") differ from process to process, so masks are matched
+        # by order and shape.
         if [shape for *_, shape in saved] != [shape for *_, shape in present]:
             raise LayerError(
                 f"pruning masks in the checkpoint ({_differing(saved, present)})",
@@ -83,7 +90,7 @@ class PruningState:
 
 
 def attach(model: Any, flavor: Flavor, state: PruningState) -> None:
-    """Hang the state on a model where its checkpoints find it, in place of an earlier one."""
+    """Attach the state to a model where checkpoints find it, replacing an earlier one."""
     carrier = _keras_carrier(state) if flavor == "keras" else _tf_keras_carrier(state)
     object.__setattr__(model, ATTRIBUTE, carrier)
     if flavor == "tf_keras":
@@ -91,7 +98,7 @@ def attach(model: Any, flavor: Flavor, state: PruningState) -> None:
 
 
 def state_of(model: Any) -> PruningState | None:
-    """The pruning state that a model carries, if any."""
+    """The pruning state that is attached to a model; None if there is none."""
     carrier = getattr(model, ATTRIBUTE, None)
     return None if carrier is None else carrier.state()
 
@@ -100,7 +107,7 @@ def _keras_carrier(state: PruningState) -> Any:
     from keras.src.saving.keras_saveable import KerasSaveable
 
     class PruningCarrier(KerasSaveable):
-        """Reached by Keras 3's walk over a model's attributes."""
+        """Object that Keras 3 finds when it saves a model's attributes."""
 
         def _obj_type(self) -> str:
             return "Operation"
@@ -121,7 +128,7 @@ def _tf_keras_carrier(state: PruningState) -> Any:
     import tf_keras
 
     class PruningCarrier(tf_keras.losses.Loss, tf.__internal__.tracking.AutoTrackable):
-        """A Loss, since tf_keras saves only its own kinds; trackable for TensorFlow checkpoints."""
+        """A Loss, because tf_keras saves only its own classes; trackable for TF checkpoints."""
 
         def __init__(self) -> None:
             super().__init__(name=ATTRIBUTE)
@@ -129,7 +136,7 @@ def _tf_keras_carrier(state: PruningState) -> Any:
             self.tracked_step = state.step
 
         def call(self, y_true: Any, y_pred: Any) -> Any:
-            raise NotImplementedError("it carries masks and computes no loss")
+            raise NotImplementedError("this object holds masks and computes no loss")
 
         def state(self) -> PruningState:
             return state
@@ -144,7 +151,7 @@ def _tf_keras_carrier(state: PruningState) -> Any:
 
 
 def _differing(saved: list[list[Any]], present: list[list[Any]]) -> str:
-    """The first weight in which two lists of `[path, role, shape]` part."""
+    """Describe the first difference between two lists of `[path, role, shape]`."""
     for ours, theirs in zip(present, saved, strict=False):
         if ours[2] != theirs[2]:
             return f"{'/'.join(theirs[:2])} of shape {theirs[2]}, here {ours[2]}"

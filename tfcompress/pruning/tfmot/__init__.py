@@ -1,4 +1,4 @@
 """TFMOT's pruning (`prune.py`) and weight clustering (`cluster.py`) for Keras 3 models.
 
-Both train a tf_keras twin and bring the weights back to a plain Keras 3 model.
+Both train a tf_keras twin and copy the weights back into a plain Keras 3 model.
 """

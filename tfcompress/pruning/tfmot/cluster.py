@@ -1,10 +1,10 @@
-"""TFMOT's weight clustering on Keras 3 models, through a tf_keras twin.
+"""TFMOT's weight clustering for Keras 3 models, through a tf_keras twin.
 
-A clustered kernel holds few different values, so that its file compresses well.
+A clustered kernel has few distinct values, so its file compresses well.
 
 ```python
 result = tfmot_cluster(model, 16, fit=dict(x=images, y=labels, epochs=3))
-print(result.report)          # different values of each kernel, counted in result.model
+print(result.report)          # distinct values of each kernel, counted in result.model
 ```
 """
 
@@ -39,12 +39,12 @@ class ClusterRow:
 
     Attributes:
         path: Layer path.
-        role: The weight's name within the layer.
-        weights: How many there are.
-        clusters: Values asked for.
-        unique: Different values there are now; of the channel with the most, if per channel.
-        zeros: Weights that are zero.
-        per_channel: Whether each output channel has values of its own.
+        role: Name of the weight in its layer.
+        weights: Number of values.
+        clusters: Requested number of distinct values.
+        unique: Actual number of distinct values; if per channel, the largest number in a channel.
+        zeros: Number of values that are zero.
+        per_channel: Whether each output channel is clustered by itself.
     """
 
     path: str
@@ -58,11 +58,11 @@ class ClusterRow:
 
 @dataclass(frozen=True)
 class ClusterReport:
-    """What was clustered, counted in the finished model.
+    """The result of clustering, counted in the finished model.
 
     Attributes:
-        rows: One per clustered weight.
-        skipped: (layer path, reason) of other layers with weights.
+        rows: Clustered weights, one per row.
+        skipped: Other layers with weights, each as (path, reason).
     """
 
     rows: tuple[ClusterRow, ...]
@@ -76,7 +76,7 @@ class ClusterReport:
     def table(self) -> Table:
         """The report as a table."""
         table = Table(
-            ("layer", "weight", "weights", "clusters", "different values", "zeros"),
+            ("layer", "weight", "weights", "clusters", "distinct values", "zeros"),
             title="Clustering, counted in the model",
         )
         for row in self.rows:
@@ -85,7 +85,7 @@ class ClusterReport:
                 row.role,
                 f"{row.weights:,}",
                 f"{row.clusters}",
-                f"{row.unique}" + (" in a channel" if row.per_channel else ""),
+                f"{row.unique}" + (" per channel" if row.per_channel else ""),
                 f"{row.zeros / row.weights:.1%}",
             )
         table.note_skipped(self.skipped)
@@ -97,12 +97,12 @@ class ClusterReport:
 
 @dataclass(frozen=True)
 class TfmotClustered:
-    """What TFMOT clustered.
+    """A clustered model.
 
     Attributes:
-        model: Of the original's flavor and wiring, plain; compiled as the original was.
-        report: Different values counted in `model`.
-        history: Of the last `fit`.
+        model: Plain model with the original's flavor and graph, compiled as the original was.
+        report: Distinct values, counted in `model`.
+        history: History of the last `fit`, by metric.
     """
 
     model: Any
@@ -125,25 +125,29 @@ def tfmot_cluster(
     fit: Mapping[str, Any] | None = None,
     check: bool = True,
 ) -> TfmotClustered:
-    """Let the kernels of a trained model share few values while it trains on.
+    """Cluster the weights of a trained model: fine-tune it so that kernels share few values.
 
     Args:
-        model: Functional or Sequential, of either flavor, trained; not changed.
-        clusters: Different values of each kernel.
-        config_list: Which layers: entries with `op_types`, `op_names`, `exclude` as in
-            `selection.py`, and `clusters` where a layer shall have another number. Default: all
-            that `"default"` means.
-        centroids: How the values are found at first.
-        per_channel: Values of its own for each output channel of a Conv2D, which survive int8
-            quantization best.
-        preserve_sparsity: Zeros of a pruned model stay zero; one cluster is theirs.
-        train: Compiles and fits the tf_keras model it is given.
-        fit: Instead of `train`: arguments of `fit`; the twin is compiled as `model` is.
-        check: Compare the twin's outputs with the model's first.
+        model: Trained functional or Sequential model of either flavor. It is not changed.
+        clusters: Number of distinct values per kernel.
+        config_list: Layers to cluster: entries with "op_types", "op_names" and "exclude" as in
+            `selection.py`, and "clusters" for another number. By default all layers that
+            "default" stands for.
+        centroids: Method that finds the initial values.
+        per_channel: Whether each output channel of a Conv2D has its own values, which int8
+            quantization preserves best.
+        preserve_sparsity: Whether the zeros of a pruned model stay zero; they use up one cluster.
+        train: Function that compiles and fits the given tf_keras model.
+        fit: Arguments of `fit`, instead of `train`. The twin is then compiled as `model` is.
+        check: Whether to compare the twin's outputs with the model's first.
+
+    Returns:
+        The clustered model with its report and training history.
 
     Raises:
-        ConfigError: A bad argument, or a compile state that does not cross.
-        LayerError: The model has no graph, a layer that cannot cross, or nothing to cluster.
+        ConfigError: An argument is invalid, or the compile state cannot be converted to tf_keras.
+        LayerError: The model has no graph, a layer cannot be converted, or nothing can be
+            clustered.
     """
     entries, numbers = _entries(config_list, clusters, preserve_sparsity)
     if centroids not in _CENTROIDS:
@@ -172,7 +176,7 @@ def tfmot_cluster(
         if row.unique > row.clusters:
             raise LayerError(
                 f"weight {row.path}/{row.role}",
-                f"it has {row.unique} different values after clustering into {row.clusters}",
+                f"it has {row.unique} distinct values after clustering into {row.clusters}",
                 f"exclude {row.path!r}",
             )
     return TfmotClustered(clustered, report, history)
@@ -181,7 +185,7 @@ def tfmot_cluster(
 def _entries(
     config_list: Sequence[Mapping[str, Any]], clusters: int, preserve_sparsity: bool
 ) -> tuple[tuple[Any, ...], list[int]]:
-    """The entries as `selection` reads them, and the clusters that each asks for."""
+    """Validated entries for `selection`, and the number of clusters of each."""
     least = 3 if preserve_sparsity else 2
     numbers = []
     translated = []
@@ -191,13 +195,13 @@ def _entries(
             raise ConfigError(
                 f"config_list[{i}]" if config_list else "clusters",
                 f"clusters is {number!r}",
-                f"use a whole number from {least} on",
+                f"use an integer of at least {least}",
             )
         numbers.append(number)
         if isinstance(entry, Mapping):
             entry = {key: value for key, value in entry.items() if key != "clusters"}
             if not entry.get("exclude"):
-                entry = {**entry, "sparsity": 0.0}  # `selection` wants one; it means nothing here
+                entry = {**entry, "sparsity": 0.0}  # `selection` requires one; it is not used here
         translated.append(entry)
     return parse_config_list(translated), numbers
 
@@ -208,7 +212,7 @@ def _supported(
     skipped: list[tuple[str, str]],
     per_channel: bool,
 ) -> tuple[list[tuple[Target, int]], list[tuple[str, str]]]:
-    """What TFMOT clusters, and what is passed over with the reason."""
+    """Split the targets into those that TFMOT can cluster, and skipped layers with reasons."""
     from tensorflow_model_optimization.python.core.clustering.keras.clustering_registry import (
         ClusteringRegistry,
     )
@@ -223,16 +227,16 @@ def _supported(
             size //= int(target.variable.shape[-1])
         names = ClusteringRegistry._LAYERS_WEIGHTS_MAP.get(type(layer))
         if not ClusteringRegistry.supports(layer) or names == []:
-            skipped.append((path, f"TFMOT clusters no {kind}"))
+            skipped.append((path, f"TFMOT cannot cluster {kind}"))
         elif names is not None and role not in names:
-            skipped.append((path, f"TFMOT leaves the {role} of a {kind}"))
+            skipped.append((path, f"TFMOT does not cluster the {role} of {kind}"))
         elif not layer.trainable:
-            skipped.append((path, "it is frozen (trainable=False), and TFMOT leaves such layers"))
+            skipped.append((path, "it is frozen (trainable=False), so TFMOT skips it"))
         elif kind not in DEFAULT_TYPES and path != twin.owner(path):
             skipped.append((path, f"it is inside a {kind}"))
         elif size <= number:
-            place = "a channel of " if per_channel and kind == "Conv2D" else ""
-            skipped.append((path, f"{place}{role} has no more weights than clusters"))
+            place = "each channel of " if per_channel and kind == "Conv2D" else ""
+            skipped.append((path, f"{place}{role} has only {size} weights for {number} clusters"))
         else:
             fit.append((target, number))
     return fit, skipped
@@ -246,7 +250,7 @@ def _wrapped(
     per_channel: bool,
     preserve_sparsity: bool,
 ) -> Any:
-    """The twin with clustering wrappers around its very layers."""
+    """The twin with clustering wrappers around its own layers, which are not copied."""
     import tensorflow as tf
     import tf_keras
     from tensorflow_model_optimization.python.core.clustering.keras.cluster_wrapper import (
@@ -259,8 +263,8 @@ def _wrapped(
         if layer.name not in numbers:
             return layer
         if type(layer).__name__ == "Conv2D":
-            # Not by cluster_weights(): it counts the channels of a layer without bias wrongly
-            # and then leaves it as it is.
+            # cluster_weights() miscounts the channels of a layer without bias, and then does not
+            # cluster it.
             return ClusterWeights(
                 layer, numbers[layer.name], initial, preserve_sparsity, per_channel
             )
@@ -273,7 +277,7 @@ def _wrapped(
     except tf.errors.InvalidArgumentError as error:
         raise LayerError(
             f"model {twin.original.name!r}",
-            f"TFMOT finds no first values for so many clusters ({error.message})",
+            f"TFMOT finds no initial values for so many clusters ({error.message})",
             "ask for fewer clusters, or use centroids='linear'",
         ) from error
 

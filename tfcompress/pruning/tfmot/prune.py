@@ -1,4 +1,4 @@
-"""TFMOT's pruning on Keras 3 models: its wrappers do the work on a tf_keras twin.
+"""TFMOT's pruning for Keras 3 models: its wrappers prune a tf_keras twin.
 
 ```python
 result = tfmot_prune(
@@ -11,8 +11,8 @@ print(result.report)
 result.model.save("pruned.keras")                 # plain Keras 3, no wrapper
 ```
 
-TFMOT knows no global budget and lays blocks over Dense kernels only; `LevelPruner` does both, on
-the Keras 3 model itself.
+TFMOT has no global sparsity budget and supports blocks only for Dense kernels. `LevelPruner` has
+both, on the Keras 3 model itself.
 """
 
 from __future__ import annotations
@@ -38,12 +38,12 @@ from tfcompress.twin.twin import Twin, twin_of
 
 @dataclass(frozen=True)
 class TfmotPruned:
-    """What TFMOT pruned.
+    """A model pruned by TFMOT.
 
     Attributes:
-        model: Of the original's flavor and wiring, plain; compiled as the original was.
-        report: Zeros counted in `model`.
-        history: Of the last `fit`.
+        model: Plain model with the original's flavor and graph, compiled as the original was.
+        report: Zeros, counted in `model`.
+        history: History of the last `fit`, by metric.
     """
 
     model: Any
@@ -64,28 +64,33 @@ def tfmot_prune(
     fit: Mapping[str, Any] | None = None,
     check: bool = True,
 ) -> TfmotPruned:
-    """Prune a model by TensorFlow Model Optimization while it trains.
+    """Prune a model with TensorFlow Model Optimization (TFMOT) while it trains.
 
     Args:
-        model: Functional or Sequential, of either flavor; not changed.
-        schedule: `Polynomial` or `Constant`, in steps. TFMOT acts at `begin + k * frequency`
-            (steps count from 1; a layer that the model calls twice counts each twice); a 2:4
-            pattern it lays once, at the first step, whatever the schedule.
-        config_list: Which layers, and how sparse; NNI's vocabulary, see `selection.py`.
-        granularity: `"unstructured"`, a block such as `"1x4"` (Dense kernels only), or a pattern
-            such as `"2:4"`.
-        train: Compiles and fits the tf_keras model it is given. Its `fit` has TFMOT's callback
-            already.
-        fit: Instead of `train`: arguments of `fit`; the twin is compiled as `model` is.
-        check: Compare the twin's outputs with the model's first.
+        model: Functional or Sequential model of either flavor. It is not changed.
+        schedule: Sparsity schedule in steps, `Polynomial` or `Constant`. TFMOT prunes at the steps
+            `begin + k * frequency`, counted from 1. For a layer that the model calls twice, each
+            step counts twice. An N:M pattern is applied once, at the first step, regardless of the
+            schedule.
+        config_list: Layers to prune and their sparsities, in NNI's vocabulary; see `selection.py`.
+        granularity: Granularity of the masks: "unstructured", a block such as "1x4" (Dense kernels
+            only), or a pattern such as "2:4".
+        train: Function that compiles and fits the given tf_keras model. Its `fit` already includes
+            TFMOT's callback.
+        fit: Arguments of `fit`, instead of `train`. The twin is then compiled as `model` is.
+        check: Whether to compare the twin's outputs with the model's first.
+
+    Returns:
+        The pruned model with its report and training history.
 
     Raises:
-        ConfigError: A bad argument, or a compile state that does not cross.
-        LayerError: The model has no graph, a layer that cannot cross, nothing to prune, or the
-            schedule never acted.
+        ConfigError: An argument is invalid, or the compile state cannot be converted to tf_keras.
+        LayerError: The model has no graph, a layer cannot be converted, nothing can be pruned, or
+            the schedule never pruned during training.
 
     Warns:
-        UserWarning: The training ended before the schedule did.
+        UserWarning: A layer is less sparse than requested, for example because training ended
+            before the schedule.
     """
     entries = parse_config_list(config_list)
     pattern = parse_granularity(granularity)
@@ -116,15 +121,15 @@ def tfmot_prune(
 def _check_schedule(schedule: Schedule) -> None:
     if schedule.unit != "step":
         raise ConfigError(
-            "schedule", f"its unit is {schedule.unit!r}, and TFMOT counts steps", "use unit='step'"
+            "schedule", f"its unit is {schedule.unit!r}, but TFMOT counts steps", "use unit='step'"
         )
     span = None if schedule.end is None else schedule.end - schedule.begin
     if isinstance(schedule, Polynomial) and span and span % schedule.frequency:
         raise ConfigError(
             "schedule",
-            f"TFMOT acts every {schedule.frequency} steps from {schedule.begin} on, which never "
-            f"meets the end at {schedule.end}: the final sparsity would not be reached",
-            f"let frequency divide end - begin = {span}",
+            f"TFMOT prunes every {schedule.frequency} steps from {schedule.begin} on, which misses "
+            f"the end at {schedule.end}, so the final sparsity would not be reached",
+            f"use a frequency that divides end - begin = {span}",
         )
 
 
@@ -134,7 +139,7 @@ def _supported(
     skipped: list[tuple[str, str]],
     pattern: Granularity,
 ) -> tuple[tuple[Target, ...], tuple[tuple[str, str], ...]]:
-    """The targets that TFMOT prunes, and what is passed over with the reason."""
+    """Split the targets into those that TFMOT can prune, and skipped layers with reasons."""
     fit = []
     whole = _whole_layers(twin, targets)
     for target in targets:
@@ -144,29 +149,29 @@ def _supported(
         kind = type(layer).__name__
         roles = _pruned_roles(layer)
         if not roles:
-            skipped.append((path, f"TFMOT prunes no {kind}"))
+            skipped.append((path, f"TFMOT cannot prune {kind}"))
         elif role.split("#")[0] not in roles:
-            skipped.append((path, f"TFMOT leaves the {role} of a {kind}"))
+            skipped.append((path, f"TFMOT does not prune the {role} of {kind}"))
         elif owner not in whole:
-            skipped.append((path, f"TFMOT prunes a {kind} as a whole, at one sparsity"))
+            skipped.append((path, f"TFMOT prunes {kind} only as a whole, at one sparsity"))
         elif isinstance(pattern, Block) and len(target.variable.shape) != 2:
-            skipped.append((path, f"TFMOT lays blocks over Dense kernels only, not over {role}"))
+            skipped.append((path, f"TFMOT supports blocks for Dense kernels only, not for {role}"))
         elif isinstance(pattern, Block) and _too_narrow(target.variable.shape, pattern):
-            skipped.append((path, f"one block of {pattern} covers a whole axis: TFMOT fails on it"))
+            skipped.append((path, f"a block of {pattern} covers a whole axis, where TFMOT fails"))
         elif isinstance(pattern, NOfM) and kind not in ("Conv2D", "Dense"):
-            skipped.append((path, f"TFMOT lays {pattern} over the inputs of Conv2D and Dense only"))
+            skipped.append((path, f"TFMOT supports {pattern} for Conv2D and Dense only"))
         else:
             fit.append(target)
     return tuple(fit), tuple(skipped)
 
 
 def _too_narrow(shape: Sequence[int], block: Block) -> bool:
-    """TFMOT drops an axis along which there is one block, and stops at the missing axis."""
+    """Whether there is one block along an axis; TFMOT drops such an axis and then fails."""
     return shape[0] <= block.rows or shape[1] <= block.columns
 
 
 def _whole_layers(twin: Twin, targets: Sequence[Target]) -> set[str]:
-    """Layers (such as attention) of which all kernels are to be pruned alike."""
+    """Layers all of whose kernels are pruned at the same sparsity, such as in attention."""
     chosen: dict[str, list[Target]] = {}
     for target in targets:
         chosen.setdefault(twin.owner(target.key[0]), []).append(target)
@@ -189,7 +194,7 @@ def _pruned_roles(layer: Any) -> tuple[str, ...]:
 
     if not PruneRegistry.supports(layer):
         return ()
-    # It knows recurrent layers too, but with this tf_keras their wrapper never updates a mask.
+    # It lists recurrent layers too, but with this tf_keras their wrapper never updates a mask.
     names = PruneRegistry._LAYERS_WEIGHTS_MAP.get(type(layer), ())
     return tuple(name.rpartition(".")[2] for name in names)
 
@@ -197,7 +202,7 @@ def _pruned_roles(layer: Any) -> tuple[str, ...]:
 def _wrapped(
     tfmot: Any, twin: Twin, targets: Sequence[Target], schedule: Schedule, pattern: Granularity
 ) -> Any:
-    """The twin with pruning wrappers; they hold the twin's very layers."""
+    """The twin with pruning wrappers around its own layers, which are not copied."""
     import tf_keras
 
     sparsities = {twin.names[twin.owner(t.key[0])]: t.sparsity for t in targets}
@@ -233,7 +238,7 @@ def _their_schedule(tfmot: Any, schedule: Schedule, sparsity: float) -> Any:
 
 
 def _apply_masks(wrapped: Any) -> None:
-    """Zero what the masks drop; TFMOT does so at the end of an epoch only."""
+    """Apply the masks to the weights, which TFMOT does only at the end of an epoch."""
     for layer in wrapped.layers:
         for variable, mask, _ in getattr(layer, "pruning_vars", ()):
             variable.assign(variable * mask)
@@ -263,7 +268,7 @@ def _report(
 
 def _check_reached(report: PruneReport, schedule: Schedule, wrapped: Any) -> None:
     steps = max(int(x.pruning_step) for x in wrapped.layers if hasattr(x, "pruning_step"))
-    acts = f"TFMOT acts at steps {schedule.begin} + k * {schedule.frequency}"
+    acts = f"TFMOT prunes at steps {schedule.begin} + k * {schedule.frequency}"
     if any(row.target for row in report.rows) and not report.zeros:
         raise LayerError(
             "schedule",
@@ -274,12 +279,12 @@ def _check_reached(report: PruneReport, schedule: Schedule, wrapped: Any) -> Non
     if short:
         ended = schedule.end is not None and steps >= schedule.end
         why = (
-            "equal weights and whole blocks leave TFMOT there"
+            "TFMOT cannot split equal weights or whole blocks"
             if ended
-            else f"the training ended after {steps} steps, before the schedule; {acts}"
+            else f"training ended after {steps} steps, before the schedule; {acts}"
         )
         warnings.warn(
-            f"{len(short)} layers are less sparse than asked for ({short[0].path}: "
+            f"{len(short)} layers are less sparse than requested ({short[0].path}: "
             f"{short[0].sparsity:.1%} instead of {short[0].target:.1%}): {why}",
             stacklevel=3,
         )
