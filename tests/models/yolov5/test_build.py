@@ -159,7 +159,7 @@ HEAD = "nc: 2\nanchors: [[10, 13]]\n"
         ("nc: two\nbackbone: []\n", "line 1: 'nc' is 'two'"),
         ("backbone: []\nwidht_multiple: 1\n", "line 2: unknown key 'widht_multiple'; use nc"),
         ("backbone: []\nwidth_multiple: 0\n", "line 2: 'width_multiple' is 0"),
-        ("backbone:\n  - [-1, 1, Conv]\n", "line 2, backbone row 0: .* is no \\[from, number"),
+        ("backbone:\n  - [-1, 1, Conv]\n", "line 2, backbone row 0: .* is not \\[from, number"),
         ("backbone:\n  - [x, 1, Conv, [8]]\n", "line 2, backbone row 0: 'from' is 'x'"),
         ("backbone:\n  - [-1, 0, Conv, [8]]\n", "'number' is 0"),
         ("backbone:\n  - [-1, 1, Conv, 8]\n", "'args' is 8"),
