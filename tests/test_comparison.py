@@ -37,7 +37,7 @@ def test_segmentation_models_side_by_side(library, tmp_path):
 
     assert dense.memory_bytes is None
     assert int8.memory_bytes > int8.size_bytes
-    assert "memory: what loading the LiteRT file" in str(result)
+    assert "memory: peak of loading the LiteRT file" in str(result)
 
     counted = y.reshape(-1) < 3
     predicted = model.predict(x, verbose=0).argmax(axis=-1).reshape(-1)[counted]
