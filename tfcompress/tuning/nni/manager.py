@@ -38,7 +38,7 @@ class Manager:
         self.tell = tell
         self.folder = Path(search.folder).resolve() / self.experiment.id
         self.family: dict[int, psutil.Process] = {}
-        self.cancelled: dict[str, str] = {}
+        self.canceled: dict[str, str] = {}
         self.told: set[str] = set()
         self.stopped_by = ""
         self.interrupted = False
@@ -152,15 +152,15 @@ class Manager:
         if limit is None:
             return
         for trial_id, began in trials_under_way(self.folder).items():
-            if began and time.time() - began > limit and trial_id not in self.cancelled:
-                self.cancelled[trial_id] = f"it did not end within {limit:g} s and was killed"
+            if began and time.time() - began > limit and trial_id not in self.canceled:
+                self.canceled[trial_id] = f"it did not end within {limit:g} s and was killed"
                 with suppress(Exception):
                     self.experiment.kill_trial_job(trial_id)
 
     def _ended(self) -> tuple[TrialResult, ...]:
         try:
             return read_trials(
-                self.folder, self.search.space, self.search.objective, self.cancelled
+                self.folder, self.search.space, self.search.objective, self.canceled
             )
         except (DataError, sqlite3.Error):  # the database is missing still, or being written
             return ()

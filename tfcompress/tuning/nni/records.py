@@ -43,7 +43,7 @@ def read_trials(
     experiment: Path,
     space: SearchSpace,
     objective: SearchObjective,
-    cancelled: Mapping[str, str] | None = None,
+    canceled: Mapping[str, str] | None = None,
 ) -> tuple[TrialResult, ...]:
     """Read the trials of an experiment that have ended.
 
@@ -51,7 +51,7 @@ def read_trials(
         experiment: Folder of the experiment, which holds `db/nni.sqlite`.
         space: Search space.
         objective: Objective of the search.
-        cancelled: Reasons why trials were canceled from outside, by trial id.
+        canceled: Reasons why trials were canceled from outside, by trial id.
 
     Raises:
         DataError: The folder holds no experiment.
@@ -60,7 +60,7 @@ def read_trials(
     results = []
     for job in jobs.values():
         if job.status in _ENDED:
-            reason = (cancelled or {}).get(job.name, "")
+            reason = (canceled or {}).get(job.name, "")
             results.append(_result(experiment, job, started, space, objective, reason))
     return tuple(results)
 
