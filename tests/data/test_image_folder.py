@@ -139,7 +139,7 @@ def test_bad_folders(tmp_path, make, message):
     [
         (dict(val_share=0.5, test_share=0.5), "positive shares whose sum is below 1"),
         (dict(group_pattern="("), "is not a valid regular expression"),
-        (dict(group_pattern="shot"), r"has no group.*put \( \) around"),
+        (dict(group_pattern="shot"), r"has no group.*put parentheses around"),
         (dict(channels=2), "1 or 3 channels"),
     ],
 )

@@ -268,7 +268,10 @@ def called(model):
 
 BAD = {
     "epochs": (dict(schedule=Polynomial(0, 4, unit="epoch")), "TFMOT counts steps.*unit='step'"),
-    "frequency": (dict(schedule=Polynomial(0, 10, frequency=4)), "never.*divide end - begin = 10"),
+    "frequency": (
+        dict(schedule=Polynomial(0, 10, frequency=4)),
+        "misses.*divides end - begin = 10",
+    ),
     "no training": (dict(fit=None), "neither is given.*pass train="),
     "both": (dict(train=lambda twin: None), "both are given"),
     "norm only": (
@@ -279,7 +282,7 @@ BAD = {
         dict(model=with_own_loss),
         "loss .*does not exist in both Keras 3 and tf_keras.*pass train=",
     ),
-    "lambda": (dict(model=with_lambda), "layer 'twice': Lambda cannot cross.*Fix: replace"),
+    "lambda": (dict(model=with_lambda), "layer 'twice': Lambda cannot be converted.*Fix: replace"),
     "subclassed": (dict(model=lambda: called(Subclassed())), "subclassed.*build it functionally"),
 }
 

@@ -108,7 +108,7 @@ def test_troubled_trials_fail_and_the_search_goes_on(tmp_path):
     assert "SIGKILL" in reasons[2]
     assert "did not end within 45 s" in reasons[3]
     assert reasons[4] == "epoch 1: val_score is nan"
-    assert "None came back" in reasons[5]
+    assert "it is None instead of metrics" in reasons[5]
     assert "{'val_score': 0.5}" in reasons[5]
     assert "no such layer" in (tmp_path / "trials/0001/log.txt").read_text()
     assert len(lines) == 7

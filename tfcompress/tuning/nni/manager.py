@@ -159,9 +159,7 @@ class Manager:
 
     def _ended(self) -> tuple[TrialResult, ...]:
         try:
-            return read_trials(
-                self.folder, self.search.space, self.search.objective, self.canceled
-            )
+            return read_trials(self.folder, self.search.space, self.search.objective, self.canceled)
         except (DataError, sqlite3.Error):  # the database is missing still, or being written
             return ()
 
