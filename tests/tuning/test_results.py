@@ -69,7 +69,7 @@ def test_importance_finds_what_matters():
         assert first.share > 0.9
         assert first.towards == pytest.approx(towards)
         assert sum(item.share for item in others) < 0.1
-    assert "greater (+1.00)" in str(importance_table(made()))
+    assert "larger (+1.00)" in str(importance_table(made()))
 
 
 def test_importance_needs_trials():

@@ -150,7 +150,7 @@ def test_blocks_are_for_dense_kernels(batch):
     assert whole.sum() == 288 - 58  # round(0.2 * 288) of the blocks stay
     assert (blocks[~whole] != 0).all()
     skipped = dict(result.report.skipped)
-    assert "blocks over Dense kernels only" in skipped["conv"]
+    assert "blocks for Dense kernels only" in skipped["conv"]
     assert "a block of 1x4 covers a whole axis" in skipped["head"]
 
 
