@@ -221,7 +221,10 @@ def test_defaults():
         ({"x": Choice(("a", "a"))}, "'x'.*contain duplicates"),
         ({"x": Choice(("a",), default="b")}, "'x'.*not among its options"),
         ({"x": Uniform(0.0, 1.0, when=("y", ("a",)))}, "'x'.*'y', which is not an earlier Choice"),
-        ({"y": Choice(("a",)), "x": Uniform(0.0, 1.0, when=("y", ("b",)))}, "'x'.*options that 'y' does not have"),
+        (
+            {"y": Choice(("a",)), "x": Uniform(0.0, 1.0, when=("y", ("b",)))},
+            "'x'.*'y' does not have",
+        ),
     ],
 )
 def test_bad_spaces(dimensions, message):
