@@ -48,5 +48,5 @@ def test_labelled_samples(tmp_path):
     inputs, labels = read_labelled(str(tmp_path / "good.npz"))
     assert (inputs.shape, labels.tolist()) == ((2, 3), [0, 1])
     np.savez(tmp_path / "bad.npz", inputs=np.zeros((2, 3)), targets=[0, 1])
-    with pytest.raises(DataError, match="no array 'labels', but inputs, targets"):
+    with pytest.raises(DataError, match="no array 'labels', only inputs, targets"):
         read_labelled(str(tmp_path / "bad.npz"))

@@ -97,5 +97,5 @@ def test_truncated_image_is_named(folder):
 
 def test_wrong_mask_size_is_named(folder):
     save(folder / "masks" / "b.png", np.zeros((8, 6, 3), np.uint8))
-    with pytest.raises(DataError, match=r"b\.png: the mask is 8x6, its image 6x8"):
+    with pytest.raises(DataError, match=r"b\.png: the mask is 8x6, but its image is 6x8"):
         load_scenes(pair_folders(folder / "images", folder / "masks"), BLACK_WHITE)
