@@ -127,7 +127,7 @@ class Comparison:
             cells += [_bytes(row.size_bytes), _bytes(row.gzip_bytes)]
             if base.latency and row.latency:
                 ratio = base.latency.median_ms / row.latency.median_ms
-                cells += [f"{row.latency.median_ms:.2f} ms", f"{ratio:.2f}x"]
+                cells += [_milliseconds(row.latency.median_ms), f"{ratio:.2f}x"]
             if with_memory:
                 cells.append("–" if row.memory_bytes is None else _bytes(row.memory_bytes))
             cells += [f"{row.quality[metric]:.4f}" for metric in metrics]
@@ -348,6 +348,10 @@ def _giga(macs: int | None) -> str:
 
 def _bytes(size: int) -> str:
     return f"{size / 1e6:.2f} MB" if size >= 1e6 else f"{size / 1e3:.1f} kB"
+
+
+def _milliseconds(value: float) -> str:
+    return f"{value:.2f} ms" if value >= 0.1 else f"{value:.2g} ms"
 
 
 def _signed(difference: Difference | None) -> str:
