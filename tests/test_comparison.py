@@ -7,8 +7,9 @@ import tensorflow as tf
 from sklearn.metrics import accuracy_score, f1_score, jaccard_score
 
 from models.unet import multi_unet_model
-from tfcompress.comparison import compare
+from tfcompress.comparison import Comparison, ModelRow, compare
 from tfcompress.errors import ConfigError, DataError
+from tfcompress.evaluation.bootstrap import Difference
 from tfcompress.litert.model import to_litert
 from tfcompress.pruning.level.pruner import LevelPruner
 
@@ -92,3 +93,30 @@ def test_bad_calls(tiny_model, images):
         compare(tiny_model, data=(images[0], np.zeros((64, 2))), latency=False)
     with pytest.raises(ConfigError, match="2 names for 3 classes"):
         compare(tiny_model, data=images, classes=["a", "b"], latency=False)
+
+
+def row(name, quality, gzip_bytes, difference=None):
+    """A row with what the choice of the best looks at."""
+    differences = {} if difference is None else {"mean_iou": Difference(*difference, 0.95)}
+    metrics = {} if quality is None else {"mean_iou": quality}
+    return ModelRow(name, "", 1, 0, 1, gzip_bytes, gzip_bytes, None, metrics, differences, ())
+
+
+def test_the_best_row_and_the_smallest_that_is_as_good():
+    rows = (
+        row("dense", 0.80, 1000),
+        row("pruned", 0.81, 500, (0.01, -0.01, 0.03)),
+        row("int8", 0.79, 100, (-0.01, -0.03, 0.0)),
+        row("tiny", 0.60, 10, (-0.20, -0.30, -0.10)),
+        row("copy", 0.81, 600, (0.01, -0.01, 0.03)),
+    )
+    comparison = Comparison(rows, ("a", "b"), 8)
+    assert comparison.best.name == "pruned"  # as good as "copy", and smaller
+    assert comparison.smallest_as_good.name == "int8"  # its interval reaches 0; that of "tiny" not
+    assert Comparison(rows[:1], (), 8).smallest_as_good.name == "dense"
+
+
+def test_without_data_no_row_is_the_best():
+    comparison = Comparison((row("dense", None, 1000),), (), 0)
+    assert comparison.best is None
+    assert comparison.smallest_as_good is None

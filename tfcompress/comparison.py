@@ -103,6 +103,31 @@ class Comparison:
     classes: tuple[str, ...]
     samples: int
 
+    @property
+    def best(self) -> ModelRow | None:
+        """The row with the best objective, the smaller file among equals; None without data."""
+        if not self.rows[0].quality:
+            return None
+        metric = next(iter(self.rows[0].quality))
+        return max(self.rows, key=lambda row: (row.quality[metric], -row.gzip_bytes))
+
+    @property
+    def smallest_as_good(self) -> ModelRow | None:
+        """The smallest file (after gzip) that is not significantly worse than the first model.
+
+        Not significantly worse: the interval of the objective's difference reaches 0 or above. The
+        first model itself counts, so that there is such a row wherever there is data.
+        """
+        if not self.rows[0].quality:
+            return None
+        metric = next(iter(self.rows[0].quality))
+        good = [
+            row
+            for row in self.rows
+            if metric not in row.differences or row.differences[metric].high >= 0
+        ]
+        return min(good, key=lambda row: row.gzip_bytes)
+
     def to_dict(self) -> dict[str, Any]:
         """The comparison for JSON."""
         return {

@@ -10,13 +10,13 @@ from typing import Any
 
 from experiments.common.recipe_config import STEPS_FOLDER
 from experiments.common.recipe_curve import check_reach, go_further
-from experiments.common.report import Report, picture
+from experiments.common.report import Report, comparison_findings, picture
 from tfcompress.model_files import load_model_file
 from tfcompress.pipeline.compress import compress
 from tfcompress.pipeline.data import CompressionData
 from tfcompress.pipeline.outcome import COSTS, CompressResult, front
 from tfcompress.pipeline.step import Fit
-from tfcompress.reporting.page import Section
+from tfcompress.reporting.page import Finding, Section
 from tfcompress.reporting.plots import Dot, plot_front, plot_history
 from tfcompress.reporting.run import Run
 
@@ -98,7 +98,14 @@ def run_recipe(
                 tables=(result.table(),),
                 pictures=tuple(_fronts(run, result, quality)),
             ),
-            Section("On the test samples", tables=(result.comparison.table(),)),
+            Section(
+                "On the test samples",
+                tables=(result.comparison.table(),),
+                findings=(
+                    _chosen(result, quality),
+                    *comparison_findings(result.comparison, quality),
+                ),
+            ),
             *further,
             *more_sections(result),
             *_training(run, result),
@@ -118,6 +125,15 @@ def _headline(result: CompressResult, quality: str) -> str:
         f"({result.chosen.name}), {result.chosen.speed:.2f} times as fast, "
         f"{result.chosen.share('size_bytes', result.outcomes[0]):.3f} of the file; {verdict}."
     )
+
+
+def _chosen(result: CompressResult, quality: str) -> Finding:
+    """What the recipe chose, with its quality on the test samples."""
+    name = f"{result.chosen.name}, {result.chosen.format}"
+    (row,) = (row for row in result.comparison.rows if row.name == name)
+    value = next(iter(row.quality.values()))
+    label = "Chosen" if not result.missed else "Chosen, NOT within the budget"
+    return Finding(label, f"{quality} {value:.4f}", name)
 
 
 def _fronts(run: Run, result: CompressResult, quality: str) -> list[tuple[str, Path]]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from matplotlib.figure import Figure
 
-from tfcompress.reporting.page import Section
+from tfcompress.reporting.page import Finding, Section
 from tfcompress.reporting.plots import plot_history, save_figure
 from tfcompress.reporting.run import Run
 from tfcompress.reporting.tables import Table
@@ -69,6 +69,26 @@ def table_from_dict(content: Mapping[str, Any] | str) -> Table | str:
 def quality_by_name(comparison: Comparison, metric: str = "mean_iou") -> dict[str, float]:
     """A metric of every row of a comparison, by the row's name."""
     return {row.name: row.quality[metric] for row in comparison.rows}
+
+
+def comparison_findings(comparison: Comparison, title: str) -> tuple[Finding, ...]:
+    """The best row of a comparison, and the smallest file that is as good as the first.
+
+    Args:
+        comparison: Comparison with quality.
+        title: Name of the objective.
+    """
+    best, smallest = comparison.best, comparison.smallest_as_good
+    if best is None or smallest is None:
+        return ()
+    metric = next(iter(best.quality))
+    found = [Finding(f"Best {title}", f"{best.quality[metric]:.4f}", best.name)]
+    first = comparison.rows[0]
+    if smallest is not first:
+        times = first.gzip_bytes / smallest.gzip_bytes
+        label = f"Smallest file, {title} not significantly below {first.name}"
+        found.append(Finding(label, f"{times:.1f} times smaller", smallest.name))
+    return tuple(found)
 
 
 def picture(run: Run, name: str, figure: Figure, caption: str) -> tuple[str, Path]:

@@ -24,8 +24,11 @@ from experiments.trash.classification import (
     train_classifier,
 )
 from experiments.trash.study import Study
+from tfcompress.litert.model import LiteModel
 from tfcompress.pipeline.data import CompressionData
+from tfcompress.pipeline.outcome import CompressResult
 from tfcompress.pipeline.step import Fitting, History
+from tfcompress.reporting.page import Section
 from tfcompress.reporting.run import Run
 
 
@@ -62,9 +65,16 @@ def main(config: Config, run: Run) -> Report:
         calibration=images.calibration(),
         batch=config.batch,
     )
+
+    def mistakes(result: CompressResult) -> tuple[Section]:
+        file = LiteModel.load(result.folder / result.chosen.folder / "model.tflite")
+        return (study.mistakes(result.chosen.name, file),)
+
     title = "The trash classifier through a recipe"
     fit = partial(_fit, study)
-    return run_recipe(config, run, whole, samples, fit, study.card, seed, title, "macro F1")
+    return run_recipe(
+        config, run, whole, samples, fit, study.card, seed, title, "macro F1", mistakes
+    )
 
 
 def _fit(study: Study, model: Any, samples: CompressionData, how: Fitting) -> History:

@@ -10,7 +10,14 @@ import keras
 
 from experiments.common.inputs import check_file
 from experiments.common.lite_files import FLOAT_AND_INT8, write_lite
-from experiments.common.report import History, Report, history_section, picture, write_histories
+from experiments.common.report import (
+    History,
+    Report,
+    comparison_findings,
+    history_section,
+    picture,
+    write_histories,
+)
 from experiments.common.seeds import seed_file, seeds_table
 from experiments.trash.classification import (
     CARD_NAME,
@@ -22,6 +29,7 @@ from experiments.trash.classification import (
     train_classifier,
     write_card,
 )
+from experiments.trash.mistakes import mistakes_section
 from tfcompress.comparison import Comparison, compare
 from tfcompress.distillation.distiller import Distiller
 from tfcompress.distillation.objectives import Decoupled, SoftTargets
@@ -73,12 +81,14 @@ class Study:
         images: Data.
         run: Run that models, checkpoints and pictures are saved in.
         histories: History of each model of the first seed by name; grows.
+        files: Measured files of the first seed by "name format"; grows.
     """
 
     config: Any
     images: Images
     run: Run
     histories: dict[str, History] = field(default_factory=dict)
+    files: dict[str, LiteModel] = field(default_factory=dict)
 
     @classmethod
     def of(cls, config: ClassificationConfig, run: Run, model_file: str = "") -> Study:
@@ -170,6 +180,8 @@ class Study:
                 files[f"{name} {format}"] = write_lite(
                     model, path, format, images, self.card, self.run
                 )
+        for name, file in files.items():
+            self.files.setdefault(name, file)
         with self.run.console.status("measuring every file on the test images"):
             return compare_classifiers(files, self.images, self.config)
 
@@ -181,6 +193,18 @@ class Study:
             return []
         seeds = self.config.seeds
         return [seeds_table(seeds, comparisons, differences, "macro_f1", "Macro F1")]
+
+    def mistakes(self, name: str, model: LiteModel) -> Section:
+        """The section of the page on what a model gets wrong on the test images."""
+        inputs, _ = self.images.part("test")
+        return mistakes_section(self.run, self.images, name, model.predict(inputs))
+
+    def _mistakes(self, comparison: Comparison) -> list[Section]:
+        """That section for the best model, if its file is at hand."""
+        best = comparison.best
+        if best is None or best.name not in self.files:
+            return []
+        return [self.mistakes(best.name, self.files[best.name])]
 
     def report(
         self,
@@ -214,6 +238,7 @@ class Study:
             (comparison.table(), *tables, scores),
             (
                 classifier_section(self.run, comparison, scores),
+                *self._mistakes(comparison),
                 *sections,
                 history_section(self.run, self.histories, metrics=training),
             ),
@@ -255,4 +280,5 @@ def classifier_section(run: Run, comparison: Comparison, scores: Table) -> Secti
     figure = plot_tradeoff(points, "million multiply-accumulates", "macro F1")
     caption = "Macro F1 against multiply-accumulates"
     pictures = (picture(run, "f1_against_macs", figure, caption),)
-    return Section("Comparison", tables=(comparison.table(), scores), pictures=pictures)
+    found = comparison_findings(comparison, "macro F1")
+    return Section("Comparison", (), (comparison.table(), scores), pictures, found)

@@ -12,13 +12,11 @@ from typing import Any
 
 from experiments.common.program import Program
 from experiments.common.report import Report
-from experiments.trash.classification import CLASSIFIER_SMOKE, ClassificationConfig, Images
+from experiments.trash.classification import CLASSIFIER_SMOKE, ClassificationConfig
 from experiments.trash.study import Study
-from tfcompress.comparison import predict
 from tfcompress.evaluation.cost import count_cost
 from tfcompress.reporting.page import Section
 from tfcompress.reporting.run import Run
-from tfcompress.reporting.tables import Table
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,28 +36,14 @@ def main(config: Config, run: Run) -> Report:
 
     finished = study.train("classifier", config.seeds[0], build, file="model.keras")
     comparison, scores = study.measure({"model": finished})
-    confusion = confusion_table(study.images, predict(finished, study.images.part("test")[0]))
     return study.report(
         comparison,
         scores,
         "Trash classifier",
-        f"Macro F1 {comparison.rows[0].quality['macro_f1']:.4f} on {comparison.samples} test "
-        "images that neither training nor model choice has seen.",
-        [
-            Section("Which class is taken for which", tables=(confusion,)),
-            Section("Cost of each layer", tables=(count_cost(finished).table(),)),
-        ],
+        f"Measured on {comparison.samples} test images that neither training nor model choice has "
+        "seen.",
+        [Section("Cost of each layer", tables=(count_cost(finished).table(),))],
     )
-
-
-def confusion_table(images: Images, output: Any) -> Table:
-    """Test images of each true class (row) by their predicted class (column)."""
-    labels, predicted = images.data.test.labels, output.argmax(axis=-1)
-    table = Table(("class", *images.classes), title="Confusion on the test images")
-    for label, name in enumerate(images.classes):
-        taken = predicted[labels == label]
-        table.add(name, *(str(int((taken == c).sum())) for c in range(len(images.classes))))
-    return table
 
 
 PROGRAM = Program("trash-train", Config, main, CLASSIFIER_SMOKE)

@@ -12,7 +12,8 @@ import numpy as np
 
 from experiments.common.inputs import card_of_file
 from experiments.common.program import RunConfig
-from experiments.common.report import picture
+from experiments.common.report import comparison_findings, picture
+from experiments.unet.mistakes import mistake_pictures
 from models.unet import multi_unet_model
 from tfcompress.comparison import Comparison, predict
 from tfcompress.data.augment import Augmentation
@@ -234,7 +235,7 @@ def prediction_section(
     palette: Palette,
     rows: int = 4,
 ) -> Section:
-    """Precision-recall curves and rows of image, label and predictions, as a section of the page.
+    """Predictions, precision-recall curves, and the best model's mistakes, as a section.
 
     Args:
         run: Run that the pictures are saved in.
@@ -260,6 +261,7 @@ def prediction_section(
     pictures = (
         picture(run, "predictions", examples, caption),
         picture(run, "precision_recall", curves, "Precision against recall of each class"),
+        *mistake_pictures(run, patches, outputs, palette, rows),
     )
     return Section("Predictions on the test set", pictures=pictures)
 
@@ -292,7 +294,8 @@ def comparison_section(run: Run, comparison: Comparison, text: Sequence[str] = (
             pictures.append(
                 picture(run, f"iou_against_{name}", figure, f"Mean IoU against {title}")
             )
-    return Section("Comparison", text=text, tables=tables, pictures=tuple(pictures))
+    found = comparison_findings(comparison, "mean IoU")
+    return Section("Comparison", text, tables, tuple(pictures), found)
 
 
 SMOKE: dict[str, Any] = {

@@ -38,8 +38,8 @@ def main(config: Config, run: Run) -> Report:
     return study.report(
         comparison,
         "Multi-class U-Net",
-        f"Mean IoU {comparison.rows[0].quality['mean_iou']:.4f} on {comparison.samples} test "
-        f"patches of {images} images that neither training nor model choice has seen.",
+        f"Measured on {comparison.samples} test patches of {images} images that neither training "
+        "nor model choice has seen.",
         [
             history_section(run, {"dense": run.read_json("training.json")}),
             study.predictions(outputs),

@@ -43,7 +43,7 @@ from tfcompress.evaluation.latency import Latency, measure_latency
 from tfcompress.graph.saving import save_plain
 from tfcompress.litert.model import LiteModel
 from tfcompress.litert.model import to_litert as keras_to_litert
-from tfcompress.reporting.page import Section
+from tfcompress.reporting.page import Finding, Section
 from tfcompress.reporting.plots import plot_tradeoff
 from tfcompress.reporting.run import Run
 from tfcompress.reporting.tables import Table
@@ -107,6 +107,8 @@ def main(config: Config, run: Run) -> Report:
     where = f"{len(images)} {data.test_split} images at {loaded.side} pixels"
     table = _table(forms, scores, latencies, f"{where}, {config.threads} thread(s)")
     points = [(n, latencies[n].median_ms, scores[n].map50) for n in forms]
+    best = max(forms, key=lambda name: scores[name].map50)
+    found = Finding("Best mAP50", f"{scores[best].map50:.4f}", best)
     figure = plot_tradeoff(points, "latency of one image (ms)", "mAP50")
     pictures = (picture(run, "formats", figure, "mAP50 against latency"),)
     metrics = {
@@ -121,7 +123,7 @@ def main(config: Config, run: Run) -> Report:
         "A detector in every format",
         "mAP, size and latency of each file on the same images.",
         (table,),
-        (Section("Formats", tables=(table,), pictures=pictures),),
+        (Section("Formats", (), (table,), pictures, (found,)),),
         {"formats": metrics},
     )
 

@@ -30,7 +30,7 @@ from experiments.yolo.detection import (
     start_detector,
 )
 from models.yolov5.build import Detector
-from tfcompress.reporting.page import Section
+from tfcompress.reporting.page import Finding, Section
 from tfcompress.reporting.plots import plot_tradeoff
 from tfcompress.reporting.run import Run
 from tfcompress.reporting.tables import Table
@@ -153,7 +153,12 @@ class Measured:
         points = [(n, self.numbers[n]["macs"] / 1e6, each.map) for n, each in self.scores.items()]
         figure = plot_tradeoff(points, "million MACs", "mAP50-95 on the test images")
         pictures = (picture(run, "cost", figure, "Quality against cost"),)
-        return Section("Comparison", text, (self.table, self.costs), pictures)
+        return Section("Comparison", text, (self.table, self.costs), pictures, self.findings())
+
+    def findings(self) -> tuple[Finding, ...]:
+        """The best detector, for the top of the page."""
+        best = max(self.scores, key=lambda name: self.scores[name].map)
+        return (Finding("Best mAP50-95", f"{self.scores[best].map:.4f}", best),)
 
     def metrics(self) -> dict[str, Any]:
         """The numbers for `metrics.json`."""
@@ -193,6 +198,7 @@ def comparison_table(
     table = Table(
         ("detector", "mAP50", "mAP50-95", "parameters", "MACs", "median", *shares),
         title=f"On the {split} images, files read back",
+        drop=("parameters", "of params", "MACs", "median"),
     )
 
     def cost(name: str) -> tuple[int, int, float]:
@@ -237,4 +243,5 @@ def quality_section(
          "Detections in test images, confidence 0.25 and above"),
     )  # fmt: skip
     shown_pictures = tuple(picture(run, *part) for part in parts)
-    return Section("Quality", tables=(score.table(),), pictures=shown_pictures)
+    found = Finding("mAP50-95 on the test images", f"{score.map:.4f}", detector.architecture.name)
+    return Section("Quality", (), (score.table(),), shown_pictures, (found,))

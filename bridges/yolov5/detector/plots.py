@@ -9,6 +9,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from bridges.yolov5.detector.evaluate import RECALL, DetectionScore
+from tfcompress.reporting.mistakes import plot_confusion as confusion_matrix
 from tfcompress.reporting.plots import COLORS
 
 
@@ -85,24 +86,16 @@ def plot_detection_curves(score: DetectionScore) -> Figure:
 
 
 def plot_confusion(score: DetectionScore) -> Figure:
-    """Objects of each class (row) by what they were found as (column)."""
-    labels = [*score.names, "nothing"]
-    side = 1.4 + 0.75 * len(labels)
-    figure = Figure(figsize=(side + 1, side), layout="constrained")
-    axes = figure.subplots()
-    shares = score.confusion / np.maximum(score.confusion.sum(1, keepdims=True), 1)
-    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    for row, column in np.ndindex(*score.confusion.shape):
-        if row == column == len(score.names):
-            continue
-        color = "white" if shares[row, column] > 0.55 else "#222222"
-        text = str(score.confusion[row, column])
-        axes.text(column, row, text, ha="center", va="center", color=color, fontsize=9)
-    axes.set_xticks(range(len(labels)), labels, rotation=30, ha="right")
-    axes.set_yticks(range(len(labels)), labels)
-    axes.set(xlabel="found as", ylabel="object")
-    axes.set_title("Objects at confidence 0.25, IoU 0.45", loc="left", fontsize=10)
-    return figure
+    """Objects of each class (row) by what they were detected as (column)."""
+    counts = np.array(score.confusion)
+    counts[-1, -1] = -1  # nothing, detected as nothing: there is no such count
+    return confusion_matrix(
+        counts,
+        [*score.names, "nothing"],
+        y_title="object",
+        x_title="detected as",
+        title="Objects at confidence 0.25, IoU 0.45",
+    )
 
 
 def plot_kept_channels(widths: Mapping[str, Sequence[tuple[str, int, int]]]) -> Figure:

@@ -6,6 +6,7 @@ import json
 import pytest
 
 from tests.experiments.processes import kill_when, run
+from tests.reporting.html_page import assert_page_is_whole, findings
 
 
 @pytest.mark.slow
@@ -17,7 +18,11 @@ def test_trash_train_score_and_tucker(tmp_path):
     assert [row["name"] for row in rows] == ["model float32", "model int8"]
     assert {row["macs"] for row in rows} == {494_496}
     assert rows[1]["size_bytes"] < 0.7 * rows[0]["size_bytes"]
-    assert "Which class is taken for which" in (folder / "report.html").read_text()
+    best = max(rows, key=lambda row: row["quality"]["macro_f1"])
+    page = assert_page_is_whole(folder / "report.html")
+    found = ("Best macro F1", f"{best['quality']['macro_f1']:.4f}", best["name"])
+    assert findings(page)[0] == found
+    assert f"Mistakes of {best['name']}" in [heading.text for heading in page.all("h2")]
     with (folder / "history.csv").open() as file:
         f1 = [float(row["val_macro_f1"]) for row in csv.DictReader(file)]
     assert max(f1) < 0.99, "the generated pictures are too easy"

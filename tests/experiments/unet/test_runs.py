@@ -9,6 +9,8 @@ import pytest
 from PIL import Image
 
 from tests.experiments.processes import kill_when, run
+from tests.reporting.browser import CHROMIUM, assert_nothing_is_cut
+from tests.reporting.html_page import assert_page_is_whole, findings
 from tfcompress.litert.model import LiteModel
 
 
@@ -22,9 +24,15 @@ def check_level_prune_run(folder, names=()):
     for row in channels:
         assert row["macs"] == pytest.approx(0.5 * dense["macs"], rel=0.05)
     assert json.loads((folder / "status.json").read_text()) == {"state": "finished"}
-    page = (folder / "report.html").read_text()
-    assert page.count("data:image/png;base64,") == 7
-    for name in ("mean_iou", "loss", "predictions", "precision_recall", "layer_sparsity"):
+    page = assert_page_is_whole(folder / "report.html")
+    assert len(page.all("img")) == 9
+    best = max(metrics["comparison"]["rows"], key=lambda row: row["quality"]["mean_iou"])
+    found = ("Best mean IoU", f"{best['quality']['mean_iou']:.4f}", best["name"])
+    assert findings(page)[0] == found
+    for name in (
+        "mean_iou", "loss", "predictions", "precision_recall", "confusion", "worst",
+        "layer_sparsity",
+    ):  # fmt: skip
         with Image.open(folder / "plots" / f"{name}.png") as picture:
             assert picture.width > 300
     lite = LiteModel.load(folder / "pruned-int8-seed0.tflite")
@@ -39,6 +47,8 @@ def test_demo_and_what_follows_it(tmp_path):
     output = run("demo", "--smoke", "--root", tmp_path)
     folder = tmp_path / "demo" / "default"
     check_level_prune_run(folder, ["50% of the MACs float32", "50% of the MACs int8"])
+    for width in (400, 900, 1700) if CHROMIUM else ():
+        assert_nothing_is_cut(folder / "report.html", tmp_path / "browser", width)
     assert "Comparison, measured on the finished models" in output
     assert "E0000" not in output, "TensorFlow's messages must stay away"
     assert "Warning" not in output.replace("CalibrationWarning", "")
