@@ -26,7 +26,7 @@ from tfcompress.quiet import quiet_stderr
 from tfcompress.reporting.record import Start
 from tfcompress.reporting.tables import Table
 from tfcompress.tuning.checks import free_port
-from tfcompress.tuning.isolation import environment_of_children
+from tfcompress.tuning.job import environment_of_children
 from tfcompress.tuning.nni.manager import end_processes
 from tfcompress.tuning.nni.setup import environment
 

@@ -22,7 +22,7 @@ from keras_tuner.src.distribute import oracle_client
 from keras_tuner.src.distribute.oracle_chief import OracleServicer
 
 from tfcompress.errors import ConfigError
-from tfcompress.tuning.isolation import die_with_parent, ended_how, sendable
+from tfcompress.tuning.job import die_with_parent, ended_how, sendable
 from tfcompress.tuning.keras_tuner.settings import KerasTunerSearch
 from tfcompress.tuning.keras_tuner.worker import ENVIRONMENT, Worker, make_tuner, role_of_process
 from tfcompress.tuning.results import SearchError, read_trial

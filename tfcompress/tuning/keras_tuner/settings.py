@@ -9,7 +9,7 @@ from typing import Any, Literal
 from tfcompress.errors import ConfigError
 from tfcompress.extras import import_extra
 from tfcompress.tuning.checks import check_epochs, check_first_round, check_limits
-from tfcompress.tuning.isolation import sendable
+from tfcompress.tuning.job import sendable
 from tfcompress.tuning.space import SearchSpace
 from tfcompress.tuning.stopping import MedianStop, StopRule
 from tfcompress.tuning.trial import SearchObjective, TrainingFunction

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from tfcompress.errors import ConfigError
-from tfcompress.tuning.isolation import TrialJob, run_here, run_isolated, trial_result
+from tfcompress.tuning.job import TrialJob, run_here, run_isolated, trial_result
 from tfcompress.tuning.keras_tuner.settings import KerasTunerSearch, import_keras_tuner
 from tfcompress.tuning.keras_tuner.space import to_keras_tuner, tuner_values
 from tfcompress.tuning.results import TrialResult, read_trial, write_trial

@@ -19,7 +19,7 @@ from typing import Any, Literal
 
 from tfcompress.errors import ConfigError
 from tfcompress.extras import import_extra
-from tfcompress.tuning.isolation import Ended, TrialJob, run_here, trial_result
+from tfcompress.tuning.job import Ended, TrialJob, run_here, trial_result
 from tfcompress.tuning.nni.records import BUDGET
 from tfcompress.tuning.nni.space import flat_values
 from tfcompress.tuning.results import TrialResult, trial_outcome, write_trial
