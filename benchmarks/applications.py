@@ -10,12 +10,9 @@ from tfcompress import startup  # noqa: F401  (first: TensorFlow without its mes
 
 # isort: split
 import inspect
-import multiprocessing
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -30,6 +27,7 @@ from models.backbones import segmentation_model
 from tests.pruning.channels.masked_reference import masked_outputs, randomize
 from tfcompress.evaluation.cost import count_cost
 from tfcompress.graph.saving import save_plain
+from tfcompress.isolation.process import Ask, IsolatedCall, ProcessEnded, sendable
 from tfcompress.pruning.channels.config import ChannelConfig
 from tfcompress.pruning.channels.cost import ChannelCost
 from tfcompress.pruning.channels.planner import plan_channels, shrink
@@ -107,15 +105,16 @@ def _makers(segmentation: bool) -> dict[str, Callable[[], Any]]:
 
 def _in_own_process(name: str, config: Config) -> Row:
     """Memory comes back between models, and a crash takes one model down, not the sweep."""
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(1, context) as pool:
+    content = sendable((name, config.segmentation, config.kept), "model", "name one of the list")
+    with IsolatedCall(_check_named, content, name=name) as call:
         try:
-            return pool.submit(_check_named, name, config.segmentation, config.kept).result()
-        except BrokenProcessPool:
-            return Row(name, result="its process died (out of memory?)")
+            return call.result()
+        except ProcessEnded as ended:
+            return Row(name, result=f"{ended} (out of memory?)")
 
 
-def _check_named(name: str, segmentation: bool, kept: float) -> Row:
+def _check_named(content: tuple[str, bool, float], ask: Ask) -> Row:
+    name, segmentation, kept = content
     return check_model(name, _makers(segmentation)[name], kept)
 
 

@@ -22,11 +22,11 @@ from rich.console import Console
 
 from benchmarks.record import show
 from experiments.common.program import run_experiment
+from tfcompress.isolation.process import environment_of_children
 from tfcompress.quiet import quiet_stderr
 from tfcompress.reporting.record import Start
 from tfcompress.reporting.tables import Table
 from tfcompress.tuning.checks import free_port
-from tfcompress.tuning.job import environment_of_children
 from tfcompress.tuning.nni.manager import end_processes
 from tfcompress.tuning.nni.setup import environment
 

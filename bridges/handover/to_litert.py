@@ -18,7 +18,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -33,6 +32,7 @@ from bridges.handover.onnx_model import OnnxModel
 from bridges.handover.parity import ParityReport, compare_tensors, litert_tensors, onnx_tensors
 from tfcompress import LiteModel
 from tfcompress.errors import ConfigError, DataError, LayerError
+from tfcompress.isolation.program import run_program
 from tfcompress.renamed import renamed_argument
 
 FORMATS = ("float32", "float16", "dynamic_int8", "int8")
@@ -206,26 +206,21 @@ def _converted(
         environment["PATH"] = os.pathsep.join(
             (str(Path(sys.executable).parent), environment.get("PATH", ""))
         )
-        try:
-            done = subprocess.run(
-                [sys.executable, str(Path(onnx2tf_worker.__file__).resolve())],
-                cwd=folder,
-                env=environment,
-                capture_output=True,
-                text=True,
-                timeout=seconds,
-            )
-        except subprocess.TimeoutExpired:
+        done = run_program(
+            onnx2tf_worker.__file__, folder=folder, environment=environment, deadline=seconds
+        )
+        if done.timed_out:
             raise LayerError(
                 model.source,
                 f"onnx2tf was not done after {seconds:g} s",
                 "give it more time: seconds=",
-            ) from None
+            )
         missing = [format for format in formats if not (folder / f"{format}.tflite").is_file()]
-        if done.returncode or missing:
+        if done.problem or missing:
+            reason = _reason(done.output + done.errors) or done.problem or "it gave no reason"
             raise LayerError(
                 model.source,
-                f"onnx2tf cannot convert it: {_reason(done.stdout + done.stderr)}",
+                f"onnx2tf cannot convert it: {reason}",
                 "replace the operation in the original, or try bridges.handover.to_keras",
             )
         return {
@@ -247,4 +242,4 @@ def _reason(output: str) -> str:
     """The lines of a failed conversion that say why."""
     lines = [line.strip() for line in output.splitlines() if line.strip()]
     telling = [line for line in lines if "error" in line.lower() and "cuda" not in line.lower()]
-    return " | ".join((telling or lines)[-4:])[:500] or "it gave no reason"
+    return " | ".join((telling or lines)[-4:])[:500]

@@ -7,36 +7,15 @@ the file that are read, the activation arena, and the weights that kernels repac
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
 
 from tfcompress.errors import CompressionError
+from tfcompress.evaluation import memory_worker
+from tfcompress.isolation.program import run_program
 from tfcompress.litert.model import LiteModel
 
 _STATUS = Path("/proc/self/status")
-
-# VmHWM is the peak; writing "5" to clear_refs resets it to the current size (Linux, proc(5)).
-_CHILD = """
-import sys
-from pathlib import Path
-import numpy
-from ai_edge_litert.interpreter import Interpreter
-
-def kilobytes(name):
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith(name + ":"))
-
-Path("/proc/self/clear_refs").write_text("5")
-before = kilobytes("VmRSS")
-interpreter = Interpreter(model_path=sys.argv[1], num_threads=int(sys.argv[2]))
-interpreter.allocate_tensors()
-for port in interpreter.get_input_details():
-    interpreter.set_tensor(port["index"], numpy.zeros(port["shape"], port["dtype"]))
-interpreter.invoke()
-print(1024 * (kilobytes("VmHWM") - before))
-"""
 
 
 def measure_memory(lite: LiteModel, threads: int = 1) -> int | None:
@@ -59,15 +38,9 @@ def measure_memory(lite: LiteModel, threads: int = 1) -> int | None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.tflite"
         path.write_bytes(lite.content)
-        done = subprocess.run(
-            [sys.executable, "-c", _CHILD, str(path), str(threads)],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-    if done.returncode:
-        last = (done.stderr.strip().splitlines() or ["no message"])[-1]
+        done = run_program(memory_worker.__file__, [str(path), str(threads)])
+    if done.problem:
         raise CompressionError(
-            "memory", f"the LiteRT file did not run ({last})", "convert the model again"
+            "memory", f"the LiteRT file did not run ({done.last_words})", "convert the model again"
         )
-    return int(done.stdout)
+    return int(done.output)

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import concurrent.futures
 import json
-import multiprocessing
 import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from tfcompress import MedianStop
 from tfcompress.atomic import write_text
 from tfcompress.errors import CompressionError, ConfigError
+from tfcompress.isolation.process import Ask, IsolatedCall, ProcessEnded, sendable, wait_for_one
 
 SAMPLERS = ("random", "grid", "evolution", "tpe", "nsga2")
 PRUNED, FAILED, FINISHED = "pruned", "failed", "finished"
@@ -71,7 +70,8 @@ class MultiTrialSettings:
     Attributes:
         sampler: "random", "grid", "evolution", "tpe" or "nsga2".
         trials: Number of architectures to train.
-        concurrency: Number of parallel processes; 1 runs in this process and is reproducible.
+        concurrency: Number of trials at once, each in a process of its own with a log; 1 runs in
+            this process and is reproducible.
         stop: Rule that ends trials early; None: never.
         population: Population size of evolution and NSGA-II.
         mutation: Probability with which evolution changes a choice.
@@ -121,8 +121,7 @@ class TrialRunner:
         self.records: list[TrialRecord] = []
         self.started = 0
         self._stored = self._read_stored()
-        self._running: dict[concurrent.futures.Future, tuple[int, dict, Callable]] = {}
-        self._pool: concurrent.futures.ProcessPoolExecutor | None = None
+        self._running: dict[IsolatedCall, tuple[int, dict[str, str], float, Callable]] = {}
 
     @property
     def room(self) -> bool:
@@ -147,33 +146,36 @@ class TrialRunner:
                 run_trial(self.evaluate, number, choices, self.settings.stop, self._curves()), done
             )
         else:
-            if self._pool is None:
-                context = multiprocessing.get_context("spawn")
-                self._pool = concurrent.futures.ProcessPoolExecutor(
-                    self.settings.concurrency, mp_context=context
-                )
-            future = self._pool.submit(
-                run_trial, self.evaluate, number, choices, self.settings.stop, self._curves()
+            content = sendable(
+                (self.evaluate, number, choices, self.settings.stop, self._curves()),
+                "evaluation",
+                "define it at the top of a module, or use concurrency 1",
             )
-            self._running[future] = (number, choices, done)
+            log = self._file(number).with_suffix(".log")
+            call = IsolatedCall(_run_apart, content, name=f"trial-{number}", log=log)
+            self._running[call] = (number, choices, time.monotonic(), done)
 
     def wait(self, for_all: bool = False) -> None:
         """Until one running trial has ended, or all."""
-        when = concurrent.futures.ALL_COMPLETED if for_all else concurrent.futures.FIRST_COMPLETED
-        ended, _ = concurrent.futures.wait(list(self._running), return_when=when)
-        for future in sorted(ended, key=lambda future: self._running[future][0]):
-            number, choices, done = self._running.pop(future)
-            try:
-                record = future.result()
-            except concurrent.futures.process.BrokenProcessPool:
-                record = TrialRecord(number, choices, FAILED, {}, (), 0.0, "its process died")
-                self._pool = None
-            self._end(record, done)
+        while self._running:
+            ended = wait_for_one(list(self._running))
+            for call in sorted(ended, key=lambda call: self._running[call][0]):
+                number, choices, began, done = self._running.pop(call)
+                with call:
+                    try:
+                        record = call.result()
+                    except ProcessEnded as died:
+                        seconds = time.monotonic() - began
+                        record = TrialRecord(number, choices, FAILED, {}, (), seconds, str(died))
+                self._end(record, done)
+            if not for_all:
+                return
 
     def close(self) -> None:
-        """Stop the processes."""
-        if self._pool is not None:
-            self._pool.shutdown(cancel_futures=True)
+        """Stop the trials that still run."""
+        for call in self._running:
+            call.close()
+        self._running.clear()
 
     def _curves(self) -> tuple[tuple[float, ...], ...]:
         """Curves that a new trial is compared with."""
@@ -263,6 +265,11 @@ def run_trial(
     return TrialRecord(
         number, dict(choices), state, scores, tuple(curve), time.monotonic() - start, error
     )
+
+
+def _run_apart(content: tuple[Any, ...], ask: Ask) -> TrialRecord:
+    """What runs in a trial's process."""
+    return run_trial(*content)
 
 
 def cost_objective(

@@ -6,10 +6,7 @@ second chief bind the same port. This chief serves the same protocol without the
 
 from __future__ import annotations
 
-import multiprocessing
 import os
-import pickle
-import signal
 import time
 from collections.abc import Callable
 from concurrent import futures
@@ -22,7 +19,9 @@ from keras_tuner.src.distribute import oracle_client
 from keras_tuner.src.distribute.oracle_chief import OracleServicer
 
 from tfcompress.errors import ConfigError
-from tfcompress.tuning.job import die_with_parent, ended_how, sendable
+from tfcompress.isolation.process import Ask, IsolatedCall
+from tfcompress.isolation.program import ended_how
+from tfcompress.tuning.job import sendable_job
 from tfcompress.tuning.keras_tuner.settings import KerasTunerSearch
 from tfcompress.tuning.keras_tuner.worker import ENVIRONMENT, Worker, make_tuner, role_of_process
 from tfcompress.tuning.results import SearchError, read_trial
@@ -101,7 +100,7 @@ class Chief:
             raise SearchError(
                 f"port {wanted}", f"the chief cannot listen on {self.address}", "choose a free PORT"
             )
-        self.workers: dict[str, Any] = {}
+        self.workers: dict[str, IsolatedCall] = {}
         self.deaths = 0
         self.seen: dict[str, float] = {}
         self.goodbye: float | None = None
@@ -129,18 +128,13 @@ class Chief:
             self._tell_news()
             return self.oracle
         finally:
-            for process in self.workers.values():
-                if process.is_alive():
-                    process.kill()
-                process.join()
+            for worker in self.workers.values():
+                worker.close()
             self.server.stop(grace=1).wait()
 
     def _start(self, tuner_id: str) -> None:
-        context = multiprocessing.get_context("spawn")
-        arguments = (sendable(self.search), tuner_id, self.address, str(self.port))
-        process = context.Process(target=_worker, args=arguments, name=tuner_id)
-        process.start()
-        self.workers[tuner_id] = process
+        content = sendable_job((self.search, tuner_id, self.address, str(self.port)))
+        self.workers[tuner_id] = IsolatedCall(_worker, content, name=tuner_id)
 
     def _over(self) -> bool:
         if not self.outside:
@@ -153,13 +147,14 @@ class Chief:
 
     def _look_after_workers(self) -> None:
         """Fail the trials of dead workers, and replace the workers."""
-        for tuner_id, process in list(self.workers.items()):
-            if process.exitcode is None:
+        for tuner_id, worker in list(self.workers.items()):
+            if worker.exitcode is None:
                 continue
             del self.workers[tuner_id]
-            if process.exitcode == 0:
+            worker.close()
+            if worker.exitcode == 0:
                 continue
-            how = ended_how(process.exitcode)
+            how = ended_how(worker.exitcode)
             self.deaths += not self._fail(tuner_id, f"its worker ended {how}")
             if self.deaths >= DEATHS_WITHOUT_A_TRIAL:
                 raise SearchError(
@@ -200,9 +195,8 @@ class Chief:
         self.told = len(ended)
 
 
-def _worker(content: bytes, tuner_id: str, address: str, port: str) -> None:
+def _worker(content: tuple[KerasTunerSearch, str, str, str], ask: Ask) -> None:
     """A worker process on the chief's machine."""
-    die_with_parent()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    os.environ.update(zip(ENVIRONMENT, (tuner_id, address, port), strict=True))
-    work_for_chief(pickle.loads(content))  # trusted: the bytes come from the parent process
+    search, *role = content
+    os.environ.update(zip(ENVIRONMENT, role, strict=True))
+    work_for_chief(search)

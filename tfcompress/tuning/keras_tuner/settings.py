@@ -9,7 +9,7 @@ from typing import Any, Literal
 from tfcompress.errors import ConfigError
 from tfcompress.extras import import_extra
 from tfcompress.tuning.checks import check_epochs, check_first_round, check_limits
-from tfcompress.tuning.job import sendable
+from tfcompress.tuning.job import sendable_job
 from tfcompress.tuning.space import SearchSpace
 from tfcompress.tuning.stopping import MedianStop, StopRule
 from tfcompress.tuning.trial import SearchObjective, TrainingFunction
@@ -64,7 +64,7 @@ class KerasTunerSearch:
             raise ConfigError("tuner", f"unknown {self.tuner!r}", f"use {', '.join(TUNER_NAMES)}")
         check_limits(self.trials, self.trial_seconds, self.seconds)
         if self.isolate:
-            sendable(self.function)
+            sendable_job(self.function)
         if self.tuner == "hyperband":
             import_keras_tuner()
             from tfcompress.tuning.keras_tuner.oracles import hyperband_first_round

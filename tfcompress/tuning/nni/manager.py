@@ -15,7 +15,7 @@ from typing import Any
 import psutil
 
 from tfcompress.errors import DataError
-from tfcompress.tuning.job import environment_of_children
+from tfcompress.isolation.process import environment_of_children
 from tfcompress.tuning.nni.records import read_trials, trials_under_way
 from tfcompress.tuning.nni.setup import environment, patient_start
 from tfcompress.tuning.results import SearchError, SearchResult, TrialResult

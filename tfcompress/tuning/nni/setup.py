@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -14,6 +13,7 @@ from typing import Any
 import psutil
 
 from tfcompress.errors import ConfigError
+from tfcompress.isolation.program import run_command
 from tfcompress.tuning.nni.trial import import_nni
 
 PRELOAD = Path(__file__).with_name("preload.js")
@@ -105,8 +105,8 @@ def nnictl() -> list[str]:
     path = Path(sys.executable).with_name("nnictl")
     if not path.is_file():
         raise ConfigError("nnictl", f"there is no {path}", "pip install 'nni==3.0'")
-    checked = subprocess.run([str(path), "--version"], capture_output=True, text=True, check=False)
-    if checked.returncode:
-        last = (checked.stderr.strip().splitlines() or ["no message"])[-1]
-        raise ConfigError("nnictl", f"it does not start ({last})", "pip install 'setuptools<82'")
+    checked = run_command([str(path), "--version"])
+    if checked.problem:
+        problem = f"it does not start ({checked.last_words})"
+        raise ConfigError("nnictl", problem, "pip install 'setuptools<82'")
     return [str(path)]

@@ -11,7 +11,6 @@ import os
 import signal
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,6 +18,7 @@ from typing import Any, Literal
 
 from tfcompress.errors import ConfigError
 from tfcompress.extras import import_extra
+from tfcompress.isolation.program import die_with_parent
 from tfcompress.tuning.job import Ended, TrialJob, run_here, trial_result
 from tfcompress.tuning.nni.records import BUDGET
 from tfcompress.tuning.nni.space import flat_values
@@ -153,11 +153,4 @@ def _end_with_manager() -> None:
     """End this trial if NNI's manager is killed, which by itself would leave it running."""
     if os.environ.get("NNI_PLATFORM") != "local":
         return
-    parent = os.getppid()
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(1.0)
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True, name="watch-manager").start()
+    die_with_parent()

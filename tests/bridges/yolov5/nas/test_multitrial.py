@@ -2,8 +2,6 @@
 
 import json
 import os
-import time
-from dataclasses import dataclass, field
 
 import pytest
 
@@ -14,30 +12,13 @@ from bridges.yolov5.nas.proxy_trial import ProxyTrial
 from bridges.yolov5.nas.trials import SAMPLERS, MultiTrialSettings, cost_objective, run_trial
 from models.yolov5.architecture_file import parse_architecture
 from models.yolov5.search_space import frozen_pick, list_choices
+from tests.bridges.yolov5.nas.digits import OPTIONS, Digits, Fatal
 from tfcompress import MedianStop
 from tfcompress.errors import CompressionError, ConfigError
 
 TINY_SPACE = parse_architecture(
     "backbone: [[-1, 1, Conv, [8, 3, 2]], [-1, 1, NASBlock, [16, 2]]]", "the test", "tiny"
 )
-OPTIONS = {"a": ("0", "1", "2"), "b": ("0", "1", "2"), "c": ("0", "1", "2"), "d": ("0", "1")}
-
-
-@dataclass(frozen=True)
-class Digits:
-    """Scores an architecture by its choices read as a number, after a while of its own."""
-
-    slow: bool = False
-    fails_at: dict = field(default_factory=dict)
-
-    def __call__(self, choices, report):
-        if self.fails_at and all(choices[k] == v for k, v in self.fails_at.items()):
-            raise RuntimeError("this architecture cannot be trained")
-        if self.slow:
-            time.sleep(0.05 * (int(choices["a"]) + int(choices["b"])))
-        score = float("".join(choices[label] for label in OPTIONS))
-        report(score)
-        return {"score": score, "macs": float(2222 - score), "process": os.getpid()}
 
 
 def number_of(choices):
@@ -176,6 +157,16 @@ def test_failures_are_records_and_the_search_goes_on(tmp_path):
         never = Digits(fails_at={"d": "0"})
         one = {**OPTIONS, "d": ("0",)}
         search_multitrial(one, never, MultiTrialSettings("random", trials=2), tmp_path / "n")
+
+
+def test_a_process_that_dies_is_one_failed_trial(tmp_path):
+    options = {"a": ("0", "1", "2"), "b": ("0",), "c": ("0",), "d": ("0",)}
+    settings = MultiTrialSettings("grid", trials=3, concurrency=3, stop=None)
+    trials = search_multitrial(options, Fatal(), settings, tmp_path).trials
+    assert [t.state for t in trials] == ["finished", "failed", "finished"]
+    log = tmp_path / "trial-0001.log"
+    assert trials[1].error == f"its process ended by SIGKILL; see {log}"
+    assert log.read_text() == "almost done\n"
 
 
 def test_a_trial_below_the_median_is_stopped():
