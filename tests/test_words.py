@@ -8,6 +8,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 ROOMS = (
+    "experiments",
     "models",
     "tfcompress/*.py",
     "tfcompress/data",
