@@ -210,12 +210,8 @@ docs: $(STAMP) ## the manual, from docs/ and the docstrings, into site/
 	NO_MKDOCS_2_WARNING=true $(VENV)/bin/mkdocs build --quiet --strict $(ARGS)
 	@echo "open site/index.html"
 
-bench: $(STAMP) ## ratios against peers, alternated in one run (ARGS=--record: into benchmarks/records)
-	$(RUN_PYTHON) -m benchmarks.level_pruner $(ARGS)
-	$(RUN_PYTHON) -m benchmarks.distiller $(ARGS)
-	$(RUN_PYTHON) -m benchmarks.search $(ARGS)
-	$(RUN_PYTHON) -m benchmarks.forms $(ARGS)
-	$(RUN_PYTHON) -m benchmarks.growth $(ARGS)
+bench: $(STAMP) ## time and ratios against peers, 20 minutes (ARGS=--record: into benchmarks/records)
+	$(RUN_PYTHON) -m benchmarks.run_all $(ARGS)
 
 results: $(STAMP) ## put benchmarks/records into README, docs and the chart (ARGS=--check: compare only)
 	$(RUN_PYTHON) -m benchmarks.render $(ARGS)

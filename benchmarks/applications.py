@@ -1,9 +1,12 @@
-"""make bench-applications: every keras.applications model planned, shrunk, checked, timed.
+"""make bench-applications: channel pruning of every keras.applications model, checked and timed.
 
-Each constructor (weights=None) gets random weights and statistics, a plan that removes 30 % of its
-MACs, and is shrunk. The result has to equal the masked original to 1e-5 (`masked_reference`), to
-save, to reload with equal outputs, and to take a training step. With `--segmentation` the same for
+Each constructor (weights=None) gets random weights and statistics and a plan that removes 30 % of
+its MACs, and is shrunk. The result must equal the masked original to 1e-5 (`masked_reference`),
+save, reload with equal outputs, and take a training step. ARGS=--segmentation does the same for
 U-Net, FPN, LinkNet and PSPNet of segmentation_models on six backbones.
+
+Not part of `make bench`: forty models, each in a process of its own, take long. ARGS="--models
+VGG16" checks one.
 """
 
 from tfcompress import startup  # noqa: F401  (first: TensorFlow without its messages)
@@ -55,7 +58,7 @@ class Config:
 
 @dataclass(frozen=True)
 class Row:
-    """What one model gave."""
+    """Result of one model."""
 
     name: str
     free: float = 0.0
@@ -104,7 +107,7 @@ def _makers(segmentation: bool) -> dict[str, Callable[[], Any]]:
 
 
 def _in_own_process(name: str, config: Config) -> Row:
-    """Memory comes back between models, and a crash takes one model down, not the sweep."""
+    """Check a model in its own process: its memory is freed, and a crash ends only this one."""
     content = sendable((name, config.segmentation, config.kept), "model", "name one of the list")
     with IsolatedCall(_check_named, content, name=name) as call:
         try:
@@ -208,7 +211,7 @@ def _usable(small: Any, x: np.ndarray, got: np.ndarray) -> str:
 
 
 def _least(graph: ChannelGraph) -> float:
-    """Share of the MACs that stays when every free group keeps one unit."""
+    """Share of the MACs that stays if every free group keeps one unit."""
     cost = ChannelCost(graph)
     kept = {}
     for group in graph.groups:

@@ -1,9 +1,12 @@
-"""make bench-channels: what planning and shrinking cost, and whether a latency target holds.
+"""make bench-channels: time and memory of channel pruning, and whether latency targets hold.
 
-1. Groups, plan and shrink of ResNet152: seconds, and memory at its peak over the model's own size.
+1. ResNet152: seconds to find groups, plan and shrink, and peak memory over the model's own size.
    Aims: under 20 s, under 3 times the model.
 2. U-Nets planned to shares of their measured LiteRT latency, shrunk, converted and measured again
-   beside the whole one. Aim: within 10 % of the target.
+   in turn with the whole U-Net. Aim: within 10 % of the target.
+
+About 3 minutes on two cores: 4 targets, 40 runs of each candidate. ARGS="--repeats 200" is for a
+noisy machine.
 """
 
 from tfcompress import startup  # noqa: F401  (first: TensorFlow without its messages)
@@ -39,9 +42,11 @@ class Config:
     """Sizes of the benchmark."""
 
     patch: int = 128
+    """Width and height of the images, in pixels."""
     shares: tuple[float, ...] = (0.7, 0.4)
-    """Latency targets, as shares of the whole U-Net's."""
+    """Latency targets, as shares of the whole U-Net's latency."""
     repeats: int = 40
+    """Number of timed runs of each candidate; the final check takes three times as many."""
     record: bool = False
     """Write benchmarks/records/channel_pruning.json."""
 
@@ -67,7 +72,7 @@ def main(config: Config) -> tuple[Table, ...]:
 
 
 def resnet152() -> tuple[float, float]:
-    """Seconds of the whole work, and its peak memory over the model's size."""
+    """Seconds to find groups, plan and shrink, and the peak memory over the model's size."""
     model = keras.applications.ResNet152(weights=None)
     size = 4 * model.count_params()
     gc.collect()
@@ -80,7 +85,7 @@ def resnet152() -> tuple[float, float]:
 
 
 def latency_target(config: Config, format: str, share: float) -> tuple[float, float, float]:
-    """(wanted ms, ms on re-measurement, share of the MACs) of one plan.
+    """Plan, shrink and measure again: (target ms, measured ms, share of the MACs that stays).
 
     The machine's speed drifts: the wanted time is that share of the whole model's time as measured
     again, in turn with the small one.
@@ -103,7 +108,7 @@ def latency_target(config: Config, format: str, share: float) -> tuple[float, fl
 
 @contextmanager
 def _peak_memory() -> Iterator[list[int]]:
-    """Bytes of resident memory above those at the start, at the highest."""
+    """Peak of the resident memory above its value at the start, in bytes."""
     peak, running = [0], True
     page = os.sysconf("SC_PAGE_SIZE")
 
@@ -131,4 +136,4 @@ def _met(condition: bool) -> str:
 
 
 if __name__ == "__main__":
-    run_experiment(Config, main)
+    run_experiment(Config, main, {"patch": 64, "repeats": 3, "shares": (0.7,)})

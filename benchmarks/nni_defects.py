@@ -1,7 +1,9 @@
-"""What NNI 3.0 does wrong without a word, alone and as `tfcompress.tuning` starts it.
+"""make bench-nni: defects of NNI 3.0 that give no error, alone and started by `tfcompress.tuning`.
 
-python -m benchmarks.nni_defects: each defect is tried once in both ways, in experiments of a few
-seconds per trial. It takes several minutes, and opens NNI's unmended server for a moment.
+Each defect is tried once in both ways, in experiments of a few seconds per trial. NNI alone opens a
+server without a password for a moment.
+
+Not part of `make bench`: it takes several minutes, most of them waits.
 """
 
 from tfcompress import startup  # noqa: F401  (first: TensorFlow without its messages)
@@ -59,13 +61,13 @@ class Config:
 
 @dataclass(frozen=True)
 class Run:
-    """What an experiment gave.
+    """Outcome of an experiment.
 
     Attributes:
-        status: NNI's, at the end or when time was up.
+        status: Status that NNI reports at the end, or when time was up.
         exported: (parameter, result) pairs that `export_data` gives.
-        jobs: Statuses of the trials.
-        addresses: Where the manager listened.
+        jobs: Status of each trial.
+        addresses: Addresses that the manager listened on.
     """
 
     status: str
@@ -75,55 +77,55 @@ class Run:
 
     @property
     def wrong(self) -> str:
-        """Pairs that do not fit."""
+        """Number of pairs whose result is not that of their parameter."""
         count = sum(abs(x - y) > 1e-9 for x, y in self.exported)
         return f"{count} of {len(self.exported)} pairs wrong"
 
 
 def main(config: Config) -> tuple[Table, ...]:
-    """Try everything in both ways."""
+    """Try every defect in both ways and print one table."""
     start = Start.now()
     console = Console()
     table = Table(("defect", "NNI alone", "here"), title="Silent defects of NNI 3.0")
     tries: list[tuple[str, Callable[[bool], str]]] = [
         (
             "two trials at a time",
-            lambda mended: _run(mended, "fine", config.trials, 2).wrong,
+            lambda patched: _run(patched, "fine", config.trials, 2).wrong,
         ),
         (
             "one at a time, the first dies early",
-            lambda mended: _run(mended, "early-crash", 5, 1).wrong,
+            lambda patched: _run(patched, "early-crash", 5, 1).wrong,
         ),
         (
             "the server listens on",
-            lambda mended: ", ".join(sorted(_run(mended, "fine", 1, 1).addresses)),
+            lambda patched: ", ".join(sorted(_run(patched, "fine", 1, 1).addresses)),
         ),
         (
             "status 20 s after the tuner died",
-            lambda mended: _run(mended, "fine", 40, 1, kill_tuner=True).status,
+            lambda patched: _run(patched, "fine", 40, 1, kill_tuner=True).status,
         ),
-        ("status where every trial failed", lambda mended: _run(mended, "crash", 3, 1).status),
-        ("trials that an assessor stopped", lambda mended: _stopped(mended)),
+        ("status where every trial failed", lambda patched: _run(patched, "crash", 3, 1).status),
+        ("trials that an assessor stopped", lambda patched: _stopped(patched)),
     ]
     for what, attempt in tries:
         cells = []
-        for mended in (False, True):
-            with console.status(f"{what}, {'mended' if mended else 'alone'}"), quiet_stderr():
-                cells.append(attempt(mended))
+        for patched in (False, True):
+            with console.status(f"{what}, {'patched' if patched else 'alone'}"), quiet_stderr():
+                cells.append(attempt(patched))
         table.add(what, *cells)
         console.print(f"{what}: {cells[0]} | {cells[1]}")
     table.note("all failed: `run_nni_experiment` of tfcompress raises an error instead")
     return show(start, "nni_defects", config, table)
 
 
-def _stopped(mended: bool) -> str:
-    run = _run(mended, "fine", 6, 1, assessor=True)
+def _stopped(patched: bool) -> str:
+    run = _run(patched, "fine", 6, 1, assessor=True)
     early = [status for status in run.jobs if status in ("EARLY_STOPPED", "USER_CANCELED")]
     return f"{len(early)}, as {', '.join(sorted(set(early))) or 'none'}"
 
 
 def _run(
-    mended: bool,
+    patched: bool,
     kind: str,
     trials: int,
     concurrency: int,
@@ -149,7 +151,7 @@ def _run(
         port = free_port(0)
         family: list[Any] = []
         try:
-            with environment_of_children(environment() if mended else {}):
+            with environment_of_children(environment() if patched else {}):
                 experiment.run(port, wait_completion=False)
             manager = psutil.Process(experiment._proc.pid)
             addresses = {

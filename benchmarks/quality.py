@@ -1,10 +1,12 @@
-"""make bench-quality: what each form of a U-Net costs in quality, and ours beside the peer's way.
+"""make bench-quality: mean IoU of each form of a trained U-Net, beside the peer's way, over seeds.
 
 For each seed the experiments run, as a user runs them, on one data set for the same number of
-epochs: channels pruned beside random ones and beside the same widths trained from scratch;
-LevelPruner beside TFMOT; 2:4; int8 after training beside int8 in training. Numbers are of the
-LiteRT files on test images, each beside the dense U-Net of its own run, with which it was timed in
-turn. A run that is there is not made again.
+epochs: pruned channels beside random channels and beside the same widths trained from scratch;
+LevelPruner beside TFMOT; 2:4 zeros; int8 after training beside int8 in training. The numbers are of
+the LiteRT files on test images, each beside the dense U-Net of its own run, with which it was timed
+in turn. Runs that are finished are not repeated.
+
+Not part of `make bench`: three seeds take more than an hour on two cores.
 """
 
 from tfcompress import startup  # noqa: F401  (first: TensorFlow without its messages)
@@ -35,16 +37,25 @@ class Config:
     data: str = ""
     """Data set folder; empty: generated tiles."""
     seeds: tuple[int, ...] = (0, 1, 2)
+    """Seeds of the trainings; at least two."""
     patch: int = 96
+    """Width and height of the images, in pixels."""
     stride: int | None = 80
+    """Distance between patches, in pixels."""
     batch: int = 4
+    """Batch size."""
     epochs: int = 23
+    """Number of training epochs."""
     dense_epochs: int = 6
+    """Epoch at which the pruned U-Nets branch off."""
     sparse_epoch: int = 14
+    """Epoch at which the target sparsity is reached."""
     filters: tuple[int, ...] = (16, 32, 64, 128, 256)
+    """Channels of each level of the U-Net."""
     share: float = 0.25
-    """Of the MACs, after channels went."""
+    """Share of the MACs that channel pruning keeps."""
     root: str = "runs/bench-quality"
+    """Folder of the runs."""
     record: bool = False
     """Write benchmarks/records/quality.json."""
 
@@ -57,7 +68,7 @@ class Config:
 _COMMON = (
     "data", "patch", "stride", "batch", "epochs", "dense_epochs", "sparse_epoch", "filters", "root",
 )  # fmt: skip
-"""Fields that are the experiments' own."""
+"""Fields that are passed to the experiments."""
 
 
 @dataclass(frozen=True)
@@ -66,9 +77,9 @@ class Form:
 
     Attributes:
         qualities: Mean IoU of each seed.
-        losses: The same minus the dense U-Net's.
-        speeds: Times as fast as the dense one.
-        shares: Of the dense file's bytes.
+        losses: Mean IoU of each seed minus that of its dense U-Net.
+        speeds: Latency of the dense U-Net over that of the form, for each seed.
+        shares: Size of the form's file over that of the dense file, for each seed.
     """
 
     qualities: np.ndarray
@@ -78,7 +89,7 @@ class Form:
 
 
 def main(config: Config) -> tuple[Table, ...]:
-    """Train and measure whatever is missing; print and return both tables."""
+    """Run the experiments that are missing and print both tables."""
     start = Start.now()
     rows = [rows_of(config, seed) for seed in config.seeds]
     found = forms(rows, names(config.share))
@@ -115,7 +126,7 @@ def main(config: Config) -> tuple[Table, ...]:
 
 
 def names(share: float) -> dict[str, dict[str, str]]:
-    """What the rows of each experiment are called here."""
+    """Titles of the rows of each experiment."""
     small = f"{share:.0%} MACs"
     return {
         "channels": {
@@ -139,7 +150,7 @@ def names(share: float) -> dict[str, dict[str, str]]:
 
 
 def pairs(share: float) -> tuple[tuple[str, str], ...]:
-    """What is compared: names of two forms, ours first."""
+    """Pairs of forms to compare, ours first."""
     small, scratch, random, _ = names(share)["channels"].values()
     level, tfmot = names(share)["tfmot"].values()
     after, trained, sparse_after, sparse_trained = names(share)["qat"].values()
@@ -153,7 +164,7 @@ def pairs(share: float) -> tuple[tuple[str, str], ...]:
 
 
 def programs(config: Config, seed: int) -> dict[str, tuple[str, list[str]]]:
-    """The experiment behind each name, and its flags."""
+    """Experiment behind each name, and its flags."""
     common = {field: getattr(config, field) for field in _COMMON}
     common |= {"seeds": seed, "run": f"seed{seed}"}
     own: dict[str, tuple[str, dict[str, Any]]] = {
@@ -175,7 +186,7 @@ def programs(config: Config, seed: int) -> dict[str, tuple[str, list[str]]]:
 
 
 def rows_of(config: Config, seed: int) -> dict[str, list[Mapping[str, Any]]]:
-    """The rows that each experiment measured, its dense U-Net first."""
+    """Rows that each experiment measured, the dense U-Net first."""
     rows = {}
     for name, (experiment, flags) in programs(config, seed).items():
         done = subprocess.run([sys.executable, "-m", module_of(experiment), *flags, "--resume"])
@@ -197,7 +208,7 @@ def _folder(config: Config, experiment: str, seed: int) -> Path:
 
 
 def _flag(field: str, value: Any) -> list[str]:
-    """`--dense-epochs 6`; nothing where there is no value."""
+    """Flag and value, such as `--dense-epochs 6`; nothing without a value."""
     if value is None or value == "":
         return []
     values = value if isinstance(value, tuple) else (value,)
@@ -208,7 +219,7 @@ def forms(
     seeds: Sequence[Mapping[str, Sequence[Mapping[str, Any]]]],
     names: Mapping[str, Mapping[str, str]],
 ) -> dict[str, Form]:
-    """The named rows of each experiment beside its first row, over seeds."""
+    """Named rows of each experiment beside its first row, over seeds."""
     found = {}
     for experiment, titles in names.items():
         for row, title in titles.items():

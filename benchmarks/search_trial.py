@@ -16,7 +16,7 @@ EPOCHS = 3
 
 
 def train(params: Mapping[str, Any], trial: Trial) -> dict[str, float]:
-    """Three epochs; "train_seconds" is what they took inside."""
+    """Train for three epochs; "train_seconds" is the time that they took."""
     import keras
     import numpy as np
 

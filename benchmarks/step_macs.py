@@ -1,4 +1,4 @@
-"""Work of a training step, counted in its graph: what a noisy clock cannot blur."""
+"""Work of a training step, counted in its graph, so that noise of the clock does not matter."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _OUTPUT_AND_KERNEL = {
 def step_macs(model: Any, x: Any, y: Any) -> int:
     """Multiply-accumulates of the convolutions, forward and backward, in one training step.
 
-    What is traced but read by nothing (TensorFlow drops it) does not count.
+    Operations whose result nobody reads are not counted: TensorFlow removes them.
 
     Args:
         model: A compiled Keras model with `train_step`.

@@ -208,7 +208,7 @@ def _latency(found: Numbers, record: Record) -> str:
     if found.speed is None:
         return ""
     factor = found.speed if found.speed >= 1 else 1 / found.speed
-    text = f"{factor:.1f}x as {'fast' if found.speed >= 1 else 'slow'}"
+    text = f"{factor:.1f}x {'as fast' if found.speed >= 1 else 'slower'}"
     if found.latency_ms:
         text = f"{found.latency_ms[0]:.2f} → {found.latency_ms[1]:.2f} ms, {text}"
     return f"{text}; {processor(record)}"
