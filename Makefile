@@ -29,6 +29,7 @@ STRATEGY ?=
 WEIGHTS ?=
 T_WEIGHTS ?=
 SPARSITY ?=
+# Old name of SCORE.
 METHOD ?=
 SMOKE ?=
 RESUME ?=
@@ -44,6 +45,9 @@ SEARCH_FLAGS = $(if $(TRIALS),--trials $(TRIALS)) $(if $(CONCURRENCY),--concurre
 YOLO_FLAGS = $(if $(MODEL),--model "$(MODEL)") $(if $(DEVICE),--device $(DEVICE))
 # A detector's file that is started from, and one that teaches.
 TAUGHT_FLAGS = $(if $(WEIGHTS),--weights "$(WEIGHTS)") $(if $(TEACHER),--teacher "$(TEACHER)")
+# How channels are chosen; METHOD= is its old name.
+SCORE_FLAG = $(if $(METHOD),$(warning DeprecationWarning: METHOD= is now called SCORE=; the old name \
+	will be removed in the next release)--score $(METHOD),$(if $(SCORE),--score $(SCORE)))
 NAS_FLAGS = $(if $(STRATEGY),--strategy $(STRATEGY)) $(if $(PORT),--port $(PORT))
 RECIPE_FLAGS = $(if $(RECIPE),--recipe "$(RECIPE)") $(if $(MODEL),--model "$(MODEL)")
 FILE_FLAGS = $(if $(CONFIG),--config "$(CONFIG)") $(if $(SMOKE),--smoke) \
@@ -70,7 +74,7 @@ help: ## print this list
 	@echo "           TRIALS=n CONCURRENCY=n TUNER=name PORT=n of searches; PARAMS=best_params.json of one"
 	@echo "           RECIPE=file.yaml of unet-compress and trash-compress"
 	@echo "           DEVICE=cpu or cuda, STRATEGY=name of architecture searches"
-	@echo "           WEIGHTS=file.pt of a detector, T_WEIGHTS=its teacher's, SPARSITY=0.35 METHOD=l2"
+	@echo "           WEIGHTS=file.pt of a detector, T_WEIGHTS=its teacher's, SPARSITY=0.35"
 	@echo "           MODEL=file IMAGES=folder; PYTHON=python3.11 PIP_ARGS='--index-url ...' for set-up"
 	@echo "Flags of one experiment: make unet-train ARGS=--help"
 
@@ -157,10 +161,10 @@ yolo-train: $(STAMP) ## train MODEL (yolov5n, s, m, l, x) on boxes DATA, taught 
 	$(RUN_PYTHON) -m experiments.yolo.train $(FLAGS) $(YOLO_FLAGS) \
 	$(if $(WEIGHTS),--weights "$(WEIGHTS)") $(if $(T_WEIGHTS),--teacher "$(T_WEIGHTS)") $(ARGS)
 
-yolo-prune: $(STAMP) ## fewer channels in WEIGHTS or a new MODEL: SPARSITY METHOD ROUNDS, TEACHER too
+yolo-prune: $(STAMP) ## fewer channels in WEIGHTS or a new MODEL: SPARSITY SCORE ROUNDS, TEACHER too
 	$(RUN_PYTHON) -m experiments.yolo.prune $(FLAGS) $(YOLO_FLAGS) $(TAUGHT_FLAGS) \
 	$(if $(SPARSITY),--sparsity $(SPARSITY)) $(if $(TARGET_MACS),--target-macs $(TARGET_MACS)) \
-	$(if $(METHOD),--method $(METHOD)) $(if $(ROUNDS),--rounds $(ROUNDS)) $(ARGS)
+	$(SCORE_FLAG) $(if $(ROUNDS),--rounds $(ROUNDS)) $(ARGS)
 
 yolo-distill: $(STAMP) ## TEACHER teaches WEIGHTS or a new MODEL, beside plain training
 	$(RUN_PYTHON) -m experiments.yolo.distill $(FLAGS) $(YOLO_FLAGS) $(TAUGHT_FLAGS) $(ARGS)

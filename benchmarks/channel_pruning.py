@@ -99,7 +99,10 @@ def latency_target(config: Config, format: str, share: float) -> tuple[float, fl
     def milliseconds(candidate: Any) -> float:
         return measure_latency([converted(candidate)], repeats=config.repeats)[0].median_ms
 
-    pruning = ChannelConfig(target_latency_ms=share * milliseconds(model), round_to=4)
+    pruning = ChannelConfig(
+        target_latency_ms=share * milliseconds(model),
+        round_to=4,  # a vector of XNNPACK's float32 kernels holds 4; ChannelOptions has 1
+    )
     plan = plan_channels(model, pruning, measure=milliseconds)
     pair = [converted(model), converted(shrink(model, plan))]
     whole, small = (t.median_ms for t in measure_latency(pair, repeats=3 * config.repeats))

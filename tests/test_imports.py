@@ -52,7 +52,7 @@ NUMPY_ONLY = (
     "tfcompress/pruning/level/scores.py",
     *(
         f"tfcompress/pruning/channels/core/{name}.py"
-        for name in ("units", "scores", "budget", "plan")
+        for name in ("units", "scores", "options", "budget", "targets", "latency", "plan")
     ),
     "tfcompress/evaluation/bootstrap.py",
     "tfcompress/evaluation/parity.py",

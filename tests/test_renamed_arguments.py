@@ -1,6 +1,7 @@
 """Old names of arguments and options still work, and say the new one where they are used."""
 
 import warnings
+from dataclasses import dataclass, replace
 
 import keras
 import pytest
@@ -9,7 +10,7 @@ import tfcompress as tfc
 from tfcompress.errors import ConfigError
 from tfcompress.pipeline.recipe import read_recipe
 from tfcompress.pipeline.steps import STEPS
-from tfcompress.renamed import renamed_argument
+from tfcompress.renamed import renamed_argument, renamed_fields
 
 
 @renamed_argument("colour", "color")
@@ -25,6 +26,28 @@ def test_an_argument_by_its_old_name():
         assert paint("blue") == paint(color="blue") == ("blue", 1)
     with pytest.raises(TypeError, match="got 'color' and also 'colour', its old name"):
         paint(color="red", colour="red")
+
+
+@renamed_fields(colour="color")
+@dataclass(frozen=True, kw_only=True)
+class Paint:
+    color: str = "white"
+    size: int = 1
+
+
+def test_a_field_by_its_old_name():
+    with pytest.warns(DeprecationWarning, match=r"'colour' of Paint\(\) is now called") as told:
+        red = Paint(colour="red", size=2)
+    assert told[0].filename == __file__
+    assert red == Paint(color="red", size=2)
+    with pytest.warns(DeprecationWarning, match="Paint.colour is now called 'color'") as told:
+        assert red.colour == "red"
+    assert told[0].filename == __file__
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert replace(red, color="blue") == Paint(color="blue", size=2)
+    with pytest.raises(TypeError, match="got 'color' and also 'colour', its old name"):
+        Paint(color="red", colour="red")
 
 
 @pytest.fixture(scope="module")

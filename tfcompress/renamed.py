@@ -6,10 +6,11 @@ import functools
 import sys
 import warnings
 from collections.abc import Callable
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 P = ParamSpec("P")
 R = TypeVar("R")
+T = TypeVar("T")
 
 
 def renamed_argument(old: str, new: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
@@ -32,6 +33,43 @@ def renamed_argument(old: str, new: str) -> Callable[[Callable[P, R]], Callable[
             return function(*args, **kwargs)
 
         return wrapped
+
+    return decorate
+
+
+def renamed_fields(**names: str) -> Callable[[type[T]], type[T]]:
+    """Decorator above `@dataclass`: old names of fields still work, with a DeprecationWarning.
+
+    They work as keyword arguments and as attributes.
+
+    Args:
+        **names: Present name of each field by its former one.
+    """
+
+    def decorate(cls: type[T]) -> type[T]:
+        build = cls.__init__
+
+        @functools.wraps(build)
+        def init(self: T, *args: Any, **kwargs: Any) -> None:
+            for old in [name for name in kwargs if name in names]:
+                new = names[old]
+                if new in kwargs:
+                    raise TypeError(f"{cls.__name__}() got {new!r} and also {old!r}, its old name")
+                warn_renamed(f"the argument {old!r} of {cls.__name__}()", new)
+                kwargs[new] = kwargs.pop(old)
+            build(self, *args, **kwargs)
+
+        def reading(old: str, new: str) -> property:
+            def read(self: T) -> Any:
+                warn_renamed(f"{cls.__name__}.{old}", new)
+                return getattr(self, new)
+
+            return property(read, doc=f"Old name of `{new}`.")
+
+        type.__setattr__(cls, "__init__", init)
+        for old, new in names.items():
+            setattr(cls, old, reading(old, new))
+        return cls
 
     return decorate
 

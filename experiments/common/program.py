@@ -22,6 +22,7 @@ from typing import Any
 import tyro
 from rich.console import Console
 
+from experiments.common.old_flags import with_new_names
 from experiments.common.report import Report, table_from_dict, table_to_dict
 from tfcompress.atomic import write_text
 from tfcompress.cli.terminal import told_errors
@@ -202,6 +203,7 @@ def parse(config_class: type, argv: Sequence[str], smoke: Mapping[str, Any], doc
         "--config FILE takes any of these fields from a YAML or JSON file, --params FILE those "
         "that a search found; --smoke makes the run small enough for a minute."
     )
+    rest = with_new_names(config_class, rest)
     config = tyro.cli(config_class, default=default, args=rest, description=description)
     if hasattr(config, "check"):
         config.check()

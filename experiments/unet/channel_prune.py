@@ -30,13 +30,13 @@ from experiments.common.report import (
     write_histories,
 )
 from experiments.unet.segmentation import SMOKE, SegmentationConfig
-from experiments.unet.study import Rounds, Study
+from experiments.unet.study import Rounds, Study, UnetChannels
 from tfcompress.comparison import Comparison
 from tfcompress.errors import ConfigError
 from tfcompress.evaluation.segmentation import confusion_matrices, iou_per_class
 from tfcompress.pruning.channels.config import ChannelConfig
 from tfcompress.pruning.channels.core.plan import ChannelPlan
-from tfcompress.pruning.channels.core.scores import ACTIVATION_SCORES, GRADIENT_SCORES
+from tfcompress.pruning.channels.core.scores import DATA_SCORES
 from tfcompress.pruning.channels.planner import plan_channels
 from tfcompress.pruning.channels.sensitivity import Sensitivity, sensitivity
 from tfcompress.reporting.page import Section
@@ -58,15 +58,15 @@ class Config(SegmentationConfig):
     """Epoch of the last of several rounds; from there on the widths stay."""
     target_macs: tuple[float, ...] = (0.5, 0.25)
     """Shares of the MACs to keep, one U-Net each."""
-    score: str = "l2"
+    score: str = UnetChannels.score
     """Score that ranks channels: l1, l2, fpgm, gamma, apoz, mean_activation, taylor, random."""
-    scope: Literal["global", "group"] = "group"
+    scope: Literal["global", "group"] = UnetChannels.scope
     """Whether scores are compared between layers (global), or each layer loses the same share."""
     rounds: int = 1
     """Number of prunings between dense_epochs and sparse_epoch; one is at dense_epochs."""
-    round_to: int = 4
+    round_to: int = UnetChannels.round_to
     """Multiple of channels that a layer keeps."""
-    min_kept: float = 0.25
+    min_kept: float = UnetChannels.min_kept
     """Smallest share of its channels that a layer keeps."""
     controls: bool = True
     """Whether random choices and the same widths from scratch are trained too."""
@@ -94,7 +94,7 @@ class Config(SegmentationConfig):
 
     def pruning(self, target: float, score: str = "") -> ChannelConfig:
         """The library's config of one budget."""
-        return ChannelConfig(
+        return UnetChannels(
             target_macs=target,
             score=score or self.score,
             scope=self.scope,
@@ -131,7 +131,7 @@ def variants_of(config: Config) -> list[Variant]:
 def main(config: Config, run: Run) -> Report:
     """Train, prune, convert, compare."""
     study = Study.of(config, run)
-    from_data = config.score in {**ACTIVATION_SCORES, **GRADIENT_SCORES}
+    from_data = config.score in DATA_SCORES
     for target in config.target_macs:  # what cannot be reached shows before any training
         plan_channels(study.build(), config.pruning(target, "l2" if from_data else config.score))
     seeds = study.each_seed(lambda seed: (*_train(study, seed), *_measure(study, seed)))
@@ -271,7 +271,7 @@ CHANNEL_SMOKE = {
     "rounds": 2,
     "filters": (8, 16),
     "levels": (0.5,),
-    "round_to": 2,
+    "round_to": 2,  # 8 and 16 filters: multiples of 4 leave too few widths; ChannelOptions has 1
     "target_macs": (0.5,),
 }
 PROGRAM = Program("unet-channel-prune", Config, main, CHANNEL_SMOKE)

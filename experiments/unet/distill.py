@@ -28,7 +28,7 @@ from experiments.common.report import (
     write_histories,
 )
 from experiments.unet.segmentation import SMOKE, SegmentationConfig
-from experiments.unet.study import Rounds, Study
+from experiments.unet.study import Rounds, Study, UnetChannels
 from models.backbones import segmentation_model
 from tfcompress.comparison import Comparison
 from tfcompress.distillation.distiller import Distiller
@@ -102,9 +102,7 @@ class Config(SegmentationConfig):
 
     def pruning(self) -> ChannelConfig:
         """How channels are chosen, as `unet-channel-prune` does by default."""
-        return ChannelConfig(
-            target_macs=self.target_macs, score="l2", scope="group", round_to=4, min_kept=0.25
-        )
+        return UnetChannels(target_macs=self.target_macs)
 
 
 def main(config: Config, run: Run) -> Report:

@@ -28,7 +28,7 @@ from experiments.common.report import (
 )
 from experiments.common.seeds import seed_file
 from experiments.unet.segmentation import SMOKE, SegmentationConfig
-from experiments.unet.study import Rounds, Study
+from experiments.unet.study import Rounds, Study, UnetChannels
 from tfcompress.comparison import Comparison, predict
 from tfcompress.errors import ConfigError
 from tfcompress.evaluation.sparsity import count_zeros
@@ -94,7 +94,10 @@ class Config(SegmentationConfig):
 
     def channel_pruning(self) -> ChannelConfig:
         """How the U-Net with fewer channels is pruned."""
-        return ChannelConfig(target_macs=self.channel_macs, scope="group", round_to=4)
+        return UnetChannels(
+            target_macs=self.channel_macs,
+            min_kept=ChannelConfig.min_kept,  # as few as asked for; UnetChannels has 0.25
+        )
 
     def selection(self) -> list[dict[str, Any]]:
         """What is pruned, in the vocabulary of `config_list`."""

@@ -33,6 +33,7 @@ from tfcompress.data.folder import SegmentationData
 from tfcompress.graph.saving import save_plain
 from tfcompress.litert.model import LiteModel
 from tfcompress.pruning.channels.config import ChannelConfig
+from tfcompress.pruning.channels.core.budget import Scope
 from tfcompress.pruning.channels.core.plan import ChannelPlan
 from tfcompress.pruning.channels.rounds import prune_in_rounds
 from tfcompress.reporting.page import Section
@@ -40,6 +41,16 @@ from tfcompress.reporting.run import Run
 from tfcompress.reporting.tables import Table
 
 T = TypeVar("T")
+
+
+@dataclass(frozen=True, kw_only=True)
+class UnetChannels(ChannelConfig):
+    """Channel pruning as the U-Net programs do it, where their flags say nothing else."""
+
+    # The same share of each level keeps the U's shape; ChannelOptions has "global".
+    scope: Scope = "group"
+    round_to: int = 4  # a vector of XNNPACK's float32 kernels holds 4; ChannelOptions has 1
+    min_kept: float = 0.25  # 4 of the narrowest level's 16 filters; ChannelOptions has 0.1
 
 
 @dataclass(frozen=True)

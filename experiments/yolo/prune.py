@@ -16,13 +16,14 @@ three variants). Prints mAP, parameters, MACs and latency of every variant; docs
 ("Half a detector") has them for blood cells: half the MACs cost 1 point of mAP50 with a teacher.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from bridges.yolov5.detector.cost import measure_torch_latency
 from bridges.yolov5.detector.extra_loss import ExtraLoss
 from bridges.yolov5.detector.plots import plot_kept_channels, plot_rounds
-from bridges.yolov5.prune.config import FROM_DATA, PruneConfig
+from bridges.yolov5.prune.config import PruneConfig
 from bridges.yolov5.prune.planner import DetectorPlan, plan_detector
 from bridges.yolov5.prune.rounds import (
     PruneRounds,
@@ -39,6 +40,7 @@ from experiments.yolo.study import Study, epoch_printer
 from experiments.yolo.teaching import TaughtConfig, taught_by
 from models.yolov5.build import Detector
 from tfcompress.errors import ConfigError
+from tfcompress.pruning.channels.core.scores import DATA_SCORES
 from tfcompress.reporting.page import Section
 from tfcompress.reporting.run import Run
 
@@ -51,6 +53,7 @@ class Config(TaughtConfig):
     """Prune a detector, and train it and its controls."""
 
     own_teachers: ClassVar[tuple[str, ...]] = ("start",)
+    RENAMED: ClassVar[Mapping[str, str]] = {"method": "score"}
 
     weights: str = ""
     """Detector's .pt file; empty: MODEL is trained first, for `start_epochs`."""
@@ -67,18 +70,18 @@ class Config(TaughtConfig):
     """Share of the MACs to keep, in place of `sparsity`."""
     target_latency_ms: float = 0.0
     """Milliseconds per image on one thread of this machine, in place of `sparsity`."""
-    method: str = "l2"
+    score: str = PruneConfig.score
     """Score that ranks channels: l1, l2, fpgm, gamma, apoz, mean_activation, taylor, random."""
-    scope: Literal["global", "group"] = "global"
+    scope: Literal["global", "group"] = PruneConfig.scope
     """Whether scores are compared between layers (global), or each layer loses the same share."""
-    round_to: int = 8
+    round_to: int = PruneConfig.round_to
     """Multiple of channels that a layer keeps."""
-    min_kept: float = 0.1
+    min_kept: float = PruneConfig.min_kept
     """Smallest share of its channels that a layer keeps."""
-    exclude: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = PruneConfig.exclude
     """Patterns of layers that stay whole, such as "model.0.*"."""
     slim: float = 0.0
-    """L1 penalty on the gammas of BatchNorm until the last pruning (1e-4), for method gamma."""
+    """L1 penalty on the gammas of BatchNorm until the last pruning (1e-4), for score gamma."""
     variants: tuple[str, ...] = ()
     """Variants to train: dense, one-shot, iterative, random, each also with +teacher; or all."""
 
@@ -101,7 +104,7 @@ class Config(TaughtConfig):
                     "variants", f"there is no teacher for {name}", "give TEACHER=start, or a file"
                 )
 
-    def pruning(self, method: str = "") -> PruneConfig:
+    def pruning(self, score: str = "") -> PruneConfig:
         """The target of the whole run.
 
         Raises:
@@ -114,7 +117,7 @@ class Config(TaughtConfig):
         }
         return PruneConfig(
             **(other or {"sparsity": self.sparsity}),
-            method=method or self.method,
+            score=score or self.score,
             scope=self.scope,
             min_kept=self.min_kept,
             round_to=self.round_to,
@@ -178,7 +181,7 @@ def _start(study: Study) -> Detector:
 
 def _can_be_pruned(detector: Detector, config: Config) -> None:
     """Raise before any training where the target, or the first step to it, cannot be reached."""
-    pruning = config.pruning("l2" if config.method in FROM_DATA else "")
+    pruning = config.pruning("l2" if config.score in DATA_SCORES else "")
     if pruning.target_latency_ms is None:
         plan_detector(detector, pruning)
         if config.rounds > 1:
@@ -229,7 +232,7 @@ def _prune(study: Study, name: str, start: Detector, teacher: Detector | None) -
         milliseconds if config.target_latency_ms else None,
     )
     last = result.rounds[-1]
-    details = {"val_map": last.trained_map, "rounds": rounds, "method": last.plan.config["method"]}
+    details = {"val_map": last.trained_map, "rounds": rounds, "score": last.plan.config["score"]}
     study.save(name, result.detector, details)
     return result
 

@@ -59,7 +59,10 @@ def test_what_a_budget_misses():
         ({"steps": ["int9"]}, r"step 1: unknown step 'int9'. Fix: use one of hpo, "),
         ({"steps": [{"distill": {"epoch": 3}}]}, r"step 1 \(distill\): unknown field 'epoch'"),
         ({"steps": [{"distill": {"epochs": "3"}}]}, r"'epochs' is '3'. Fix: give a int"),
-        ({"steps": [{"channel_prune": {}}]}, r"\(channel_prune\), ChannelConfig: it has 0 targets"),
+        (
+            {"steps": [{"channel_prune": {}}]},
+            r"\(channel_prune\), ChannelPruneOptions: it has 0",
+        ),
         ({"steps": [{"channel_prune": {"target_macs": 2}}]}, "target_macs: it is 2"),
         ({"steps": [{"level_prune": {"sparsity": 1.5}}]}, r"\(level_prune\), sparsity: it is 1.5"),
         ({"steps": [{"level_prune": {"granularity": "9:4"}}]}, "level_prune.*9:4"),

@@ -41,6 +41,7 @@ from tfcompress.pipeline.compress import compress
 from tfcompress.pipeline.data import CompressionData
 from tfcompress.pipeline.recipe import read_recipe
 from tfcompress.pipeline.steps import STEPS, ChannelPruneOptions, LevelPruneOptions, LiteOptions
+from tfcompress.pruning.channels.core.options import ChannelOptions
 from tfcompress.pruning.channels.planner import plan_channels, shrink
 from tfcompress.pruning.channels.trace.groups import find_groups
 from tfcompress.reporting.tables import Table
@@ -89,13 +90,15 @@ class Prune:
     """Share of each kernel to set to zero."""
     granularity: str = "unstructured"
     """Of zeros: "unstructured", "1x4", "2:4"."""
-    score: str = "l2"
-    """Of channels: "l1", "l2", "fpgm", "random"."""
+    score: str = ChannelOptions.score
+    """Of channels: "l1", "l2", "fpgm", "gamma", "random"."""
     scope: Literal["layer", "global", "group"] | None = None
     """Channels: "global" (default) or "group". Zeros: "layer" (default) or "global"."""
-    round_to: int = 1
-    """Keep multiples of this many channels."""
-    exclude: tuple[str, ...] = ()
+    min_kept: float = ChannelOptions.min_kept
+    """Smallest share of each layer's channels that stays."""
+    round_to: int = ChannelOptions.round_to
+    """Number that every width is a multiple of."""
+    exclude: tuple[str, ...] = ChannelOptions.exclude
     """Layers to leave alone (names, paths, globs)."""
 
     def run(self, console: Console) -> None:
@@ -124,7 +127,8 @@ class Prune:
             target_macs=self.target_macs,
             target_parameters=self.target_parameters,
             score=self.score,
-            scope="group" if self.scope == "group" else "global",
+            scope="group" if self.scope == "group" else ChannelOptions.scope,
+            min_kept=self.min_kept,
             round_to=self.round_to,
             exclude=self.exclude,
             epochs=0,

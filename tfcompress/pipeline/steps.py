@@ -21,7 +21,8 @@ from tfcompress.litert.model import to_litert
 from tfcompress.pipeline.search_step import ArchitectureOptions, HpoOptions, check_search, search
 from tfcompress.pipeline.step import Builder, Context, StepKind, StepResult
 from tfcompress.pruning.channels.config import ChannelConfig
-from tfcompress.pruning.channels.core.budget import Scope
+from tfcompress.pruning.channels.core.options import ChannelOptions
+from tfcompress.pruning.channels.core.scores import DATA_SCORES
 from tfcompress.pruning.channels.planner import plan_channels
 from tfcompress.pruning.channels.rounds import prune_in_rounds
 from tfcompress.pruning.level.masks import NOfM, parse_granularity
@@ -163,52 +164,36 @@ def check_level_prune(options: LevelPruneOptions, model: Any, builder: Builder |
 
 
 @dataclass(frozen=True, kw_only=True)
-class ChannelPruneOptions:
+class ChannelPruneOptions(ChannelOptions):
     """Channels go, and with them time; one target is set, as in `ChannelConfig`.
 
     Attributes:
-        target_macs: Share of the MACs to keep.
-        target_parameters: Share of the parameters to keep.
-        sparsity: Share of the channels to remove.
-        score: Importance, a key of `channel_scores.SCORES`.
-        scope: "global" or "group".
-        min_kept: Share of each group that stays at least.
-        round_to: Keep multiples of this many channels.
-        exclude: Layers that keep all channels.
-        rounds: Prunings, with training after each.
-        epochs: Of training after each; 0 for none.
+        target_macs: Share of the MACs to keep, in (0, 1).
+        target_parameters: Share of the parameters to keep, in (0, 1).
+        sparsity: Share of the channels to remove, in (0, 1).
+        score: Importance score, a key of `core.scores.SCORES`.
+        scope: "global" compares scores between groups; "group" takes the same share of each.
+        min_kept: Smallest share of each group's channels that stays, in [0, 1].
+        round_to: Number that every width is a multiple of.
+        exclude: Names, paths or globs of layers that keep all channels they make.
+        rounds: Number of prunings, with training after each.
+        epochs: Number of training epochs after each pruning; 0 for none.
     """
 
-    target_macs: float | None = None
-    target_parameters: float | None = None
-    sparsity: float | None = None
-    score: str = "l2"
-    scope: Scope = "global"
-    min_kept: float = 0.1
-    round_to: int = 4
-    exclude: tuple[str, ...] = ()
+    round_to: int = 4  # a recipe ends in LiteRT: a vector holds 4 floats; ChannelOptions has 1
     rounds: int = 1
     epochs: int = 5
 
     def __post_init__(self) -> None:
+        """Validate everything that needs no model."""
+        super().__post_init__()
         check_epochs(self.epochs)
         if self.rounds < 1:
             raise ConfigError("rounds", f"it is {self.rounds}", "use at least 1")
-        self.config(0)
 
     def config(self, seed: int) -> ChannelConfig:
-        """As `plan_channels` takes it."""
-        return ChannelConfig(
-            target_macs=self.target_macs,
-            target_parameters=self.target_parameters,
-            sparsity=self.sparsity,
-            score=self.score,
-            scope=self.scope,
-            min_kept=self.min_kept,
-            round_to=self.round_to,
-            config_list=[{"exclude": True, "op_names": list(self.exclude)}] if self.exclude else (),
-            seed=seed,
-        )
+        """The same options as `plan_channels` takes them."""
+        return ChannelConfig(**self.shared(), seed=seed)
 
 
 def channel_prune(model: Any, options: ChannelPruneOptions, context: Context) -> StepResult:
@@ -239,7 +224,7 @@ def channel_prune(model: Any, options: ChannelPruneOptions, context: Context) ->
 def check_channel_prune(options: ChannelPruneOptions, model: Any, builder: Builder | None) -> None:
     """What is out of reach shows before any work, for scores that need no data."""
     config = options.config(0)
-    if config.score in ("l1", "l2", "random"):
+    if config.score not in DATA_SCORES:
         plan_channels(model, config)
 
 

@@ -88,12 +88,14 @@ class Entry:
         op_types: Class names that the entry applies to; None for all.
         op_names: Names, paths or globs of layers that the entry applies to; None for all.
         exclude: Whether the matching layers are not pruned.
+        where: Name of the entry in errors and reports, such as "config_list[0]".
     """
 
     sparsity: float
     op_types: tuple[str, ...] | None
     op_names: tuple[str, ...] | None
     exclude: bool
+    where: str
 
     def matches(self, placed: PlacedLayer) -> bool:
         """Whether the entry applies to a layer, directly or through a container of it."""
@@ -185,6 +187,7 @@ def _parse_entry(where: str, entry: Any) -> Entry:
         _names(where, entry, "op_types"),
         _names(where, entry, "op_names"),
         exclude,
+        where,
     )
 
 
@@ -249,7 +252,7 @@ def select(model: Any, entries: Sequence[Entry]) -> Selection:
             skipped.append((placed.path, f"{placed.kind} matches no entry"))
             continue
         if entries[index].exclude:
-            skipped.append((placed.path, f"excluded by config_list[{index}]"))
+            skipped.append((placed.path, f"excluded by {entries[index].where}"))
             continue
         found = [
             Target(
@@ -282,11 +285,11 @@ def check_entries(placed_layers: Sequence[PlacedLayer], entries: Sequence[Entry]
     present = sorted({kind for placed in placed_layers for kind in placed.kinds})
     known = {*present, *DEFAULT_TYPES, *OTHER_TYPES, *NORMALIZATIONS}
     paths = [placed.path for placed in placed_layers]
-    for i, entry in enumerate(entries):
+    for entry in entries:
         for kind in entry.op_types or ():
             if kind not in known:
                 raise ConfigError(
-                    f"config_list[{i}]",
+                    entry.where,
                     f"unknown op_type {kind!r}",
                     f"use 'default' or one of {', '.join(present)}",
                 )
@@ -294,7 +297,7 @@ def check_entries(placed_layers: Sequence[PlacedLayer], entries: Sequence[Entry]
             if not any(is_named(path, name) for path in paths):
                 with_weights = [p.path for p in placed_layers if own_weights(p.layer)]
                 raise ConfigError(
-                    f"config_list[{i}]",
+                    entry.where,
                     f"no layer is named {name!r}",
                     f"use one of {_some(with_weights)}",
                 )

@@ -27,6 +27,7 @@ from torch_pruning.ops import OPTYPE
 
 from models.yolov5.build import Detector, Graph
 from tfcompress.errors import ConfigError
+from tfcompress.pruning.channels.core.units import Units
 
 Part = Literal["maker", "follower", "reader"]
 
@@ -114,9 +115,8 @@ class _Walk:
         self.order = {path: place for place, path in enumerate(paths.values())}
         self.excluded = excluded
         self.heads = heads
-        self.parents: list[int] = []
+        self.units = Units()
         self.seen: dict[tuple[Node, str, int], int] = {}
-        self.reasons: dict[int, str] = {}
 
     def start(self, node: Node) -> None:
         """Follow the channels that a convolution makes and that were not met before."""
@@ -124,8 +124,7 @@ class _Walk:
         fresh = [i for i in range(conv.out_channels) if (node, "out", i) not in self.seen]
         if not fresh:
             return
-        first = len(self.parents)
-        self.parents += range(first, first + len(fresh))
+        first = int(self.units.fresh(len(fresh))[0])
         # Its mappings take a channel together with where it came from, in this form alone.
         index = torch_pruning._helpers._HybridIndex
         handler = torch_pruning.prune_conv_out_channels
@@ -147,16 +146,18 @@ class _Walk:
     def _meet(self, node: Node, side: str, marks: list[Any]) -> list[Any]:
         """Note where channels arrive; those that are new there, to be followed on."""
         reason = self._why_not(node, side)
-        new = []
+        new, joined = [], []
         for mark in marks:
             key = (node, side, mark.idx)
             if key in self.seen:
-                self._join(self.seen[key], mark.root_idx)
+                joined.append((self.seen[key], mark.root_idx))
             else:
                 self.seen[key] = mark.root_idx
                 new.append(mark)
-            if reason:
-                self.reasons.setdefault(mark.root_idx, reason)
+        if joined:
+            self.units.join(*np.array(joined).T, "")
+        if reason:
+            self.units.freeze(np.array([mark.root_idx for mark in marks]), reason)
         return [] if reason and side == "both" else new
 
     def _why_not(self, node: Node, side: str) -> str:
@@ -183,31 +184,18 @@ class _Walk:
             return "" if known else "it is concatenated in another way than along the channels"
         return "" if name in FOLLOWED else f"{name} cannot be followed"
 
-    def _join(self, a: int, b: int) -> None:
-        a, b = self._root(a), self._root(b)
-        self.parents[max(a, b)] = min(a, b)
-
-    def _root(self, unit: int) -> int:
-        while self.parents[unit] != unit:
-            self.parents[unit] = self.parents[self.parents[unit]]
-            unit = self.parents[unit]
-        return unit
-
     def groups(self) -> tuple[ChannelGroup, ...]:
         """Units that touch the same layers, together."""
         touched: dict[int, list[tuple[str, Part, int]]] = defaultdict(list)
         for (node, side, channel), unit in self.seen.items():
             path = self.paths.get(node.module)
             if path is not None:
-                touched[self._root(unit)].append((path, _PARTS[side], channel))
-        reasons: dict[int, str] = {}
-        for unit, reason in self.reasons.items():
-            reasons.setdefault(self._root(unit), reason)
+                touched[self.units.find(unit)].append((path, _PARTS[side], channel))
         alike: dict[tuple[Any, ...], list[int]] = defaultdict(list)
         for unit in sorted(touched):
             layers = {(path, part) for path, part, _ in touched[unit]}
             ordered = tuple(sorted(layers, key=lambda item: (self.order[item[0]], item[1])))
-            alike[(ordered, reasons.get(unit, ""))].append(unit)
+            alike[(ordered, self.units.frozen(unit))].append(unit)
         groups = []
         names: dict[str, int] = defaultdict(int)
         for (layers, reason), units in alike.items():

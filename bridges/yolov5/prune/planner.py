@@ -1,6 +1,6 @@
 """Structured pruning of a whole detector: a plan first, then a physically smaller detector.
 
-plan = plan_detector(detector, PruneConfig(sparsity=0.3, method="l2"))
+plan = plan_detector(detector, PruneConfig(sparsity=0.3, score="l2"))
 print(plan)                             # per group: width, kept, makers, readers, frozen and why
 small = prune_detector(detector, plan)  # a new one; the given one is left as it is
 
@@ -12,8 +12,9 @@ to zero.
 from __future__ import annotations
 
 import copy
+import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TypeVar
 
 import numpy as np
@@ -23,19 +24,15 @@ from torch import nn
 
 from bridges.yolov5.detector.cost import count_torch_cost
 from bridges.yolov5.prune.config import PruneConfig
+from bridges.yolov5.prune.cost import DetectorCost
 from bridges.yolov5.prune.groups import ChannelGroup, find_groups
 from bridges.yolov5.prune.scores import Batches, score_groups
 from models.yolov5.build import Graph
 from tfcompress.errors import ConfigError, LayerError, NothingToRemove
-from tfcompress.pruning.channels.core.budget import (
-    Candidate,
-    Counts,
-    counts_at,
-    meet,
-    meet_measured,
-    meet_share,
-)
+from tfcompress.pruning.channels.core.budget import Candidate, Counts
+from tfcompress.pruning.channels.core.latency import meet_latency, require_measure
 from tfcompress.pruning.channels.core.plan import ChannelPlan, GroupPlan
+from tfcompress.pruning.channels.core.targets import meet_target
 
 Network = TypeVar("Network", bound=Graph)
 """A `Detector`, or a `Backbone`."""
@@ -48,6 +45,19 @@ Kept = Mapping[str, Sequence[int]]
 class DetectorPlan(ChannelPlan):
     """A plan to remove channels of a detector; it prints, and goes to JSON and back."""
 
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> DetectorPlan:
+        """Read a plan.
+
+        Raises:
+            ConfigError: The file is missing or is no plan.
+        """
+        plan = super().load(path)
+        config = dict(plan.config)
+        if "method" in config:  # the score's name until 0.1.0
+            config["score"] = config.pop("method")
+        return replace(plan, config=config)
+
 
 def plan_detector(
     detector: Network,
@@ -55,13 +65,16 @@ def plan_detector(
     batches: Batches | None = None,
     measure: Callable[[Network], float] | None = None,
 ) -> DetectorPlan:
-    """Choose channels; nothing is changed.
+    """Choose the channels to remove; nothing is changed.
 
     Args:
-        detector: To be pruned; or a backbone, whose output keeps its channels.
-        config: Target and method.
-        batches: Images and targets, for the methods that look at data.
-        measure: A detector to its latency in milliseconds, for a latency target.
+        detector: The detector to prune; or a backbone, whose output keeps its channels.
+        config: The target and how channels are chosen.
+        batches: Images and targets, for the scores that look at data.
+        measure: A function from a detector to its latency in milliseconds, for a latency target.
+
+    Returns:
+        The plan. Where the target is missed by more than 2 % (10 % for latency), `notes` says why.
 
     Raises:
         NothingToRemove: The target is so near that no channel goes.
@@ -69,9 +82,9 @@ def plan_detector(
     """
     groups = find_groups(detector, config.exclude)
     free = [group for group in groups if not group.frozen]
-    scores = score_groups(detector, free, config.method, batches, config.seed)
+    scores = score_groups(detector, free, config.score, batches, config.seed)
     frozen = {g.name: g.frozen for g in groups if g.frozen} | {
-        g.name: f"nothing in it that {config.method} could score"
+        g.name: f"nothing in it that {config.score} could score"
         for g in free
         if g.name not in scores
     }
@@ -88,23 +101,9 @@ def plan_detector(
     ]
     if not candidates:
         raise ConfigError(
-            "the detector", "every channel is frozen", "exclude fewer layers, or use another method"
+            "the detector", "every channel is frozen", "exclude fewer layers, or use another score"
         )
-    macs = _macs_by_counts(detector, groups, config.side)
-    notes: list[str] = []
-    latency = None
-    if config.target_latency_ms is not None:
-        counts, latency = _meet_latency(detector, groups, config, candidates, macs, measure)
-    else:
-        held = sum(g.width for g in groups) - sum(len(c.scores) for c in candidates)
-        what, measured, share = (
-            ("MACs", macs, config.target_macs)
-            if config.target_macs is not None
-            else ("channels", lambda n: held + sum(n.values()), 1 - config.sparsity)
-        )
-        counts, notes = meet_share(
-            candidates, measured, share, what, config.target, config.scope, tuple(frozen.items())
-        )
+    counts, notes, latency = _widths_for(detector, groups, config, candidates, frozen, measure)
     kept = {c.name: c.kept(counts[c.name]).tolist() for c in candidates}
     if all(len(kept[c.name]) == len(c.scores) for c in candidates):
         raise NothingToRemove(
@@ -138,19 +137,31 @@ def plan_detector(
     )
 
 
-def milliseconds_of(detector: Network, measure: Callable[[Network], float] | None) -> float:
-    """A detector's latency.
+def _widths_for(
+    detector: Network,
+    groups: Sequence[ChannelGroup],
+    config: PruneConfig,
+    candidates: Sequence[Candidate],
+    frozen: Mapping[str, str],
+    measure: Callable[[Network], float] | None,
+) -> tuple[Counts, list[str], tuple[float, float] | None]:
+    """Counts that reach the config's target, notes, and (before, after) of a latency target."""
+    cost = DetectorCost(detector, groups, config.side)
+    if config.target_latency_ms is not None:
+        clock = require_measure(measure)
 
-    Raises:
-        ConfigError: There is no measure.
-    """
-    if measure is None:
-        raise ConfigError(
-            "target_latency_ms",
-            "there is nothing to measure with",
-            "pass measure, a function of a detector that gives milliseconds",
+        def milliseconds(counts: Counts | None) -> float:
+            if counts is None:
+                return clock(detector)
+            kept = {c.name: c.kept(counts[c.name]).tolist() for c in candidates}
+            return clock(_without(detector, groups, kept))
+
+        return meet_latency(
+            candidates, config, cost.macs, milliseconds, "the detector", refuse_unreachable=True
         )
-    return float(measure(detector))
+    channels = sum(group.width for group in groups)
+    listed = tuple(frozen.items())
+    return *meet_target(candidates, config, channels, cost.macs, cost.parameters, listed), None
 
 
 def prune_detector(detector: Network, plan: DetectorPlan) -> Network:
@@ -277,83 +288,3 @@ def _check_equal(masked: Graph, small: Graph, side: int = 64) -> None:
 
 def _device(network: Graph) -> torch.device:
     return next(network.parameters()).device
-
-
-def _macs_by_counts(
-    detector: Network, groups: Sequence[ChannelGroup], side: int
-) -> Callable[[Counts], float]:
-    """MACs of all convolutions as a function of the units that each group keeps."""
-    convs = {path: m for path, m in detector.named_modules() if isinstance(m, nn.Conv2d)}
-    per_pair: dict[str, float] = {}
-
-    def note(path: str) -> Callable[..., None]:
-        def hook(module: nn.Conv2d, inputs: tuple, output: torch.Tensor) -> None:
-            height, width = module.kernel_size
-            positions = output.shape[2] * output.shape[3]
-            per_pair[path] = positions * height * width / module.groups
-
-        return hook
-
-    hooks = [conv.register_forward_hook(note(path)) for path, conv in convs.items()]
-    training = detector.training
-    try:
-        with torch.no_grad():
-            detector.eval()(torch.zeros(1, 3, side, side, device=_device(detector)))
-    finally:
-        detector.train(training)
-        for hook in hooks:
-            hook.remove()
-    cuts = [
-        (cut.layer, cut.part, group.name, group.width, len(cut.channels) // group.width)
-        for group in groups
-        for cut in group.cuts
-        if cut.layer in per_pair
-    ]
-
-    def macs(counts: Counts) -> float:
-        wide = {path: [m.out_channels, m.in_channels] for path, m in convs.items()}
-        for layer, part, name, width, each in cuts:
-            lost = (width - counts.get(name, width)) * each
-            wide[layer][part == "reader"] -= lost
-        # A depthwise convolution has one channel in for each out: its pairs fall with one of them.
-        return sum(each * wide[path][0] * wide[path][1] for path, each in per_pair.items())
-
-    return macs
-
-
-def _meet_latency(
-    detector: Network,
-    groups: Sequence[ChannelGroup],
-    config: PruneConfig,
-    candidates: Sequence[Candidate],
-    macs: Callable[[Counts], float],
-    measure: Callable[[Network], float] | None,
-) -> tuple[Counts, tuple[float, float]]:
-    """Counts for a measured latency, and the latency before and after."""
-    wanted, before = float(config.target_latency_ms or 0), milliseconds_of(detector, measure)
-    if before <= wanted:
-        raise NothingToRemove(
-            "target_latency_ms", f"the detector already takes {before:.2f} ms", "ask for less"
-        )
-
-    def milliseconds(counts: Counts) -> float:
-        kept = {c.name: c.kept(counts[c.name]).tolist() for c in candidates}
-        taken = milliseconds_of(_without(detector, groups, kept), measure)
-        # The machine may be slower by now.
-        return taken * before / milliseconds_of(detector, measure)
-
-    least = milliseconds(counts_at(candidates, 1.0, config.scope))
-    if least > 1.05 * wanted:
-        raise ConfigError(
-            config.target,
-            f"it cannot be reached: with all that may go gone it still takes {least:.2f} ms",
-            "ask for less, lower min_kept or round_to, or exclude fewer layers",
-        )
-    full = macs({})
-    counts, taken = meet_measured(
-        lambda share: meet(candidates, macs, share * full, config.scope),
-        milliseconds,
-        wanted,
-        before,
-    )
-    return counts, (before, taken)

@@ -12,7 +12,7 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,16 +22,17 @@ from bridges.yolov5.detector.evaluate import evaluate_detector
 from bridges.yolov5.detector.extra_loss import ExtraLoss
 from bridges.yolov5.detector.file import load_detector, save_detector
 from bridges.yolov5.detector.train import TrainSettings, pick_device, train_detector
-from bridges.yolov5.prune.config import FROM_DATA, PruneConfig
+from bridges.yolov5.prune.config import PruneConfig
 from bridges.yolov5.prune.planner import (
     DetectorPlan,
-    milliseconds_of,
     plan_detector,
     prune_detector,
 )
 from bridges.yolov5.prune.scores import Batches
 from models.yolov5.build import Detector
 from tfcompress.errors import ConfigError, NothingToRemove
+from tfcompress.pruning.channels.core.latency import require_measure
+from tfcompress.pruning.channels.core.scores import DATA_SCORES
 from tfcompress.reporting.tables import Table
 
 SCHEDULE = (5, 5, 5, 86)
@@ -149,7 +150,7 @@ def prune_in_rounds(
         on_plan: Called with the round, its plan, and mAP50-95 on validation before the training.
         extra_losses: What is added to the loss: of the round and a detector of its widths.
         measure: For a latency target, as in `plan_detector`.
-        score_batches: Batches of training images for the methods that look at data.
+        score_batches: Batches of training images for the scores that look at data.
 
     Raises:
         ConfigError: A step removes nothing or cannot be reached, or the folder is another's.
@@ -171,7 +172,7 @@ def prune_in_rounds(
         plan, pruned = DetectorPlan.load(plan_file), load_detector(pruned_file)
         if _comparable(plan.config) != _comparable(asdict(step)):
             raise ConfigError(
-                str(plan_file), "it was made for another target or method", "use another folder"
+                str(plan_file), "it was made for another target or score", "use another folder"
             )
         score = pruned.details["val_map"]
         on_plan(number, plan, score)
@@ -229,14 +230,17 @@ def step_of_round(
     """
     seed = config.seed + len(plans)
     if config.target_latency_ms is not None:
-        start = plans[0].latency_ms[0] if plans else milliseconds_of(detector, measure)
+        start = plans[0].latency_ms[0] if plans else float(require_measure(measure)(detector))
         wanted = start * (config.target_latency_ms / start) ** part
         return replace(config, target_latency_ms=wanted, seed=seed)
-    if config.target_macs is not None:
-        left = plans[-1].macs[1] / plans[0].macs[0] if plans else 1.0
-        share = config.target_macs**part / left
+    name = config.given_targets[0]
+    left = 1.0
+    if name in ("target_macs", "target_parameters"):
+        if plans:
+            cost = name.removeprefix("target_")
+            left = getattr(plans[-1], cost)[1] / getattr(plans[0], cost)[0]
+        share = getattr(config, name) ** part / left
     else:
-        left = 1.0
         for plan in plans:
             left *= 1 - plan.sparsity
         share = (1 - config.sparsity) ** part / left
@@ -246,20 +250,23 @@ def step_of_round(
             "the rounds before have removed as much already",
             "use fewer rounds, or lower round_to",
         )
-    name = "sparsity" if config.target_macs is None else "target_macs"
     return replace(config, **{name: 1 - share if name == "sparsity" else share}, seed=seed)
 
 
 def _comparable(config: Mapping[str, Any]) -> Any:
-    """What decides a plan, but for a latency, whose steps start from a measurement."""
-    return json.loads(json.dumps({**config, "target_latency_ms": None}))
+    """What decides a plan, but for a latency, whose steps start from a measurement.
+
+    An option that was not there yet when a plan was made had its default.
+    """
+    defaults = {field.name: field.default for field in fields(PruneConfig)}
+    return json.loads(json.dumps({**defaults, **config, "target_latency_ms": None}))
 
 
 def _batches(
     config: PruneConfig, data: DetectionData, settings: TrainSettings, count: int
 ) -> Batches | None:
-    """Training images as they are, evenly from the whole split, where the method looks at them."""
-    if config.method not in FROM_DATA:
+    """Training images as they are, evenly from the whole split, where the score looks at them."""
+    if config.score not in DATA_SCORES:
         return None
     images = data.splits["train"]
     wanted = min(count * settings.batch, len(images))

@@ -9,13 +9,13 @@ import torch
 from torch import nn
 
 from bridges.yolov5.detector.loss import DetectionLoss
-from bridges.yolov5.prune.config import FROM_DATA
 from bridges.yolov5.prune.groups import ChannelGroup, Cut
 from models.yolov5.build import Detector, Graph
 from models.yolov5.modules import Conv
 from tfcompress.errors import ConfigError
 from tfcompress.pruning.channels.core.scores import (
     ACTIVATION_SCORES,
+    DATA_SCORES,
     GRADIENT_SCORES,
     SCORES,
     WEIGHT_SCORES,
@@ -30,7 +30,7 @@ Batches = Iterable[tuple[torch.Tensor, torch.Tensor]]
 def score_groups(
     network: Graph,
     groups: Sequence[ChannelGroup],
-    method: str,
+    score: str,
     batches: Batches | None = None,
     seed: int = 0,
 ) -> dict[str, np.ndarray]:
@@ -38,30 +38,30 @@ def score_groups(
 
     Several layers that make a group count alike; each group's scores have mean 1. Activations and
     their gradients (of the detection loss, in evaluation mode) are those behind the activation
-    function of a `Conv`. A group without what a method looks at is left out.
+    function of a `Conv`. A group without what a score looks at is left out.
 
     Args:
         network: Left as it is.
         groups: Of `find_groups`.
-        method: One of `METHODS`.
-        batches: For the methods of `FROM_DATA`.
-        seed: Of method "random".
+        score: Importance score, a key of `core.scores.SCORES`.
+        batches: Images and targets, for the scores of `DATA_SCORES`.
+        seed: Seed of the score "random".
 
     Raises:
-        ConfigError: The method needs batches and there is none, or a head and there is none.
+        ConfigError: The score needs batches and there is none, or a head and there is none.
     """
-    if method in GRADIENT_SCORES and not isinstance(network, Detector):
-        raise ConfigError("method", f"{method} needs a loss, and so a head", "use another method")
-    if method == "random":
+    if score in GRADIENT_SCORES and not isinstance(network, Detector):
+        raise ConfigError("score", f"{score} needs a loss, and so a head", "use another score")
+    if score == "random":
         generator = np.random.default_rng(seed)
         return {g.name: SCORES["random"](np.arange(g.width), generator) for g in groups}
-    if method in FROM_DATA:
+    if score in DATA_SCORES:
         layers = sorted({layer for group in groups for layer in group.layers("maker")})
-        values = _from_data(network, layers, method, batches)
+        values = _from_data(network, layers, score, batches)
         return _per_group(groups, "maker", values.get)
-    if method in WEIGHT_SCORES:
+    if score in WEIGHT_SCORES:
         return _per_group(
-            groups, "maker", lambda layer: WEIGHT_SCORES[method](_columns(network, layer))
+            groups, "maker", lambda layer: WEIGHT_SCORES[score](_columns(network, layer))
         )
     return _per_group(groups, "follower", lambda layer: _gammas(network, layer))
 
@@ -102,7 +102,7 @@ def _gammas(network: Graph, layer: str) -> np.ndarray | None:
 
 
 def _from_data(
-    network: Graph, layers: Sequence[str], method: str, batches: Batches | None
+    network: Graph, layers: Sequence[str], score: str, batches: Batches | None
 ) -> dict[str, np.ndarray]:
     """A score of activations or gradients for each layer, the mean over all images."""
     sums: dict[str, np.ndarray] = {}
@@ -123,9 +123,9 @@ def _from_data(
     try:
         network.eval()
         for pixels, targets in batches or ():
-            _run(network, pixels, targets, with_gradient=method not in ACTIVATION_SCORES)
+            _run(network, pixels, targets, with_gradient=score not in ACTIVATION_SCORES)
             for layer in layers:
-                sums[layer] = sums.get(layer, 0.0) + len(pixels) * _score(kept[layer], method)
+                sums[layer] = sums.get(layer, 0.0) + len(pixels) * _score(kept[layer], score)
             images += len(pixels)
             kept.clear()
     finally:
@@ -135,7 +135,7 @@ def _from_data(
         for parameter, required in wanted.items():
             parameter.requires_grad_(required)
     if not images:
-        raise ConfigError("batches", f"there is none, and {method} looks at data", "pass some")
+        raise ConfigError("batches", f"there is none, and {score} looks at data", "pass some")
     return {layer: total / images for layer, total in sums.items()}
 
 
@@ -152,13 +152,13 @@ def _run(network: Graph, pixels: torch.Tensor, targets: torch.Tensor, with_gradi
         loss(raw, targets)[0].backward()
 
 
-def _score(output: torch.Tensor, method: str) -> np.ndarray:
+def _score(output: torch.Tensor, score: str) -> np.ndarray:
     """A layer's score of one batch."""
     activations = _positions(output)
-    if method in ACTIVATION_SCORES:
-        return ACTIVATION_SCORES[method](activations.reshape(-1, activations.shape[-1]))
+    if score in ACTIVATION_SCORES:
+        return ACTIVATION_SCORES[score](activations.reshape(-1, activations.shape[-1]))
     gradient = output.grad if output.grad is not None else torch.zeros_like(output)
-    return SCORES[method](activations, _positions(gradient))
+    return SCORES[score](activations, _positions(gradient))
 
 
 def _positions(maps: torch.Tensor) -> np.ndarray:

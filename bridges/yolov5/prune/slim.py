@@ -2,7 +2,7 @@
 
 Reference:
     Liu et al., Learning Efficient Convolutional Networks through Network Slimming, 2017,
-    arXiv:1708.06519, equation 1. Afterwards prune with `PruneConfig(method="gamma")`.
+    arXiv:1708.06519, equation 1. Afterwards prune with `PruneConfig(score="gamma")`.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 import json
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import ClassVar, Literal
 
 import pytest
 
@@ -231,3 +231,21 @@ def test_tables_survive_json():
     table.note("n")
     assert str(table_from_dict(json.loads(json.dumps(table_to_dict(table))))) == str(table)
     assert table_from_dict(table_to_dict("words")) == "words"
+
+
+@dataclass(frozen=True)
+class Renamed(Config):
+    """A config one of whose fields had another name."""
+
+    RENAMED: ClassVar[dict[str, str]] = {"old_name": "scope"}
+
+
+@pytest.mark.parametrize("flags", [["--old-name", "global"], ["--old-name=global"]])
+def test_a_flag_by_its_old_name(flags, capsys):
+    assert parse(Renamed, flags, {}).scope == "global"
+    assert "--old-name is now called --scope" in capsys.readouterr().err
+
+
+def test_a_field_of_a_file_by_its_old_name(tmp_path):
+    with pytest.warns(DeprecationWarning, match="the field 'old_name' is now called 'scope'"):
+        assert parse(Renamed, write(tmp_path, "old_name: global\n"), {}).scope == "global"

@@ -187,7 +187,7 @@ def test_bad_input_is_one_line(detector_file, model, tmp_path, capsys):
     other_file = str(save_detector(tmp_path / "other.pt", other, 64))
     for number, (module, argv, wanted) in enumerate(
         (
-            (yolo_prune, ["--method", "hrank"], "method: 'hrank' is unknown"),
+            (yolo_prune, ["--score", "hrank"], "score: unknown value 'hrank'"),
             (yolo_prune, ["--rounds", "9", "--epochs", "4"], "9 rounds in 4 epochs"),
             (yolo_prune, ["--variants", "sparse"], "'sparse' is unknown. Fix: use dense, one-shot"),
             (yolo_prune, ["--variants", "dense+teacher"], "there is no teacher for dense+teacher"),

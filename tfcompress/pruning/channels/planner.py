@@ -32,9 +32,9 @@ from tfcompress.pruning.channels.evidence import (
 )
 from tfcompress.pruning.channels.reconstruction import reader_errors, refit
 from tfcompress.pruning.channels.surgery import keep_of, without_channels
-from tfcompress.pruning.channels.targets import Measure, kept_positions, meet_cost, meet_latency
+from tfcompress.pruning.channels.targets import Measure, kept_positions, widths_for
 from tfcompress.pruning.channels.trace.groups import ChannelGraph, ChannelGroup, find_groups
-from tfcompress.pruning.selection import Entry, check_entries, parse_config_list
+from tfcompress.pruning.selection import Entry, check_entries
 
 
 def plan_channels(
@@ -70,7 +70,7 @@ def plan_channels(
         DataError: The data does not fit the model.
     """
     graph = find_groups(model)
-    entries = parse_config_list(config.config_list) if config.config_list else ()
+    entries = config.entries()
     placed = list(walk_layers(model))
     check_entries(placed, entries)
     frozen, fixed, unused = _selected(graph, placed, entries)
@@ -87,11 +87,7 @@ def plan_channels(
             "exclude fewer layers, or replace the layers that cannot be followed",
         )
     cost = ChannelCost(graph, input_shapes)
-    if config.target_latency_ms is not None:
-        counts, notes, latency = meet_latency(graph, config, candidates, cost, measure)
-    else:
-        counts, notes = meet_cost(graph, config, candidates, cost)
-        latency = None
+    counts, notes, latency = widths_for(graph, config, candidates, cost, measure)
     keep = graph.keep(kept_positions(candidates, counts))
     if keep.all():
         raise NothingToRemove(
@@ -166,12 +162,13 @@ def _selected(
                 continue
             entry = entries[matching[-1]]
             if entry.exclude:
-                frozen.setdefault(group.name, f"{path} excluded by config_list[{matching[-1]}]")
+                by = "is excluded" if entry.where == "exclude" else f"excluded by {entry.where}"
+                frozen.setdefault(group.name, f"{path} {by}")
             else:
                 fixed[group.name] = min(entry.sparsity, fixed.get(group.name, 1.0))
     unused = [
-        f"config_list[{i}] names no layer whose channels could go"
-        for i in range(len(entries))
+        f"{entry.where} names no layer whose channels could go"
+        for i, entry in enumerate(entries)
         if i not in used
     ]
     return frozen, fixed, unused

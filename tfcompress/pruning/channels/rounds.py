@@ -7,7 +7,7 @@ import importlib
 import json
 import os
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -156,7 +156,9 @@ def _check_same(folder: Path, config: ChannelConfig, rounds: int, schedule: str)
     path = folder / "rounds.json"
     ours = json.loads(json.dumps({**asdict(config), "rounds": rounds, "schedule": schedule}))
     if path.is_file():
-        theirs = json.loads(path.read_text(encoding="utf-8"))
+        # An option that was not there yet when the folder was made had its default.
+        defaults = {field.name: field.default for field in fields(config)}
+        theirs = {**json.loads(json.dumps(defaults)), **json.loads(path.read_text("utf-8"))}
         other = [key for key in ours if ours[key] != theirs.get(key)]
         if other:
             raise ConfigError(

@@ -1,6 +1,7 @@
-"""Pruned equals zeroed; targets are met; what goes is what the method says; bad input is named."""
+"""Pruned equals zeroed; targets are met; what goes is what the score says; bad input is named."""
 
 import copy
+import json
 import random
 
 import numpy as np
@@ -11,6 +12,7 @@ from bridges.yolov5.detector.cost import count_torch_cost
 from bridges.yolov5.detector.file import load_detector, save_detector
 from bridges.yolov5.detector.loss import DetectionLoss
 from bridges.yolov5.prune.config import PruneConfig
+from bridges.yolov5.prune.cost import DetectorCost
 from bridges.yolov5.prune.groups import find_groups
 from bridges.yolov5.prune.planner import (
     DetectorPlan,
@@ -118,7 +120,7 @@ def check_contract(network, masked, small):
 @pytest.mark.parametrize("scope", ["global", "group"])
 def test_pruned_equals_zeroed(name, scope, tmp_path):
     network = as_trained(NETWORKS[name](tmp_path))
-    config = PruneConfig(sparsity=0.4, scope=scope, round_to=4, side=64, method="random")
+    config = PruneConfig(sparsity=0.4, scope=scope, round_to=4, side=64, score="random")
     plan = plan_detector(network, config)
     small = prune_detector(network, plan)
     check_contract(network, zeroed_by_hand(network, plan), small)
@@ -128,7 +130,7 @@ def test_pruned_equals_zeroed(name, scope, tmp_path):
 @pytest.mark.parametrize("name", ["backbone", "zoo"])
 def test_pruned_equals_zeroed_for_every_block(name, tmp_path):
     network = as_trained(NETWORKS[name](tmp_path))
-    plan = plan_detector(network, PruneConfig(sparsity=0.2, round_to=4, side=64, method="l1"))
+    plan = plan_detector(network, PruneConfig(sparsity=0.2, round_to=4, side=64, score="l1"))
     small = prune_detector(network, plan)
     check_contract(network, zero_removed(network, plan), small)
 
@@ -229,41 +231,41 @@ def test_pruning_twice_is_pruning(tmp_path):
 
 
 WEAK = [1, 4, 6, 9]
-"""Channels of the second convolution that each method is to find."""
+"""Channels of the second convolution that each score is to find."""
 
 
-def weaken(detector, method):
-    """Make WEAK what a method calls unimportant, by its definition, and nothing else."""
+def weaken(detector, score):
+    """Make WEAK what a score calls unimportant, by its definition, and nothing else."""
     block = detector.model[1]
     with torch.no_grad():
-        if method in ("l1", "l2"):
+        if score in ("l1", "l2"):
             block.conv.weight[WEAK] *= 0.1
-        elif method == "fpgm":  # at the mean of all filters, the distances to them are small
+        elif score == "fpgm":  # at the mean of all filters, the distances to them are small
             block.conv.weight[WEAK] = block.conv.weight.mean(0, keepdim=True)
-        elif method == "gamma":
+        elif score == "gamma":
             block.bn.weight[WEAK] *= -0.01
-        elif method == "apoz":  # the output of SiLU is below zero: never active
+        elif score == "apoz":  # the output of SiLU is below zero: never active
             block.bn.bias.fill_(50)
             block.bn.bias[WEAK] = -50
-        elif method == "mean_activation":
+        elif score == "mean_activation":
             block.bn.bias[WEAK], block.bn.weight[WEAK] = 0.001, 0
         else:  # a map of zeros: nothing changes without it
             block.bn.bias[WEAK], block.bn.weight[WEAK] = 0, 0
 
 
 @pytest.mark.parametrize(
-    "method", ["l1", "l2", "fpgm", "gamma", "apoz", "mean_activation", "taylor"]
+    "score", ["l1", "l2", "fpgm", "gamma", "apoz", "mean_activation", "taylor"]
 )
-def test_the_channels_that_a_method_calls_unimportant_go(method, tmp_path):
+def test_the_channels_that_a_score_calls_unimportant_go(score, tmp_path):
     detector = as_trained(tiny_detector(tmp_path))
-    weaken(detector, method)
+    weaken(detector, score)
     others = [f"model.{row}.*" for row in (0, 2, 3, 4)]
     batches = [(torch.rand(2, 3, 64, 64), torch.tensor([[0, 1, 0.5, 0.5, 0.3, 0.4]]))] * 2
     free = [g for g in find_groups(detector, others) if not g.frozen]
     assert [g.name for g in free] == ["model.1.conv"]
     total = sum(g.width for g in find_groups(detector))
     config = PruneConfig(
-        sparsity=4 / total, method=method, exclude=tuple(others), round_to=1, side=64
+        sparsity=4 / total, score=score, exclude=tuple(others), round_to=1, side=64
     )
     plan = plan_detector(detector, config, batches)
     (group,) = [g for g in plan.groups if not g.frozen]
@@ -332,16 +334,42 @@ def test_a_latency_target(tmp_path):
         plan_detector(detector, config)
 
 
+@pytest.mark.parametrize("target", ["target_parameters", "target_macs"])
+def test_costs_of_a_plan_are_those_of_the_detector(target, tmp_path):
+    """What the search counts is what `count_torch_cost` counts on the smaller detector."""
+    detector = as_trained(build_detector("yolov5n", n_classes=2))
+    plan = plan_detector(detector, PruneConfig(**{target: 0.5}, round_to=2, side=64))
+    small = count_torch_cost(prune_detector(detector, plan), (3, 64, 64))
+    cost = DetectorCost(detector, find_groups(detector), 64)
+    counts = {group.name: len(group.kept) for group in plan.groups}
+    assert cost.parameters(counts) == small.parameters == plan.parameters[1]
+    assert cost.macs(counts) == pytest.approx(small.macs, rel=1e-9)
+    reached = {"target_parameters": plan.parameters, "target_macs": plan.macs}[target]
+    assert reached[1] / reached[0] == pytest.approx(0.5, rel=0.02)
+
+
+def test_the_score_was_called_method(tmp_path):
+    with pytest.warns(DeprecationWarning, match="'method' of PruneConfig.. is now called 'score'"):
+        config = PruneConfig(sparsity=0.3, method="l1", side=64)
+    assert config == PruneConfig(sparsity=0.3, score="l1", side=64)
+    plan = plan_detector(as_trained(tiny_detector(tmp_path)), config)
+    plan.save(tmp_path / "plan.json")
+    content = json.loads((tmp_path / "plan.json").read_text())
+    content["config"]["method"] = content["config"].pop("score")
+    (tmp_path / "old.json").write_text(json.dumps(content))
+    assert DetectorPlan.load(tmp_path / "old.json") == DetectorPlan.load(tmp_path / "plan.json")
+
+
 def test_bad_configs():
     for wrong, message in (
         ({}, "it has 0 targets"),
         ({"sparsity": 0.3, "target_macs": 0.5}, r"it has 2 targets \(sparsity, target_macs\)"),
         ({"sparsity": 30.0}, r"sparsity: it is 30.0, but must be in \(0, 1\). Fix: write 0.3"),
         (
-            {"sparsity": 0.3, "method": "hrank"},
-            "method: 'hrank' is unknown. Fix: use l1, l2, fpgm, apoz",
+            {"sparsity": 0.3, "score": "hrank"},
+            "score: unknown value 'hrank'. Fix: use l1, l2, fpgm, apoz",
         ),
-        ({"sparsity": 0.3, "scope": "layer"}, "scope: 'layer' is unknown"),
+        ({"sparsity": 0.3, "scope": "layer"}, "scope: unknown value 'layer'"),
         ({"sparsity": 0.3, "round_to": 0}, "round_to: it is 0"),
         ({"sparsity": 0.3, "min_kept": 2}, "min_kept: it is 2"),
         ({"sparsity": 0.3, "side": 100}, "side: it is 100"),
@@ -356,7 +384,7 @@ def test_what_cannot_be_is_one_error(tmp_path):
     for config, message in (
         (PruneConfig(sparsity=0.95, side=64), "it cannot be reached: at least .* channels stay"),
         (PruneConfig(target_macs=0.01, side=64), "at least .* MACs stay; frozen: model.5.m.0"),
-        (PruneConfig(sparsity=0.1, method="apoz", side=64), "batches: there is none, and apoz"),
+        (PruneConfig(sparsity=0.1, score="apoz", side=64), "batches: there is none, and apoz"),
         (PruneConfig(sparsity=0.3, exclude=("backbone.*",)), "'backbone.*' fits no convolution"),
         (PruneConfig(sparsity=0.3, exclude=("*",)), "every channel is frozen"),
     ):
@@ -371,5 +399,5 @@ def test_what_cannot_be_is_one_error(tmp_path):
         prune_detector(tiny_detector(tmp_path, TINY.replace("0.25", "0.5")), plan)
     with pytest.raises(ConfigError, match="taylor needs a loss, and so a head"):
         plan_detector(
-            build_backbone("yolov5sb"), PruneConfig(sparsity=0.3, method="taylor", side=64)
+            build_backbone("yolov5sb"), PruneConfig(sparsity=0.3, score="taylor", side=64)
         )

@@ -10,12 +10,13 @@ from bridges.yolov5.detector.file import load_detector
 from bridges.yolov5.detector.train import TrainSettings, train_detector
 from bridges.yolov5.distill.teacher import Distillation
 from bridges.yolov5.prune.config import PruneConfig
-from bridges.yolov5.prune.planner import DetectorPlan
+from bridges.yolov5.prune.planner import DetectorPlan, plan_detector
 from bridges.yolov5.prune.rounds import (
     SCHEDULE,
     epochs_of_rounds,
     prune_in_rounds,
     settings_of_round,
+    step_of_round,
 )
 from bridges.yolov5.prune.slim import GammaPenalty
 from models.yolov5.build import build_detector
@@ -112,7 +113,7 @@ class Killed(Exception):
 
 
 @pytest.mark.parametrize(
-    ("method", "where", "done"),
+    ("score", "where", "done"),
     [
         ("l2", "plan 1", 0),
         ("taylor", "epoch 1 of 1", 1),
@@ -120,8 +121,8 @@ class Killed(Exception):
         ("l2", "epoch 1 of 2", 3),
     ],
 )
-def test_killed_rounds_end_as_if_they_had_not_been(method, where, done, data, detector, tmp_path):
-    config = PruneConfig(sparsity=0.3, round_to=2, method=method, side=64)
+def test_killed_rounds_end_as_if_they_had_not_been(score, where, done, data, detector, tmp_path):
+    config = PruneConfig(sparsity=0.3, round_to=2, score=score, side=64)
 
     def taught(number, small):
         return [Distillation(detector, small, side=64)]
@@ -156,8 +157,19 @@ def test_killed_rounds_end_as_if_they_had_not_been(method, where, done, data, de
 def test_the_folder_of_another_target_is_refused(data, detector, tmp_path):
     prune_in_rounds(detector, data, CONFIG, SETTINGS, (1,), tmp_path / "run")
     other = PruneConfig(sparsity=0.2, round_to=2, side=64)
-    with pytest.raises(ConfigError, match="it was made for another target or method"):
+    with pytest.raises(ConfigError, match="it was made for another target or score"):
         prune_in_rounds(detector, data, other, SETTINGS, (1,), tmp_path / "run")
+
+
+def test_the_step_of_a_parameter_target(detector):
+    """Half the parameters in two rounds: 0.5^(1/2) of the first, then half over what is left."""
+    config = PruneConfig(target_parameters=0.5, round_to=1, side=64)
+    first = step_of_round(config, (), 0.5, detector)
+    assert first.target_parameters == pytest.approx(0.5**0.5)
+    plan = plan_detector(detector, first)
+    before, after = plan.parameters
+    second = step_of_round(config, (plan,), 1.0, detector)
+    assert second.target_parameters == pytest.approx(0.5 * before / after)
 
 
 def test_rounds_to_a_latency(data, detector, tmp_path):

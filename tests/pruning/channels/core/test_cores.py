@@ -4,13 +4,8 @@ import numpy as np
 import pytest
 
 from tfcompress.errors import ConfigError
-from tfcompress.pruning.channels.core.budget import (
-    Candidate,
-    counts_at,
-    meet,
-    meet_measured,
-    meet_share,
-)
+from tfcompress.pruning.channels.core.budget import Candidate, counts_at, meet
+from tfcompress.pruning.channels.core.latency import meet_measured
 from tfcompress.pruning.channels.core.scores import (
     apoz,
     fpgm,
@@ -21,6 +16,7 @@ from tfcompress.pruning.channels.core.scores import (
     per_unit,
     taylor,
 )
+from tfcompress.pruning.channels.core.targets import meet_share
 from tfcompress.pruning.channels.core.units import FIXED, Lanes, Units
 
 KERNEL = np.array([[3.0, 0.0, -1.0], [-4.0, 0.0, 1.0]])  # two weights for each of three channels

@@ -15,8 +15,6 @@ from typing import Literal
 
 import numpy as np
 
-from tfcompress.errors import ConfigError
-
 Scope = Literal["global", "group"]
 
 
@@ -167,84 +165,3 @@ def _refined(
             break
         gap, _, counts = nearest
     return counts
-
-
-def meet_share(
-    candidates: Sequence[Candidate],
-    measured: Callable[[Counts], float],
-    share: float,
-    what: str,
-    target: str,
-    scope: Scope,
-    frozen: Sequence[tuple[str, str]] = (),
-) -> tuple[Counts, list[str]]:
-    """The counts that leave a share of what is there, and what could not be met.
-
-    Args:
-        candidates: The groups.
-        measured: Channels, MACs or parameters of counts.
-        share: Of the whole model's, to be left.
-        what: The name of it, for messages.
-        target: What was asked for, in words.
-        scope: As in `counts_at`.
-        frozen: (group, reason) of groups that stay whole.
-
-    Raises:
-        ConfigError: More than that stays even if everything that may go is gone.
-    """
-    full = measured({c.name: len(c.scores) for c in candidates})
-    least = measured(counts_at(candidates, 1.0, scope))
-    if least > 1.02 * share * full:
-        names = ", ".join(f"{name} ({reason})" for name, reason in frozen[:3])
-        raise ConfigError(
-            target,
-            f"it cannot be reached: at least {least / full:.1%} of the {what} stay"
-            + (f"; frozen: {names}" if frozen else ""),
-            "ask for less, lower min_kept or round_to, or exclude fewer layers",
-        )
-    counts = meet(candidates, measured, share * full, scope)
-    reached = measured(counts) / full
-    if abs(reached / share - 1) <= 0.02:
-        return counts, []
-    free = [c for c in candidates if c.sparsity is None]
-    note = f"reached {reached:.1%} of the {what} instead of {share:.1%}: "
-    if reached < share and all(counts[c.name] == len(c.scores) for c in free):
-        return counts, [note + "the sparsities of config_list alone remove more than was asked for"]
-    step = max((c.round_to for c in candidates), default=1)
-    return counts, [note + f"the next step (round_to={step}, whole units) is further away"]
-
-
-def meet_measured(
-    counts_for: Callable[[float], Counts],
-    measure: Callable[[Counts], float],
-    wanted: float,
-    before: float,
-) -> tuple[Counts, float]:
-    """The counts whose measurement comes nearest to what is wanted, and that measurement.
-
-    A share of a cost that can be counted (MACs) is moved until the measurement (latency) fits.
-
-    Args:
-        counts_for: A share of the cost to the counts that leave it.
-        measure: Counts to a measurement.
-        wanted: In its unit, below `before`.
-        before: The measurement of the whole model.
-    """
-    low, high = 0.0, 1.0
-    share = wanted / before
-    tried: list[tuple[float, Counts, float]] = []
-    for _ in range(8):
-        counts = counts_for(share)
-        taken = measure(counts)
-        gap = abs(taken / wanted - 1)
-        tried.append((gap, counts, taken))
-        if gap <= 0.05:
-            break
-        if taken > wanted:
-            high = share
-        else:
-            low = share
-        share = min(
-            max(share * wanted / taken, low + 0.1 * (high - low)), high - 0.1 * (high - low)
-        )
-    return min(tried, key=lambda one: one[0])[1:]

@@ -101,6 +101,9 @@ ACTIVATION_SCORES: dict[str, Score] = {"apoz": apoz, "mean_activation": mean_act
 GRADIENT_SCORES: dict[str, Score] = {"taylor": taylor}
 """Scores of activations and gradients: they need data and a loss."""
 
+DATA_SCORES = ChainMap(GRADIENT_SCORES, ACTIVATION_SCORES)
+"""All scores that need data."""
+
 OTHER_SCORES: dict[str, Score] = {"gamma": gamma, "random": random}
 
 SCORES = ChainMap(OTHER_SCORES, GRADIENT_SCORES, ACTIVATION_SCORES, WEIGHT_SCORES)
