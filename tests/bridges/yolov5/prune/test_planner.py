@@ -350,8 +350,8 @@ def test_costs_of_a_plan_are_those_of_the_detector(target, tmp_path):
 
 def test_the_score_was_called_method(tmp_path):
     with pytest.warns(DeprecationWarning, match="'method' of PruneConfig.. is now called 'score'"):
-        config = PruneConfig(sparsity=0.3, method="l1", side=64)
-    assert config == PruneConfig(sparsity=0.3, score="l1", side=64)
+        config = PruneConfig(sparsity=0.3, method="l1", round_to=4, side=64)
+    assert config == PruneConfig(sparsity=0.3, score="l1", round_to=4, side=64)
     plan = plan_detector(as_trained(tiny_detector(tmp_path)), config)
     plan.save(tmp_path / "plan.json")
     content = json.loads((tmp_path / "plan.json").read_text())
