@@ -1,11 +1,13 @@
 """Read architecture files: YAML rows `[from, number, module, args]`, each with its line number.
 
-    nc: 80
-    depth_multiple: 0.33
-    width_multiple: 0.25
-    anchors: [[10,13, 16,30, 33,23], ...]
-    backbone: [[-1, 1, Conv, [64, 6, 2, 2]], ...]
-    head: [[-1, 1, Conv, [512, 1, 1]], ...]
+```yaml
+nc: 80
+depth_multiple: 0.33
+width_multiple: 0.25
+anchors: [[10,13, 16,30, 33,23], ...]
+backbone: [[-1, 1, Conv, [64, 6, 2, 2]], ...]
+head: [[-1, 1, Conv, [512, 1, 1]], ...]
+```
 
 A file without a head describes a backbone. `from` is -1 for the previous row, the number of a row,
 or a list of these.

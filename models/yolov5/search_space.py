@@ -7,13 +7,15 @@ its forward pass does not use, and a frozen backbone has the parameter names of 
 
 Choices, for row i of an architecture file:
 
-    NASConv   conv_i       kernel and padding, such as k3p1, k5p2, k1p0
-              conv_i_act   silu, identity, relu
-    NASC3     c3_i         hidden width: x1, x1_5, x2
-              c3_i_cv1, c3_i_cv2 (each with _act)
-              c3_i_mj      hidden width of bottleneck j: x1, x1_5, x2
-    NASBlock  block_i      residual, inception, bottleneck, separable convolution, pooling or
-                           identity, each with its kernel and width
+```text
+NASConv   conv_i       kernel and padding, such as k3p1, k5p2, k1p0
+          conv_i_act   silu, identity, relu
+NASC3     c3_i         hidden width: x1, x1_5, x2
+          c3_i_cv1, c3_i_cv2 (each with _act)
+          c3_i_mj      hidden width of bottleneck j: x1, x1_5, x2
+NASBlock  block_i      residual, inception, bottleneck, separable convolution, pooling or
+                       identity, each with its kernel and width
+```
 
 Reference:
     Liu et al., DARTS, 2018, arXiv:1806.09055, and Pham et al., ENAS, 2018, arXiv:1802.03268, for

@@ -21,25 +21,28 @@ needs_browser = pytest.mark.skipif(
 )
 
 
-def in_browser(page, folder, script, width=900):
+def in_browser(page, folder, script, width=900, wait=False):
     """What a JavaScript expression gives on a page, after the page's own scripts.
 
     The page is shown in a frame: a window of Chromium is never narrower than 500 pixels.
 
     Args:
-        page: The HTML file; a page that frames it is written beside it, and removed.
+        page: The HTML file; a copy, and a page that frames it, are written beside it and removed.
         folder: Empty folder for the browser's profile.
         script: The expression; its value goes through JSON.
         width: Width of the frame, in pixels.
+        wait: Evaluate it half a second after the page is loaded, for scripts that need that.
     """
-    told = f"<script>parent.postMessage(JSON.stringify({script}), '*')</script></body>"
-    content = page.read_text("utf-8").replace("</body>", told)
-    around = page.with_name(f"around-{page.name}")
+    tell = f"parent.postMessage(JSON.stringify({script}), '*')"
+    if wait:
+        tell = f"addEventListener('load', () => setTimeout(() => {tell}, 500))"
+    told = f"<script>{tell}</script></body>"
+    inner, around = (page.with_name(f"{part}-{page.name}") for part in ("inner", "around"))
+    inner.write_text(page.read_text("utf-8").replace("</body>", told), "utf-8")
     around.write_text(
         "<!doctype html><body><pre id=found></pre><script>"
-        "addEventListener('message', told => { found.textContent = told.data })"
-        f"</script><iframe style='border: 0' width={width} height=3000 "
-        f'srcdoc="{html.escape(content)}"></iframe></body>',
+        "addEventListener('message', told => { found.textContent = told.data })</script>"
+        f"<iframe style='border: 0' width={width} height=3000 src='{inner.name}'></iframe></body>",
         "utf-8",
     )
     try:
@@ -48,6 +51,7 @@ def in_browser(page, folder, script, width=900):
             capture_output=True, text=True, timeout=120, check=True,
         )  # fmt: skip
     finally:
+        inner.unlink()
         around.unlink()
     (text,) = re.findall(r'<pre id="found">(.+?)</pre>', done.stdout, re.DOTALL)
     return json.loads(html.unescape(text))

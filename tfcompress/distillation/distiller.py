@@ -1,7 +1,7 @@
 """Train a student model to match one or several teachers, with Keras' own `fit`.
 
 ```python
-distiller = Distiller(teacher, student, [SoftTargets(weight=0.9)], task_weight=0.1)
+distiller = tfc.Distiller(teacher, student, [tfc.SoftTargets(weight=0.9)], task_weight=0.1)
 distiller.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
 distiller.fit(images, labels, validation_data=(val_images, val_labels))
 distiller.save("student.keras")     # the plain student

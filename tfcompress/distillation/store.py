@@ -2,7 +2,7 @@
 
 ```python
 store = store_teacher(distiller, images, "teacher_outputs")     # reused if it exists already
-distiller.fit(store.dataset(images, labels, batch_size=32), epochs=100)
+distiller.fit(store.dataset(images, labels, batch_size=32), epochs=10)
 ```
 Use it only without random augmentation: the stored outputs belong to the inputs as they are. With
 augmentation, run the teacher in each step instead.

@@ -3,13 +3,15 @@
 `metrics.json` of a run and `benchmarks/records/*.json` have one form: what was measured at the top
 level, and under `record` where it comes from:
 
-    {"record": {"format": "tfcompress.record", "version": 1, "name": "unet-train/default",
-                "command": "python -m experiments.unet.train", "started": "2026-01-31T12:00:00Z",
-                "seconds": 61.5, "commit": {"hash": "0123...", "dirty": false},
-                "machine": {"processor": "...", "cores": 2, ...},
-                "versions": {"python": "3.11.9", "tensorflow": "2.19.0", ...}, "seeds": [0],
-                "conditions": "", "transcribed": false},
-     "comparison": ...}
+```json
+{"record": {"format": "tfcompress.record", "version": 1, "name": "unet-train/default",
+            "command": "python -m experiments.unet.train", "started": "2026-01-31T12:00:00Z",
+            "seconds": 61.5, "commit": {"hash": "0123...", "dirty": false},
+            "machine": {"processor": "...", "cores": 2, ...},
+            "versions": {"python": "3.11.9", "tensorflow": "2.19.0", ...}, "seeds": [0],
+            "conditions": "", "transcribed": false},
+ "comparison": ...}
+```
 
 `write_record` writes such a file, `read_record` reads it back and checks it.
 """

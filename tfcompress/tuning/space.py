@@ -216,12 +216,13 @@ Dimension = Uniform | LogUniform | Integer | Choice
 class SearchSpace:
     """Dimensions by name. A choice must come before the dimensions that depend on it.
 
-    Example:
-        >>> SearchSpace({
-        ...     "learning_rate": LogUniform(1e-4, 1e-2),
-        ...     "optimizer": Choice(("adam", "sgd")),
-        ...     "momentum": Uniform(0.0, 0.99, when=("optimizer", ("sgd",))),
-        ... })
+    ```python
+    space = SearchSpace({
+        "learning_rate": LogUniform(1e-4, 1e-2),
+        "optimizer": Choice(("adam", "sgd")),
+        "momentum": Uniform(0.0, 0.99, when=("optimizer", ("sgd",))),
+    })
+    ```
 
     Raises:
         ConfigError: There are no dimensions, a range, default or option is invalid, or a condition

@@ -2,11 +2,13 @@
 
 The same function can be used with keras-tuner, with NNI, and alone:
 
-    def train(params, trial):
-        model = build(params["width"])
-        model.compile(..., metrics=["accuracy"])
-        history = model.fit(..., callbacks=[trial.callback()])
-        return {key: values[-1] for key, values in history.history.items()}
+```python
+def train(params, trial):
+    model = build(params["width"])
+    model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
+    history = model.fit(images, labels, callbacks=[trial.callback()])
+    return {key: values[-1] for key, values in history.history.items()}
+```
 """
 
 from __future__ import annotations

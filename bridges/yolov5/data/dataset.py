@@ -2,11 +2,13 @@
 
 `data.yaml` names the folders of the splits and the classes:
 
-    path: .                 # the folder below which the others are, from the file's
-    train: images/train     # a folder, a list of folders, or a .txt file of image paths
-    val: images/val
-    test: images/test       # optional
-    names: {0: RBC, 1: WBC} # or a list
+```yaml
+path: .                 # the folder below which the others are, from the file's
+train: images/train     # a folder, a list of folders, or a .txt file of image paths
+val: images/val
+test: images/test       # optional
+names: {0: RBC, 1: WBC} # or a list
+```
 
 Every image `.../images/a/b.jpg` has its boxes in `.../labels/a/b.txt`, one line each: class, center
 x, center y, width, height, as fractions of the image. No file, or an empty one, means no object.

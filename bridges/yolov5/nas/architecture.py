@@ -1,9 +1,11 @@
 """Files of found architectures: versioned JSON with readable choices, checked when they are read.
 
-    {"format": "tfcompress-architecture", "version": 3, "name": "yolov5n",
-     "space": "<the architecture file's text>",
-     "choices": {"conv_0": "k6p2", "conv_0_act": "silu", "c3_2": "x1_5", ...},
-     "details": {"strategy": "darts", ...}}
+```json
+{"format": "tfcompress-architecture", "version": 3, "name": "yolov5n",
+ "space": "<the architecture file's text>",
+ "choices": {"conv_0": "k6p2", "conv_0_act": "silu", "c3_2": "x1_5", ...},
+ "details": {"strategy": "darts", ...}}
+```
 
 Two older flat formats of indices are read too: kernels alone (version 1, keys `nasconv_0`,
 `nasconv_2-1`, ...) and kernels, activations and widths (version 2, also `nasconv_0_act`, `c3_2`,

@@ -3,7 +3,7 @@
 ```python
 pruner = LevelPruner(model, [{"sparsity": 0.8, "op_types": ["default"]}])
 model, masks = pruner.compress()        # in place; the masks hold from here on
-model.compile(...); model.fit(...)      # unchanged
+model.fit(images, labels)               # unchanged
 print(pruner.report())
 pruner.save("pruned.keras")             # a plain Keras file
 ```
