@@ -128,3 +128,13 @@ def test_a_run_says_where_the_whole_table_is(tmp_path, comparison, capsys):
     assert "60% of the MACs int8" in log
     assert all(name in log for name in comparison.table().columns)
     run.close()
+
+
+def test_notes_are_wrapped_in_a_console_that_wraps_nothing():
+    table = Table(("model",))
+    table.add("a")
+    table.note(" ".join(f"word{i}" for i in range(20)))
+    console = Console(width=40, color_system=None, soft_wrap=True)
+    with console.capture() as captured:
+        console.print(table)
+    assert set(table.notes[0].split()) <= set(captured.get().split())

@@ -74,10 +74,6 @@ class Table:
         """Number of characters that a line of the whole table takes."""
         return self._needed(range(len(self.columns)), self._longest_cells())
 
-    def to_rich(self) -> RichTable:
-        """The whole table for a rich console, however wide it is."""
-        return self._rich(range(len(self.columns)), self._longest_cells())
-
     def fitted(self, width: int, elsewhere: str = "") -> RenderableType:
         """The table with its notes, for a console of a certain width; nothing is cut off.
 
@@ -106,7 +102,14 @@ class Table:
                     f"left out at {width} columns: {', '.join(left_out)} "
                     f"(the whole table takes {self.width}{where})"
                 )
-        lines = [Padding(Text(note, style="dim"), (0, 0, 0, _GAP), expand=False) for note in notes]
+        lines = [
+            Padding(
+                Text(note, style="dim", no_wrap=False, overflow="fold"),
+                (0, 0, 0, _GAP),
+                expand=False,
+            )
+            for note in notes
+        ]
         return Group(shown, *lines)
 
     def __rich_console__(
