@@ -73,9 +73,8 @@ def shufflenet_v2(
     stem, *stages, last = WIDTHS[scale]
     x = inputs = keras.Input((height, width, channels), name="image")
     x = build.conv(x, stem, 3, "stem", strides=2)
-    x = keras.layers.ZeroPadding2D(1, name="stem_pool_pad")(
-        x
-    )  # after a ReLU, zeros do not change the maximum
+    # After a ReLU, zeros do not change the maximum.
+    x = keras.layers.ZeroPadding2D(1, name="stem_pool_pad")(x)
     x = keras.layers.MaxPooling2D(3, 2, name="stem_pool")(x)
     for i, (filters, repeats) in enumerate(zip(stages, REPEATS, strict=True)):
         if truncate and i == 2:

@@ -68,7 +68,7 @@ def test_the_number_format_was_called_recipe(model):
 
 
 def test_the_option_of_a_recipe_step():
-    with pytest.warns(DeprecationWarning, match="step 1 .int8.: the field 'recipe' is now") as told:
+    with pytest.warns(FutureWarning, match="step 1 .int8.: the field 'recipe' is now") as told:
         read = read_recipe({"steps": [{"int8": {"recipe": "float16"}}]}, STEPS)
     assert told[0].filename == __file__
     assert read.steps[0].options.format == "float16"

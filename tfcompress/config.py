@@ -55,6 +55,9 @@ def read_mapping(path: str | Path) -> dict[str, Any]:
 def checked_fields(config_class: type, content: Mapping[str, Any], where: str) -> dict[str, Any]:
     """Check plain values against the fields of a dataclass.
 
+    A dataclass whose fields were renamed says so in a class variable
+    `RENAMED = {"old": "new"}`: the old key still works, with a FutureWarning.
+
     Args:
         config_class: Dataclass whose field names and types are allowed.
         content: Values by field name, as read from YAML or JSON.
@@ -62,9 +65,6 @@ def checked_fields(config_class: type, content: Mapping[str, Any], where: str) -
 
     Returns:
         The values with the fields' types: lists become tuples, integers floats where needed.
-
-    A dataclass whose fields were renamed says so in a class variable
-    `RENAMED = {"old": "new"}`: the old key still works, with a DeprecationWarning.
 
     Raises:
         ConfigError: A field is unknown or has the wrong type. The error names the field and what is
@@ -81,7 +81,7 @@ def checked_fields(config_class: type, content: Mapping[str, Any], where: str) -
                     where, f"{key!r} is the old name of {renamed[key]!r}, and both are given",
                     f"give {renamed[key]} alone",
                 )  # fmt: skip
-            warn_renamed(f"{where}: the field {key!r}", renamed[key])
+            warn_renamed(f"{where}: the field {key!r}", renamed[key], FutureWarning)
             key = renamed[key]
         if key not in known:
             raise ConfigError(where, f"unknown field {key!r}", f"use {', '.join(known) or 'none'}")

@@ -74,19 +74,21 @@ def renamed_fields(**names: str) -> Callable[[type[T]], type[T]]:
     return decorate
 
 
-def warn_renamed(what: str, new: str) -> None:
+def warn_renamed(what: str, new: str, category: type[Warning] = DeprecationWarning) -> None:
     """Warn that a name has changed; the warning points at the first line outside this package.
 
     Args:
         what: The old name and where it was used, such as "the argument 'recipe' of to_litert()".
         new: The name to use now.
+        category: Kind of warning. A file's reader is a user, and Python shows users a
+            FutureWarning.
     """
     level, frame = 1, sys._getframe()
     while frame.f_back is not None and _is_ours(frame.f_globals.get("__name__", "")):
         level, frame = level + 1, frame.f_back
     warnings.warn(
         f"{what} is now called {new!r}; the old name will be removed in the next release",
-        DeprecationWarning,
+        category,
         stacklevel=level,
     )
 

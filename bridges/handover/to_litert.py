@@ -77,7 +77,7 @@ def to_litert(
 
     Args:
         source: ONNX file or model; the file is not changed. A dynamic batch becomes 1.
-        formats: Number formats, some of `FORMATS`. Its old name `recipes` still works, with a
+        formats: Number formats, some of `FORMATS`. The old name `recipes` still works, with a
             warning.
         calibration: About 100 preprocessed images (N, C, H, W), needed for int8; of more than 200,
             200 evenly spaced ones are used.

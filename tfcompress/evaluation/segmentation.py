@@ -84,7 +84,8 @@ def precision_recall(
     Args:
         labels: Ground truth, integers `(...)`. Values of at least C, such as 255, are ignored.
         probabilities: Predicted probabilities `(..., C)`.
-        at_most_points: Number of points by index and again by recall to which a curve is thinned.
+        at_most_points: Maximum number of points of each of two samplings of a curve: evenly by
+            index, and evenly by recall.
 
     Returns:
         One dict per class with the keys "precision" and "recall" (arrays of equal length) and

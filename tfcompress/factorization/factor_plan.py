@@ -89,7 +89,7 @@ class FactorPlan:
                 *("MACs", "MACs after", "weights", "weights after"),
             ),
             title="Factorization, layer by layer",
-            drop=("method", "kind", "weights", "now"),
+            drop=("method", "kind", "weights", "weights after"),
         )
         for row in self.rows:
             table.add(

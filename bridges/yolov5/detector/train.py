@@ -48,8 +48,9 @@ class TrainSettings:
         weight_decay: Weight decay of convolution weights only; for SGD about 0.0005.
         warmup_epochs: Number of epochs in which the learning rate grows from zero.
         plain_epochs: Number of final epochs without mosaic augmentation.
-        ema_decay, ema_steps: The weight average decays by `ema_decay * (1 - exp(-step /
-            ema_steps))` per step.
+        ema_decay, ema_steps: Decay factor of the weight average: at each step it keeps
+            `ema_decay * (1 - exp(-step / ema_steps))` of itself and takes the rest from the
+            current weights.
         seed: Seed of the image order and the augmentation; the detector is already initialized.
         workers: Number of processes that read images.
         device: Device: "auto", "cpu", "cuda", ...

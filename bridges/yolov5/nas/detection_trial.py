@@ -27,10 +27,11 @@ class DetectionTrial:
         space: The search space.
         data: Path of data.yaml, or its folder.
         settings: Settings of the short training.
-        objective: "map" alone, or with a penalty on cost above the plain network's, in "macs" or in
+        objective: "map" alone, or minus the cost relative to the plain network's, in "macs" or in
             measured "latency".
         weight: Penalty subtracted from the score at twice the plain network's cost.
-        budget: Fraction of the plain network's cost below which there is no penalty.
+        budget: Fraction of the plain network's cost below which saving more does not raise the
+            score.
         threads: Number of PyTorch threads; 0: PyTorch's default.
     """
 

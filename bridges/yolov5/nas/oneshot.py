@@ -59,8 +59,8 @@ class OneShotSettings:
         choice_rate: Learning rate of the architecture parameters or the controller; 0: the
             strategy's default.
         macs_weight: Penalty for twice the plain network's MACs; 0 for none.
-        macs_budget: Fraction of the plain network's MACs below which there is no penalty; 0: every
-            MAC is penalized.
+        macs_budget: Fraction of the plain network's MACs below which saving more brings nothing; 0:
+            every saving counts.
         warmup_epochs: Number of first epochs in which only the weights are trained.
         seed: Seed of the weights and of all sampling.
     """

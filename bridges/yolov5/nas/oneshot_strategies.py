@@ -36,13 +36,15 @@ STRATEGIES = ("darts", "gumbel", "proxyless", "enas", "random")
 
 
 class MacsPenalty:
-    """Penalty on MACs above the plain network's, added to the loss or subtracted from the reward.
+    """Penalty `weight * (macs / baseline - 1)`, added to the loss or subtracted from the reward.
+
+    Fewer MACs than the baseline are a bonus, down to the budget.
 
     Args:
         cost: MACs of the space.
-        baseline: MACs without a penalty: the plain network's.
+        baseline: MACs with neither penalty nor bonus: the plain network's.
         weight: Penalty at twice the baseline.
-        budget: Fraction of the baseline below which there is no penalty.
+        budget: Fraction of the baseline below which fewer MACs bring no more bonus.
     """
 
     def __init__(
@@ -51,12 +53,12 @@ class MacsPenalty:
         self.cost, self.baseline, self.weight, self.budget = cost, baseline, weight, budget
 
     def expected(self, probabilities: Mapping[str, torch.Tensor]) -> torch.Tensor:
-        """Of a distribution over architectures; differentiable above the budget."""
+        """Penalty of a distribution over architectures; differentiable above the budget."""
         share = self.cost.expected(probabilities) / self.baseline
         return self.weight * (share.clamp(min=self.budget) - 1)
 
     def of(self, choices: Mapping[str, str]) -> float:
-        """Of one architecture."""
+        """Penalty of one architecture."""
         return self.weight * (max(self.cost.of(choices) / self.baseline, self.budget) - 1)
 
 

@@ -1,4 +1,4 @@
-"""Pictures of an architecture search: its course, its probabilities, what it found."""
+"""Plots of an architecture search: progress, option probabilities, the found architecture."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ def plot_probabilities(probabilities: Mapping[str, Mapping[str, float]]) -> Figu
     axes.set_yticks(range(len(probabilities)), list(probabilities), fontsize=7)
     axes.invert_yaxis()
     axes.set(xlim=(0, 1), xlabel="probability")
-    axes.set_title("How probable each option is at the end", loc="left")
+    axes.set_title("Final probabilities of the options", loc="left")
     return figure
 
 
 def plot_trajectory(history: Sequence[Mapping[str, float]], plain_macs: float) -> Figure:
-    """Loss, reward, and MACs (expected, and of the likeliest options) against the epoch."""
+    """Loss, reward, and MACs (expected, and of the most probable options) against the epoch."""
     keys = {
         "loss": "loss",
         "reward": "reward",
         "expected_macs": "expected MACs / plain MACs",
-        "likeliest_macs": "MACs of the likeliest / plain MACs",
+        "likeliest_macs": "MACs of the most probable / plain MACs",
     }
     shown = {key: title for key, title in keys.items() if any(key in row for row in history)}
     figure = Figure(figsize=(4.0 * len(shown), 3.2), layout="constrained")

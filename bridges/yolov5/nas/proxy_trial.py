@@ -25,7 +25,8 @@ class ProxyTrial:
         epochs: Number of training epochs.
         learning_rate: Learning rate of AdamW, with a cosine schedule over the epochs.
         weight: Penalty subtracted from the score at twice the plain network's MACs.
-        budget: Fraction of the plain network's MACs below which there is no penalty.
+        budget: Fraction of the plain network's MACs below which saving more does not raise the
+            score.
         seed: Seed of the weights and the batches.
         threads: Number of PyTorch threads; 0: PyTorch's default.
     """

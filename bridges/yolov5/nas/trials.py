@@ -275,13 +275,14 @@ def _run_apart(content: tuple[Any, ...], ask: Ask) -> TrialRecord:
 def cost_objective(
     quality: float, cost: float, plain_cost: float, weight: float, budget: float = 0.0
 ) -> float:
-    """Quality minus a penalty on cost above the plain network's; higher cost never scores better.
+    """Quality minus `weight * (cost / plain_cost - 1)`: cheaper than plain is a bonus.
 
     Args:
         quality: Score, higher is better.
         cost: MACs or measured latency.
         plain_cost: Cost of the plain network.
         weight: Penalty at twice the plain cost.
-        budget: Fraction of the plain cost below which there is no penalty.
+        budget: Fraction of the plain cost below which saving more no longer raises the score; 0:
+            every saving counts.
     """
     return quality - weight * (max(cost / plain_cost, budget) - 1)

@@ -247,5 +247,5 @@ def test_a_flag_by_its_old_name(flags, capsys):
 
 
 def test_a_field_of_a_file_by_its_old_name(tmp_path):
-    with pytest.warns(DeprecationWarning, match="the field 'old_name' is now called 'scope'"):
+    with pytest.warns(FutureWarning, match="the field 'old_name' is now called 'scope'"):
         assert parse(Renamed, write(tmp_path, "old_name: global\n"), {}).scope == "global"

@@ -122,7 +122,7 @@ def seconds_before(search: KerasTunerSearch) -> float:
 
 
 def make_tuner(search: KerasTunerSearch) -> Any:
-    """Make a keras-tuner tuner, with its oracle in its saved state, or connected to the chief's."""
+    """Make a keras-tuner tuner: its oracle has loaded its saved state, or is the chief's."""
     from tfcompress.tuning.keras_tuner.oracles import make_oracle
 
     keras_tuner = import_keras_tuner()
