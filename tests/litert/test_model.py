@@ -1,5 +1,7 @@
 """Conversion of both flavors, measured on the bytes through the real interpreter."""
 
+from functools import cache, partial
+
 import keras
 import numpy as np
 import pytest
@@ -10,24 +12,44 @@ from tfcompress.litert.file import read_litert_file
 from tfcompress.litert.formats import FORMATS
 from tfcompress.litert.model import LiteModel, Port, to_litert
 
+BATCH = np.random.default_rng(0).random((20, 32, 32, 3), dtype=np.float32)
+
+
+@cache
+def unet_of(flavor):
+    keras.utils.set_random_seed(0)
+    return multi_unet_model(4, 32, 32, 3, filters=(8, 16), flavor=flavor)
+
+
+@cache
+def converted(flavor, format="float32"):
+    return to_litert(unet_of(flavor), format, BATCH)
+
 
 @pytest.fixture
 def unet(library):
-    return multi_unet_model(4, 32, 32, 3, filters=(8, 16), flavor=library.__name__)
+    """One for all tests, which leave it as it is."""
+    return unet_of(library.__name__)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
+def convert(library):
+    """The file of `unet` in a format; each is converted once."""
+    return partial(converted, library.__name__)
+
+
+@pytest.fixture
 def batch():
-    return np.random.default_rng(0).random((20, 32, 32, 3), dtype=np.float32)
+    return BATCH
 
 
 TOLERANCE = {"float32": 1e-6, "float16": 1e-3, "dynamic_int8": 0.03, "int8": 0.03, "int16x8": 0.03}
 
 
 @pytest.mark.parametrize("format", FORMATS)
-def test_formats(unet, batch, format):
+def test_formats(unet, convert, batch, format):
     expected = unet.predict(batch, verbose=0)
-    lite = to_litert(unet, format, batch)
+    lite = convert(format)
     output = lite.predict(batch)
     assert output.shape == expected.shape
     assert output.dtype == np.float32
@@ -55,14 +77,14 @@ def test_activations_with_gradients_of_their_own(activation):
     np.testing.assert_allclose(lite.predict(x), model.predict(x, verbose=0), atol=1e-5)
 
 
-def test_sizes_follow_the_format(unet, batch):
-    sizes = {format: to_litert(unet, format, batch).size_bytes for format in FORMATS}
+def test_sizes_follow_the_format(convert):
+    sizes = {format: convert(format).size_bytes for format in FORMATS}
     assert 0.45 < sizes["float16"] / sizes["float32"] < 0.65
     assert 0.2 < sizes["int8"] / sizes["float32"] < 0.5
 
 
-def test_raw_numbers(unet, batch):
-    lite = to_litert(unet, "int8", batch)
+def test_raw_numbers(convert, batch):
+    lite = convert("int8")
     port_in, port_out = lite.inputs[0], lite.outputs[0]
     raw = lite.predict(port_in.quantize(batch), raw=True)
     assert raw.dtype == np.int8
@@ -93,8 +115,8 @@ def test_order_of_several_inputs_and_outputs_is_the_models(library):
         np.testing.assert_allclose(ours, theirs, atol=0.1)
 
 
-def test_save_and_load(unet, batch, tmp_path):
-    lite = to_litert(unet, "int8", batch)
+def test_save_and_load(convert, batch, tmp_path):
+    lite = convert("int8")
     lite.save(tmp_path / "m.tflite")
     assert (tmp_path / "m.tflite").stat().st_size == lite.size_bytes
     loaded = LiteModel.load(tmp_path / "m.tflite")
@@ -102,8 +124,8 @@ def test_save_and_load(unet, batch, tmp_path):
     assert loaded.float_ops == ()
 
 
-def test_full_disk_leaves_the_previous_file(unet, tmp_path, monkeypatch):
-    lite = to_litert(unet)
+def test_full_disk_leaves_the_previous_file(convert, tmp_path, monkeypatch):
+    lite = convert("float32")
     lite.save(tmp_path / "m.tflite")
     before = (tmp_path / "m.tflite").read_bytes()
 
@@ -113,7 +135,7 @@ def test_full_disk_leaves_the_previous_file(unet, tmp_path, monkeypatch):
 
     monkeypatch.setattr("pathlib.Path.write_bytes", no_space)
     with pytest.raises(OSError, match="No space left"):
-        to_litert(unet).save(tmp_path / "m.tflite")
+        lite.save(tmp_path / "m.tflite")
     assert (tmp_path / "m.tflite").read_bytes() == before
     assert [path.name for path in tmp_path.iterdir()] == ["m.tflite"]
 
@@ -173,8 +195,8 @@ def test_zeros_are_counted_in_the_bytes(library):
             )
 
 
-def test_activations_are_no_weights(unet, batch):
-    lite = to_litert(unet, "int8", batch)
+def test_activations_are_no_weights(convert):
+    lite = convert("int8")
     kernels = {t.shape for _, t in lite.file.weights()}
     assert len(lite.file.weights()) == 8  # 2 + 2 + transposed + 2 + head
     assert (1, 32, 32, 3) not in kernels
@@ -198,8 +220,8 @@ def test_bad_arguments(unet, arguments, error, message):
         to_litert(unet, **arguments)
 
 
-def test_inputs_that_do_not_fit(unet, batch):
-    lite = to_litert(unet)
+def test_inputs_that_do_not_fit(convert, batch):
+    lite = convert("float32")
     with pytest.raises(DataError, match=r"samples have shape \(16, 16, 3\)"):
         lite.predict(batch[:, :16, :16])
     with pytest.raises(DataError, match="2 arrays for 1 inputs"):
@@ -231,9 +253,9 @@ def test_files_that_are_none(tmp_path):
         LiteModel.load(tmp_path / "missing.tflite")
 
 
-def test_a_file_that_would_crash_the_interpreter_is_refused(unet):
+def test_a_file_that_would_crash_the_interpreter_is_refused(convert):
     flatbuffer_utils = pytest.importorskip("tensorflow.lite.tools.flatbuffer_utils")
-    content = to_litert(unet).content
+    content = convert("float32").content
     model = flatbuffer_utils.convert_bytearray_to_object(bytearray(content))
     model.subgraphs[0].operators[-1].inputs[0] = -1  # the softmax's
     broken = bytes(flatbuffer_utils.convert_object_to_bytearray(model))

@@ -36,6 +36,26 @@ def troubled(params, trial):
     return None if kind == 5 else quadratic(params, trial)
 
 
+def crash_or_kill(params, trial):
+    """The first crashes, the second is killed, the others work."""
+    if trial.number == 0:
+        raise ValueError("no such layer\nand more")
+    if trial.number == 1:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return quadratic(params, trial)
+
+
+def hangs(params, trial):
+    time.sleep(600)
+
+
+def nan_or_nothing(params, trial):
+    """The first gives NaN, the second nothing, the others work."""
+    if trial.number == 0:
+        trial.epoch(1, {"val_score": float("nan"), "val_accuracy": 0.1})
+    return None if trial.number == 1 else quadratic(params, trial)
+
+
 def always_crashes(params, trial):
     raise RuntimeError("the data set is gone")
 

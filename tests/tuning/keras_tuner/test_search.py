@@ -97,7 +97,9 @@ def test_median_stop_ends_bad_trials(tmp_path):
     assert result.epochs < 14 * 4
 
 
+@pytest.mark.slow
 def test_troubled_trials_fail_and_the_search_goes_on(tmp_path):
+    """Every kind of trouble in one search; the tests after this one have them one by one."""
     how = search(tmp_path, functions.troubled, trials=7, isolate=True, trial_seconds=45)
     lines = []
     result = search_with_keras_tuner(how, tell=lines.append)
@@ -115,21 +117,68 @@ def test_troubled_trials_fail_and_the_search_goes_on(tmp_path):
     assert "trial 1 failed: ValueError: no such layer" in str(result.table())
 
 
+def test_a_crash_and_a_kill_in_processes_of_their_own(tmp_path):
+    how = search(tmp_path, functions.crash_or_kill, trials=3, isolate=True)
+    crashed, killed, finished = search_with_keras_tuner(how, tell=None).trials
+    assert [t.status for t in (crashed, killed, finished)] == ["failed", "failed", "finished"]
+    assert crashed.reason == "ValueError: no such layer"
+    assert "no such layer" in (tmp_path / "trials/0000/log.txt").read_text()
+    assert "SIGKILL" in killed.reason
+
+
+def test_a_hang_ends_at_its_deadline_and_the_next_trial_comes(tmp_path):
+    """Two seconds, start-up included: neither trial ends by itself."""
+    how = search(tmp_path, functions.hangs, trials=2, isolate=True, trial_seconds=2)
+    with pytest.raises(SearchError, match="none of its 2 trials.*did not end within 2 s"):
+        search_with_keras_tuner(how, tell=None)
+    for number in range(2):
+        record = json.loads((tmp_path / f"trials/{number:04d}/trial.json").read_text())
+        assert record["status"] == "failed"
+        assert "did not end within 2 s" in record["reason"]
+
+
+def test_trials_that_give_nan_or_nothing_fail_and_the_search_goes_on(tmp_path):
+    lines = []
+    result = search_with_keras_tuner(
+        search(tmp_path, functions.nan_or_nothing, trials=3), tell=lines.append
+    )
+    nan, nothing, finished = result.trials
+    assert [t.status for t in (nan, nothing, finished)] == ["failed", "failed", "finished"]
+    assert nan.reason == "epoch 1: val_score is nan"
+    assert "it is None instead of metrics" in nothing.reason
+    assert "{'val_score': 0.5}" in nothing.reason
+    assert len(lines) == 3
+    assert "trial 0 failed: epoch 1: val_score is nan" in str(result.table())
+
+
 def test_a_search_gives_up_where_nothing_works(tmp_path):
     how = search(tmp_path, functions.always_crashes, trials=9)
     with pytest.raises(SearchError, match="none of its 3 trials.*the data set is gone"):
         search_with_keras_tuner(how, tell=None)
 
 
+def no_process_is_left():
+    children = psutil.Process().children(recursive=True)
+    return all("resource_tracker" in " ".join(child.cmdline()) for child in children)
+
+
 def test_two_workers_share_one_search(tmp_path):
+    result = search_with_keras_tuner(search(tmp_path, trials=4), workers=2, tell=None)
+    assert [trial.number for trial in result.trials] == [0, 1, 2, 3]
+    for trial in result.trials:
+        expected = (1 - (trial.params["x"] - 0.3) ** 2) * 0.9375
+        assert trial.objective == pytest.approx(expected)
+    assert len({trial.params["x"] for trial in result.trials}) == 4
+    assert no_process_is_left()
+
+
+@pytest.mark.slow
+def test_two_workers_run_trials_in_processes_with_half_the_threads(tmp_path):
     how = search(tmp_path, on_tensorflow, trials=4, isolate=True, tuner="hyperband", epochs=3)
     result = search_with_keras_tuner(how, workers=2, tell=None)
     assert [trial.status for trial in result.trials] == ["finished"] * 4, result.table()
     assert [trial.epochs for trial in result.trials][:3] == [1, 1, 1]
-    assert psutil.Process().children(recursive=True) == [] or all(
-        "resource_tracker" in " ".join(child.cmdline())
-        for child in psutil.Process().children(recursive=True)
-    )
+    assert no_process_is_left()
 
 
 def test_what_was_done_is_not_done_again(tmp_path):
@@ -169,6 +218,7 @@ def test_a_grid_goes_on_where_it_was_cut_off(tmp_path, where):
     assert len(result.trials) == 6
 
 
+@pytest.mark.slow
 def test_workers_that_die_at_once(tmp_path):
     with pytest.raises(SearchError, match="worker tuner.*with code 3 before it got a trial"):
         search_with_keras_tuner(

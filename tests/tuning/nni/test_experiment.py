@@ -60,10 +60,9 @@ def nni_processes(folder):
 def test_an_experiment(tmp_path):
     """Two at a time: parameters and results belong together; one crashes, and says why."""
     lines = []
-    how = search(tmp_path, "crashes_second", trials=5, concurrency=2, assessor=None)
+    how = search(tmp_path, "crashes_second", trials=4, concurrency=2, assessor=None)
     result = run_nni_experiment(how, tell=lines.append)
-    assert len(result.trials) == 5
-    assert [trial.number for trial in result.trials] == list(range(5))
+    assert [trial.number for trial in result.trials] == list(range(4))
     for trial in result.trials:
         if trial.number == 1:
             assert trial.status == "failed"
@@ -76,9 +75,9 @@ def test_an_experiment(tmp_path):
         assert trial.metrics["val_accuracy"] == pytest.approx(expected / 2, abs=1e-9)
         assert [row["epoch"] for row in trial.history] == [1, 2, 3, 4]
         assert json.loads((Path(trial.folder) / "trial.json").read_text())["name"] == trial.name
-    assert len({trial.params["x"] for trial in result.trials}) == 5
+    assert len({trial.params["x"] for trial in result.trials}) == 4
     assert nni_processes(tmp_path) == []
-    assert len(lines) == 6
+    assert len(lines) == 5
     with pytest.raises(SearchError, match="holds a search already"):
         run_nni_experiment(how, tell=None)
 

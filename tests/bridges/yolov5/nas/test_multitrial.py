@@ -29,12 +29,7 @@ def number_of(choices):
     ("sampler", "concurrency"),
     [
         *((sampler, 1) for sampler in SAMPLERS),
-        ("evolution", 2),
-        *(
-            pytest.param(sampler, 2, marks=pytest.mark.slow)
-            for sampler in SAMPLERS
-            if sampler != "evolution"
-        ),
+        *(pytest.param(sampler, 2, marks=pytest.mark.slow) for sampler in SAMPLERS),
     ],
 )
 def test_every_score_belongs_to_its_architecture(sampler, concurrency, tmp_path):
