@@ -9,12 +9,21 @@ from tests.experiments.processes import kill_when, run
 from tests.reporting.html_page import assert_page_is_whole, findings
 
 
-@pytest.mark.slow
-def test_trash_train_score_and_tucker(tmp_path):
-    run("trash.train", "--smoke", "--root", tmp_path, "--run", "smoke")
-    folder = tmp_path / "trash-train" / "smoke"
-    metrics = json.loads((folder / "metrics.json").read_text())
-    rows = metrics["comparison"]["rows"]
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    """Folder of runs with a finished `trash-train/smoke`."""
+    folder = tmp_path_factory.mktemp("runs")
+    run("trash.train", "--smoke", "--root", folder, "--run", "smoke")
+    return folder
+
+
+def rows_of(folder):
+    return json.loads((folder / "metrics.json").read_text())["comparison"]["rows"]
+
+
+def test_trash_train_runs_to_its_end(root):
+    folder = root / "trash-train" / "smoke"
+    rows = rows_of(folder)
     assert [row["name"] for row in rows] == ["model float32", "model int8"]
     assert {row["macs"] for row in rows} == {494_496}
     assert rows[1]["size_bytes"] < 0.7 * rows[0]["size_bytes"]
@@ -26,9 +35,15 @@ def test_trash_train_score_and_tucker(tmp_path):
     with (folder / "history.csv").open() as file:
         f1 = [float(row["val_macro_f1"]) for row in csv.DictReader(file)]
     assert max(f1) < 0.99, "the generated pictures are too easy"
-    again = run("trash.train", "--smoke", "--root", tmp_path, "--run", "smoke")
+
+
+@pytest.mark.slow
+def test_trash_train_again_score_and_tucker(root, tmp_path):
+    folder = root / "trash-train" / "smoke"
+    rows = rows_of(folder)
+    again = run("trash.train", "--smoke", "--root", root, "--run", "smoke")
     assert "nothing to do" in again
-    output = run("trash.score", "--smoke", "--root", tmp_path, "--json", tmp_path / "score.json")
+    output = run("trash.score", "--smoke", "--root", root, "--json", tmp_path / "score.json")
     assert "Score of the trash competition" in output
     scored = json.loads((tmp_path / "score.json").read_text())["rows"][0]
     assert scored["macs"] == 494_496

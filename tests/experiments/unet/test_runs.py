@@ -42,6 +42,12 @@ def check_level_prune_run(folder, names=()):
     return metrics
 
 
+def test_unet_level_prune_runs_to_its_end(tmp_path):
+    output = run("unet.level_prune", "--smoke", "--root", tmp_path)
+    check_level_prune_run(tmp_path / "unet-level-prune" / "default")
+    assert "E0000" not in output, "TensorFlow's messages must stay away"
+
+
 @pytest.mark.slow
 def test_demo_and_what_follows_it(tmp_path):
     output = run("demo", "--smoke", "--root", tmp_path)
