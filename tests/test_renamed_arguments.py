@@ -74,3 +74,17 @@ def test_the_option_of_a_recipe_step():
     assert read.steps[0].options.format == "float16"
     with pytest.raises(ConfigError, match="old name of 'format', and both are given"):
         read_recipe({"steps": [{"int8": {"recipe": "int8", "format": "int8"}}]}, STEPS)
+
+
+def test_a_step_kind_by_the_old_names_of_its_flags():
+    def run(model, options, context):
+        return tfc.StepResult(model)
+
+    with pytest.warns(
+        DeprecationWarning, match="'ends' of StepKind.. is now called 'yields_litert'"
+    ):
+        kind = tfc.StepKind(run, dict, "mine", ends=True)
+    assert kind == tfc.StepKind(run, dict, "mine", yields_litert=True)
+    for old, new in (("starts", "builds_model"), ("fills", "destroys_zeros")):
+        with pytest.warns(DeprecationWarning, match=f"StepKind.{old} is now called '{new}'"):
+            assert getattr(kind, old) is False

@@ -9,6 +9,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 ROOMS = (
     "experiments",
+    "bridges/yolov5/prune",
     "models",
     "tfcompress/*.py",
     "tfcompress/data",
@@ -16,6 +17,8 @@ ROOMS = (
     "tfcompress/evaluation",
     "tfcompress/factorization",
     "tfcompress/graph",
+    "tfcompress/pipeline",
+    "tfcompress/pruning/channels",
     "tfcompress/pruning/level",
     "tfcompress/pruning/tfmot",
     "tfcompress/reporting/plots.py",

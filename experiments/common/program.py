@@ -132,7 +132,8 @@ class Program:
         config = self.complete(config)
         if not self.keeps_run:
             return self._without_run(config)
-        run = open_run(config.root, self.name, config.run, compared(config), config.resume)
+        renamed = getattr(config, "RENAMED", None)
+        run = open_run(config.root, self.name, config.run, compared(config), config.resume, renamed)
         if run.finished:
             return _finished(run)
         report = self.main(config, run)

@@ -60,6 +60,15 @@ def test_a_metric_called_record_is_refused(tmp_path):
     assert json.loads((tmp_path / "e/r/status.json").read_text()) == {"state": "running"}
 
 
+def test_a_folder_with_the_old_name_of_a_field_is_the_same_run(tmp_path):
+    open_run(tmp_path, "e", "r", {"method": "l2"}).finish({})
+    run = open_run(tmp_path, "e", "r", {"score": "l2"}, renamed={"method": "score"})
+    assert run.finished
+    run.close()
+    with pytest.raises(RunError, match="score: 'l2', now 'l1'"):
+        open_run(tmp_path, "e", "r", {"score": "l1"}, renamed={"method": "score"})
+
+
 def test_another_configuration_names_the_difference(tmp_path):
     open_run(tmp_path, "e", "r", CONFIG).finish({})
     with pytest.raises(RunError, match="another configuration.*epochs: 3, now 4.*another RUN"):

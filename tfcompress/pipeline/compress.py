@@ -1,4 +1,4 @@
-"""The verb that runs a recipe: step after step, each measured, rolled back where it costs too much.
+"""Run a recipe: one step after the other, each measured, and rolled back if it costs too much.
 
 ```python
 result = compress(
@@ -12,7 +12,7 @@ print(result)
 result.files[".tflite"]
 ```
 
-It knows no technique: those are in `pipeline.steps.STEPS`.
+The techniques are in `pipeline.steps.STEPS`; this file knows none of them.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ from tfcompress.pipeline.training import Trainer, fit_keras
 KERAS, LITE, OUTCOME, SPEC = "model.keras", "model.tflite", "outcome.json", "recipe.json"
 CHOSEN = "chosen"
 PRUNED_FROM = 0.1
-"""Share of zeros from which a model came pruned; a layer that starts from zeros has fewer."""
+"""Share of zeros above which a model counts as pruned; zero-initialized layers have fewer."""
 
 
 def compress(
@@ -64,61 +64,64 @@ def compress(
     threads: int = 1,
     tell: Callable[[str], None] | None = print,
 ) -> CompressResult:
-    """Run a recipe; called again with the same folder, finished steps are taken from it.
+    """Run a recipe. A second call with the same folder reuses the steps that are finished.
 
-    A step is kept if it is within its budget on validation, else the next one goes on from the
-    model before it. Zeros hold from a `level_prune` step on, and those of a model that came pruned
-    (more than a tenth of its kernels' weights) from the start. In the end the fastest of the kept
-    models that meets the recipe's budget is exported. Every number is of the file that was read
-    back.
+    A step is kept if it is within its budget on the validation set; otherwise the next step starts
+    from the model before it. Zeros of a `level_prune` step are held by all later steps. So are the
+    zeros of a model that was pruned before (more than a tenth of its kernels' weights). At the end
+    the fastest kept model that meets the recipe's budget is exported. Every number is measured on
+    the file that was read back.
 
     Args:
-        model: A trained and compiled Keras 3 model, functional or Sequential; not changed. Its
-            loss, metrics and optimizer train the others, and it is the teacher of `distill`.
-        data: Samples.
-        recipe: A YAML file, its content, or a `Recipe`.
-        folder: For the steps' files, below a subfolder each.
-        fit: Trains; default Keras' `fit`, the best epoch by validation loss.
-        builder: For steps that search.
-        kinds: What steps there are.
-        card: What one has to know to feed the model; every LiteRT file carries it.
-        seed: Of everything random.
-        threads: Of LiteRT, for latency.
-        tell: Takes a line per step; None for silence.
+        model: Trained and compiled Keras 3 model, functional or Sequential; not changed. The steps
+            train with its loss, metrics and optimizer, and it is the teacher of `distill`.
+        data: Samples of all splits.
+        recipe: Path of a YAML file, its content, or a `Recipe`.
+        folder: Folder for the files of the steps, one subfolder each.
+        fit: Function that trains. Default: Keras' `fit`, best epoch by validation loss.
+        builder: Source of models for steps that search.
+        kinds: Known kinds of steps, by name.
+        card: Description of the model's inputs (classes, scaling), written into every LiteRT file.
+        seed: Seed of all random numbers.
+        threads: Number of LiteRT threads for latency.
+        tell: Function that prints a line per step; None prints nothing.
+
+    Returns:
+        The measured steps, the chosen model and its files.
 
     Raises:
         ConfigError: A wrong recipe, a model that is not compiled, or an option that the model
-            cannot satisfy. Before the first step.
-        RunError: The folder holds another recipe's steps, or another model's.
+            cannot satisfy; raised before the first step.
+        RunError: The folder holds the steps of another recipe or another model.
     """
     tell = tell or (lambda line: None)
     plan = read_recipe(recipe, kinds)
     _check(model, plan, builder, kinds)
-    place = _Place(Path(folder), data, threads, card or {})
-    start = place.start(model)
+    recipe_folder = _RecipeFolder(Path(folder), data, threads, card or {})
+    start = recipe_folder.start(model)
     outcomes, current = [start], start
     has_zeros = start.zeros > PRUNED_FROM * start.parameters
     if has_zeros:
-        tell(f"the model came with {start.zeros / start.parameters:.1%} zeros: they hold")
+        tell(f"the model has {start.zeros / start.parameters:.1%} zeros, which are kept")
     for number, step in enumerate(plan.steps, start=1):
-        path = place.root / f"{number:02d}-{step.kind}"
-        # What the step's result depends on: all steps up to it.
+        path = recipe_folder.root / f"{number:02d}-{step.kind}"
+        # The result of a step depends on all steps up to it.
         spec = {"seed": seed, "steps": [s.to_dict() for s in plan.steps[:number]]}
-        outcome = place.finished(path, spec)
+        outcome = recipe_folder.finished(path, spec)
         if outcome is None:
             tell(f"step {number} of {len(plan.steps)}: {step.kind}")
             path.mkdir(parents=True, exist_ok=True)
             write_text(path / SPEC, json.dumps(spec, indent=1) + "\n")
-            base = place.keras_model(start)
+            base = recipe_folder.keras_model(start)
             carry_compile_state(model, base)
             trainer = Trainer(base, data, fit, path, step.kind, seed, has_zeros)
             context = Context(
-                base, data, path, trainer, place.quality, seed, tell, builder, has_zeros
+                base, data, path, trainer, recipe_folder.quality, seed, tell, builder, has_zeros
             )
             began = time.monotonic()
             keras.utils.set_random_seed(seed)
-            result = kinds[step.kind].run(place.keras_model(current), step.options, context)
-            outcome = place.measure(
+            result = kinds[step.kind].run(recipe_folder.keras_model(current), step.options, context)
+            outcome = recipe_folder.measure(
                 number, step.kind, result.model, result.notes, began, start, step.budget
             )
             write_text(path / "history.json", json.dumps(list(result.history)) + "\n")
@@ -133,13 +136,13 @@ def compress(
         if outcome.kept:
             current = outcome
             has_zeros = has_zeros or kinds[step.kind].makes_zeros
-    return place.finish(tuple(outcomes), plan.budget)
+    return recipe_folder.finish(tuple(outcomes), plan.budget)
 
 
 def _check(
     model: Any, plan: Recipe, builder: Builder | None, kinds: Mapping[str, StepKind]
 ) -> None:
-    """What would fail after hours of training fails now."""
+    """Raise now the errors that would come after hours of training."""
     if flavor_of(model) != "keras":
         raise ConfigError(
             f"model {model.name!r}", "it is a tf_keras model", "cross it: tfcompress.to_keras3(...)"
@@ -151,12 +154,14 @@ def _check(
     for step in plan.steps:
         kind = kinds[step.kind]
         kind.check(step.options, model, builder)
-        if kind.starts or kind.fills:  # from there on layers have other names and shapes
+        if (
+            kind.builds_model or kind.destroys_zeros
+        ):  # later steps see other layers than this model has
             break
 
 
-class _Place:
-    """The folder of a recipe: models are read back from it, and measured."""
+class _RecipeFolder:
+    """The folder of a recipe: it stores each step's model, reads it back and measures it."""
 
     def __init__(
         self, root: Path, data: CompressionData, threads: int, card: Mapping[str, Any]
@@ -167,10 +172,10 @@ class _Place:
         self.card = card
 
     def start(self, model: Any) -> Outcome:
-        """The model as it came, saved and measured; or as it was when the folder was begun.
+        """The original model, saved and measured, or read back from an earlier call.
 
         Raises:
-            RunError: The folder was begun with other weights.
+            RunError: The folder was made with another model.
         """
         path = self.root / "00-start"
         path.mkdir(parents=True, exist_ok=True)
@@ -188,10 +193,10 @@ class _Place:
         return outcome
 
     def finished(self, path: Path, spec: Mapping[str, Any]) -> Outcome | None:
-        """What a step gave in an earlier call; None where it did not end.
+        """The outcome of a step in an earlier call; None if the step did not finish.
 
         Raises:
-            RunError: The step's folder is of another recipe.
+            RunError: The step's folder was made with another recipe.
         """
         if not (path / SPEC).is_file():
             return None
@@ -205,11 +210,11 @@ class _Place:
         return _read(path) if (path / OUTCOME).is_file() else None
 
     def keras_model(self, outcome: Outcome) -> Any:
-        """A fresh copy of a kept model, from its file."""
+        """A new copy of a kept model, read from its file."""
         return keras.saving.load_model(self.root / outcome.folder / KERAS, compile=False)
 
     def quality(self, model: Any) -> float:
-        """The objective of a model on validation."""
+        """The quality of a model on the validation set."""
         row = compare(model, data=self.data.val, latency=False, memory=False).rows[0]
         return next(iter(row.quality.values()))
 
@@ -223,7 +228,7 @@ class _Place:
         start: Outcome | None,
         budget: Budget,
     ) -> Outcome:
-        """Save, read back, and measure beside the start."""
+        """Save a step's model, read it back, and measure it in turn with the original."""
         folder = self.root / f"{number:02d}-{kind}"
         lite = model
         if not isinstance(model, LiteModel):
@@ -255,7 +260,7 @@ class _Place:
         return replace(outcome, kept=not missed, missed=missed)
 
     def finish(self, outcomes: tuple[Outcome, ...], budget: Budget) -> CompressResult:
-        """Choose, export, and compare what was kept on the test samples."""
+        """Choose and export a model, and compare the kept ones on the test set."""
         kept = [outcome for outcome in outcomes if outcome.kept]
         good = [o for o in kept if not over_budget(budget, outcomes[0], o)]
         chosen = max(good, key=lambda o: o.speed) if good else kept[-1]

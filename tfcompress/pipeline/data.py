@@ -1,4 +1,4 @@
-"""What a recipe trains, chooses and reports on."""
+"""The samples that a recipe trains on, chooses by and reports on."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ SPLITS = ("train", "val", "test")
 
 @dataclass(frozen=True)
 class CompressionData:
-    """Samples with labels; each split is `(inputs, labels)` or a `tf.data.Dataset` of batches.
+    """Labeled samples; each split is `(inputs, labels)` or a `tf.data.Dataset` of batches.
 
     Attributes:
-        train: What steps train on, and what int8 is calibrated on.
-        val: What epochs, steps and the final model are chosen on.
-        test: What the last table is made on; None: `val`, and the table says so.
-        calibration: Inputs for int8 instead of those of `train`.
-        batch: Samples of a training step, where `train` is arrays.
+        train: Training set; int8 is calibrated on its inputs.
+        val: Validation set, on which epochs, steps and the final model are chosen.
+        test: Test set of the last table. None uses `val`, and the table says so.
+        calibration: Inputs for calibrating int8, in place of those of `train`.
+        batch: Number of samples per training step, if `train` holds arrays.
     """
 
     train: Any
@@ -57,11 +57,11 @@ class CompressionData:
 
     @property
     def report_split(self) -> str:
-        """The split that the last table is made on."""
+        """Name of the split of the last table."""
         return "val" if self.test is None else "test"
 
     def training_batches(self) -> tf.data.Dataset:
-        """Batches to train on; arrays are shuffled anew each epoch."""
+        """Training batches; arrays are shuffled anew in each epoch."""
         if isinstance(self.train, tf.data.Dataset):
             return self.train
         inputs, labels = map(np.asarray, self.train)
@@ -69,7 +69,7 @@ class CompressionData:
         return whole.shuffle(len(inputs), reshuffle_each_iteration=True).batch(self.batch)
 
     def validation_batches(self) -> tf.data.Dataset:
-        """Batches to validate on."""
+        """Validation batches."""
         if isinstance(self.val, tf.data.Dataset):
             return self.val
         return tf.data.Dataset.from_tensor_slices(tuple(map(np.asarray, self.val))).batch(
@@ -77,10 +77,10 @@ class CompressionData:
         )
 
     def steps_per_epoch(self) -> int:
-        """Optimizer steps of an epoch.
+        """Number of optimizer steps per epoch.
 
         Raises:
-            DataError: The dataset does not know its length.
+            DataError: The length of the dataset is unknown.
         """
         steps = int(self.training_batches().cardinality())
         if steps < 0:
@@ -92,7 +92,7 @@ class CompressionData:
         return steps
 
     def calibration_inputs(self) -> Any:
-        """Inputs to measure the ranges of int8 on."""
+        """Inputs for the calibration of int8 ranges."""
         if self.calibration is not None:
             return self.calibration
         if isinstance(self.train, tf.data.Dataset):

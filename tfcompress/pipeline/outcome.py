@@ -1,4 +1,4 @@
-"""What each step of a recipe gave and cost, and which model was chosen."""
+"""The outcome of each step of a recipe (quality, cost, time), and the chosen model."""
 
 from __future__ import annotations
 
@@ -12,28 +12,28 @@ from tfcompress.pipeline.recipe import Budget
 from tfcompress.reporting.tables import Table
 
 COSTS = {"latency_ms": "latency", "size_bytes": "file size", "macs": "MACs"}
-"""What a front may be drawn against, with its title."""
+"""Title of each cost that a Pareto front can be drawn against."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """A model of the recipe: the one it began with, or one that a step gave.
+    """A measured model of a recipe: the original, or the result of a step.
 
     Attributes:
-        number: Of the step, from 1; 0 the start.
-        kind: Of the step; "start".
-        quality: On validation.
+        number: Number of the step, from 1; 0 for the original.
+        kind: Kind of the step; "start" for the original.
+        quality: Quality on the validation set.
         macs: Multiply-accumulates of one sample.
-        parameters: Kernel weights.
-        zeros: Of them zero.
-        size_bytes: Of the LiteRT file.
-        latency_ms: Of the LiteRT file, batch 1.
-        base_latency_ms: The start's in the same minute, timed in turn with it.
-        seconds: That the step took.
-        kept: Whether the next step went on from it.
-        missed: What it was rolled back for, in words.
-        notes: Of the step.
-        format: "float32", "int8", ... of its LiteRT file.
+        parameters: Number of kernel weights.
+        zeros: Number of kernel weights that are zero.
+        size_bytes: Size of the LiteRT file in bytes.
+        latency_ms: Latency of the LiteRT file in milliseconds, batch 1.
+        base_latency_ms: Latency of the original's LiteRT file, timed in turn with this one.
+        seconds: Duration of the step in seconds.
+        kept: Whether the next step started from this model.
+        missed: Reasons for rolling the step back, in words; empty if it was kept.
+        notes: Notes of the step.
+        format: Number format of the LiteRT file: "float32", "int8", ...
     """
 
     number: int
@@ -53,27 +53,27 @@ class Outcome:
 
     @property
     def name(self) -> str:
-        """As in tables: "2 distill"."""
+        """Name in tables, such as "2 distill"."""
         return f"{self.number} {self.kind}"
 
     @property
     def folder(self) -> str:
-        """Of its files, below the recipe's folder."""
+        """Name of the subfolder with its files."""
         return f"{self.number:02d}-{self.kind}"
 
     @property
     def speed(self) -> float:
-        """The start's latency over its own."""
+        """Speed-up: the original's latency divided by this one's."""
         return self.base_latency_ms / self.latency_ms
 
     def share(self, cost: str, start: Outcome) -> float:
-        """A cost, a key of `COSTS`, as a share of the start's; latencies of the same minute."""
+        """A cost, a key of `COSTS`, as a share of the original's."""
         return (
             1 / self.speed if cost == "latency_ms" else getattr(self, cost) / getattr(start, cost)
         )
 
     def numbers(self) -> dict[str, float]:
-        """What budgets are about."""
+        """The numbers that a budget limits."""
         return {
             "quality": self.quality,
             "macs": self.macs,
@@ -83,7 +83,7 @@ class Outcome:
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> Outcome:
-        """What `to_dict` gave."""
+        """An outcome from the plain data of `to_dict`."""
         lists = ("missed", "notes")
         fields: dict[str, Any] = {k: tuple(v) if k in lists else v for k, v in content.items()}
         return cls(**fields)
@@ -94,17 +94,17 @@ class Outcome:
 
 
 def over_budget(budget: Budget, start: Outcome, other: Outcome) -> tuple[str, ...]:
-    """What of a budget a model misses; latency against the start's of the same minute."""
+    """Limits of a budget that a model misses, in words; latencies were timed in turn."""
     base = {**start.numbers(), "latency_ms": other.base_latency_ms}
     return budget.missed(base, other.numbers())
 
 
 def front(outcomes: Sequence[Outcome], cost: str) -> tuple[Outcome, ...]:
-    """Outcomes that none beats in both quality and a cost, the cheapest first.
+    """The Pareto front of quality against a cost, the cheapest outcome first.
 
     Args:
-        outcomes: To choose from.
-        cost: A key of `COSTS`.
+        outcomes: Outcomes to choose from, the original first.
+        cost: Key of `COSTS`.
     """
     best: list[Outcome] = []
     for outcome in sorted(outcomes, key=lambda o: (o.share(cost, outcomes[0]), -o.quality)):
@@ -115,17 +115,17 @@ def front(outcomes: Sequence[Outcome], cost: str) -> tuple[Outcome, ...]:
 
 @dataclass(frozen=True)
 class CompressResult:
-    """A recipe that ran.
+    """Result of a recipe.
 
     Attributes:
-        folder: Where everything is.
-        outcomes: The start, then each step.
-        chosen: The fastest of the kept ones that meets the recipe's budget; where none does, the
-            last that was kept.
-        missed: What of the budget the chosen one misses; empty where it meets it.
-        files: The exported files by suffix: ".tflite", and ".keras" where it is a Keras model.
-        comparison: The start and every kept model, on the test samples.
-        split: What the comparison was made on: "test", or "val" where there is no test.
+        folder: Folder of all files.
+        outcomes: Outcomes of the original and of each step, in order.
+        chosen: The fastest kept outcome that meets the recipe's budget; if none does, the last one
+            that was kept.
+        missed: Limits of the budget that the chosen one misses, in words; empty if it meets all.
+        files: Exported files by suffix: ".tflite", and ".keras" if it is a Keras model.
+        comparison: Comparison of the original and all kept models on the test set.
+        split: Split of the comparison: "test", or "val" without a test set.
     """
 
     folder: Path
@@ -138,15 +138,15 @@ class CompressResult:
 
     @property
     def kept(self) -> tuple[Outcome, ...]:
-        """The start and what was not rolled back."""
+        """The original and the steps that were not rolled back."""
         return tuple(outcome for outcome in self.outcomes if outcome.kept)
 
     def state_of(self, outcome: Outcome) -> str:
-        """In a word: "chosen", "rolled back", or nothing."""
+        """State of an outcome for tables: "chosen", "rolled back", or empty."""
         return "chosen" if outcome == self.chosen else "" if outcome.kept else "rolled back"
 
     def table(self) -> Table:
-        """Step by step, on validation."""
+        """A table of all steps, measured on the validation set."""
         start = self.outcomes[0]
         fronts = {o.name for cost in COSTS for o in front(self.kept, cost)}
         table = Table(
@@ -162,7 +162,7 @@ class CompressResult:
                 "state",
                 "front",
             ),
-            title="Step by step, on validation; LiteRT files",
+            title="Steps: LiteRT files, quality on the validation set",
             drop=("took", "front", "zeros", "MACs"),
         )
         before = start
@@ -181,7 +181,9 @@ class CompressResult:
             )
             if outcome.kept:
                 before = outcome
-        table.note("MACs and file as shares of the start; *: nothing kept is better and cheaper")
+        table.note(
+            "MACs and file are shares of the start; *: no kept step is both better and cheaper"
+        )
         for outcome in self.outcomes:
             for text in outcome.missed:
                 table.note(f"{outcome.name} was rolled back: {text}")

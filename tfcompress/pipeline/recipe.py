@@ -1,4 +1,4 @@
-"""A recipe: steps in order, what each may cost in quality, and what the result must reach.
+"""A recipe: the steps in order, the quality that each may cost, and the budget of the result.
 
 ```yaml
 budget: {quality_drop: 0.01, macs: 0.25, latency: 0.15}
@@ -24,16 +24,16 @@ from tfcompress.reporting.tables import Table
 
 @dataclass(frozen=True, kw_only=True)
 class Budget:
-    """Limits; shares are of the model as it came, in float32 LiteRT. None: no limit.
+    """Upper limits; None is no limit. Shares refer to the original model as float32 LiteRT file.
 
     Attributes:
-        quality_drop: Most of the quality that may be lost, absolute: 0.01 is one point of mIoU,
-            1.0 is no limit.
-        macs: Share of the multiply-accumulates.
-        size: Share of the file's bytes.
-        latency: Share of the latency, both timed in turn.
-        size_bytes: Bytes of the file.
-        latency_ms: Milliseconds of batch 1.
+        quality_drop: Largest permitted loss of quality, absolute: 0.01 is one point of mIoU, 1.0 is
+            no limit.
+        macs: Largest share of the multiply-accumulates.
+        size: Largest share of the file size.
+        latency: Largest share of the latency, both files timed in turn.
+        size_bytes: Largest file size in bytes.
+        latency_ms: Largest latency in milliseconds, batch 1.
     """
 
     quality_drop: float = 0.01
@@ -50,11 +50,11 @@ class Budget:
                 raise ConfigError(f"budget, {item.name}", f"it is {value}", "give 0 or more")
 
     def missed(self, base: Mapping[str, float], now: Mapping[str, float]) -> tuple[str, ...]:
-        """What is over the limits, in words.
+        """Limits that are exceeded, in words.
 
         Args:
-            base: "quality", "macs", "size_bytes" and "latency_ms" of the model as it came.
-            now: The same of another.
+            base: "quality", "macs", "size_bytes" and "latency_ms" of the original model.
+            now: Values with the same keys of the model to check.
         """
         found = []
         drop = base["quality"] - now["quality"]
@@ -76,9 +76,9 @@ class Step:
     """One step of a recipe.
 
     Attributes:
-        kind: Key in `STEPS`.
-        options: Of the kind's own dataclass.
-        budget: What the step itself must keep; quality of the recipe where it says nothing.
+        kind: Key of `STEPS`.
+        options: Options, an instance of the kind's dataclass.
+        budget: Limits of the step itself; its `quality_drop` is the recipe's unless given.
     """
 
     kind: str
@@ -86,7 +86,7 @@ class Step:
     budget: Budget
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data, for JSON."""
+        """The step as plain data for JSON."""
         return {self.kind: asdict(self.options), "budget": asdict(self.budget)}
 
 
@@ -95,16 +95,16 @@ class Recipe:
     """Steps and the budget of the result.
 
     Attributes:
-        steps: In order.
-        budget: What the chosen model must keep; its `quality_drop` (default 0.01) holds for each
-            step that has none of its own.
+        steps: Steps in order.
+        budget: Limits of the chosen model; its `quality_drop` (default 0.01) is also the limit of
+            each step that has none of its own.
     """
 
     steps: tuple[Step, ...]
     budget: Budget = field(default_factory=Budget)
 
     def table(self) -> Table:
-        """The steps, before they run."""
+        """A table of the steps and their options."""
         table = Table(("step", "kind", "options", "may lose"), title="Recipe")
         for number, step in enumerate(self.steps, start=1):
             given = {k: v for k, v in asdict(step.options).items() if v not in (None, (), "")}
@@ -116,14 +116,15 @@ class Recipe:
 def read_recipe(
     source: str | Path | Mapping[str, Any] | Recipe, kinds: Mapping[str, StepKind]
 ) -> Recipe:
-    """A recipe from a YAML file or its content, checked as a whole.
+    """Read a recipe from a YAML file or its content, and check it as a whole.
 
     Args:
-        source: The file, what it holds, or a recipe.
-        kinds: What steps there are.
+        source: Path of the file, its content, or a recipe.
+        kinds: Known kinds of steps, by name.
 
     Raises:
-        ConfigError: Naming the file, the step and the key; or steps in an order that cannot work.
+        ConfigError: An unknown or wrong key, or steps in an order that cannot work; the error names
+            the file, the step and the key.
     """
     if isinstance(source, Recipe):
         _check_order(source.steps, kinds)
@@ -148,7 +149,7 @@ def read_recipe(
 
 
 def _read_step(item: Any, where: str, kinds: Mapping[str, StepKind], whole: Budget) -> Step:
-    """`int8`, or `{channel_prune: {target_macs: 0.5, budget: {...}}}`."""
+    """Read one step: `int8`, or `{channel_prune: {target_macs: 0.5, budget: {...}}}`."""
     if isinstance(item, str):
         item = {item: {}}
     if not isinstance(item, Mapping) or len(item) != 1:
@@ -179,18 +180,18 @@ def _budget(given: Any, where: str, quality_drop: float = 0.01) -> Budget:
 
 
 def _check_order(steps: tuple[Step, ...], kinds: Mapping[str, StepKind]) -> None:
-    """Refuse orders in which a step undoes another one or has nothing to work on."""
+    """Refuse an order in which a step undoes another one or has nothing to work on."""
     zeros = ""
     for index, step in enumerate(steps):
         where = f"recipe, step {index + 1} ({step.kind})"
         kind = kinds[step.kind]
-        if kind.starts and index:
+        if kind.builds_model and index:
             raise ConfigError(where, "it makes a new model, which undoes the steps before it",
                               "make it the first step")  # fmt: skip
-        if kind.ends and index < len(steps) - 1:
+        if kind.yields_litert and index < len(steps) - 1:
             raise ConfigError(where, "it gives a LiteRT file, which no further step can change",
                               "make it the last step")  # fmt: skip
-        if kind.fills and zeros:
+        if kind.destroys_zeros and zeros:
             raise ConfigError(where, f"it would fill the zeros of step {zeros}",
                               f"put it before step {zeros}")  # fmt: skip
         if kind.makes_zeros:

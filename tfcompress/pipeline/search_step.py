@@ -1,4 +1,4 @@
-"""A search as the first step of a recipe: many models are built and trained, the best goes on."""
+"""A search as the first step of a recipe: models are built and trained, the best is kept."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ MODEL = "model.keras"
 
 @dataclass(frozen=True, kw_only=True)
 class HpoOptions:
-    """Training parameters: the best on validation goes on.
+    """Search of training parameters; the best model on the validation set is kept.
 
     Attributes:
-        trials: How many.
-        epochs: Of each.
-        tuner: Of keras-tuner: "random", "bayesian" or "grid".
-        macs_weight: Quality that is worth all MACs of the first model; 0: quality alone counts.
+        trials: Number of trials.
+        epochs: Number of training epochs per trial.
+        tuner: Tuner of keras-tuner: "random", "bayesian" or "grid".
+        macs_weight: Quality that is traded for all MACs of the original model; 0 ignores MACs.
     """
 
     trials: int = 8
@@ -54,20 +54,20 @@ class HpoOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class ArchitectureOptions(HpoOptions):
-    """Width, depth, kernels: as `HpoOptions`, but MACs count.
+    """Search of an architecture (width, depth, kernels): `HpoOptions` with a penalty on MACs.
 
     Attributes:
-        macs_weight: As there.
+        macs_weight: Quality that is traded for all MACs of the original model.
     """
 
     macs_weight: float = 0.05
 
 
 def check_search(options: HpoOptions, model: Any, builder: Builder | None) -> None:
-    """There must be something to search, a tool, and no search of several machines.
+    """Check that there is a search space, that keras-tuner is installed, and no shared search.
 
     Raises:
-        ConfigError: There is not.
+        ConfigError: There is no builder, no keras-tuner, or a search shared among machines.
     """
     if builder is None:
         raise ConfigError(
@@ -85,10 +85,10 @@ def check_search(options: HpoOptions, model: Any, builder: Builder | None) -> No
 
 
 def search(model: Any, options: HpoOptions, context: Context) -> StepResult:
-    """Build, train and score `trials` models; the best as it was trained.
+    """Build, train and score `trials` models, and return the best one as trained.
 
-    Its score is its quality on validation minus `macs_weight` for each time that the first model's
-    MACs fit into its own.
+    The score is the quality on the validation set minus `macs_weight` times the share of the
+    original model's MACs.
     """
     builder = context.builder
     if builder is None:

@@ -1,4 +1,4 @@
-"""What a step is: options, and a function from a model to another."""
+"""A step of a recipe: its options, and a function from one model to the next."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tfcompress.pipeline.data import CompressionData
+from tfcompress.renamed import renamed_fields
 from tfcompress.tuning.space import SearchSpace
 
 if TYPE_CHECKING:
@@ -18,15 +19,15 @@ History = list[dict[str, float]]
 
 @dataclass(frozen=True)
 class Fitting:
-    """How a step wants a model trained.
+    """The training that a step asks for.
 
     Attributes:
-        epochs: How many.
-        folder: For checkpoints; a second call with the same folder may go on from them.
-        name: Shown with each epoch.
-        seed: Of the order of the samples.
+        epochs: Number of training epochs.
+        folder: Folder for checkpoints; a second call with the same folder may resume from them.
+        name: Name of the step, printed with each epoch.
+        seed: Seed of the order of the samples.
         callbacks: Keras callbacks that the technique needs.
-        choose_from: First epoch (from 0) whose weights may be chosen as the best.
+        choose_from: First epoch, counted from 0, whose weights may be chosen as the best.
     """
 
     epochs: int
@@ -38,16 +39,16 @@ class Fitting:
 
 
 Fit = Callable[[Any, CompressionData, Fitting], History]
-"""Trains a compiled model in place and leaves the weights of its best epoch in it."""
+"""Function that trains a compiled model in place and leaves the weights of its best epoch in it."""
 
 
 @dataclass(frozen=True)
 class Builder:
-    """How a search makes models.
+    """Source of models for a search.
 
     Attributes:
-        build: From parameters to a compiled model.
-        space: Of the parameters.
+        build: Function from parameters to a compiled model.
+        space: Search space of the parameters.
     """
 
     build: Callable[[Mapping[str, Any]], Any]
@@ -56,18 +57,19 @@ class Builder:
 
 @dataclass(frozen=True)
 class Context:
-    """What a step has beside the model.
+    """Everything that a step is given beside the model and its options.
 
     Attributes:
-        base: The model as it came, compiled: losses and metrics are its, and it is the teacher.
-        data: Samples.
-        folder: Of this step; it is there, and keeps what a killed step left.
-        train: Trains a model; see `training.Trainer`.
-        quality: Of a model on validation.
-        seed: Of everything random.
-        tell: Takes lines for the reader.
-        builder: For steps that search; None where the caller gave none.
-        has_zeros: Whether an earlier step made zeros that are to stay.
+        base: The original model, compiled: it provides losses, metrics and optimizer, and it is the
+            teacher in distillation.
+        data: Samples of all splits.
+        folder: Existing folder of this step, with the files of an earlier, killed run of it.
+        train: Function that trains a model, a `training.Trainer`.
+        quality: Function from a model to its quality on the validation set.
+        seed: Seed of all random numbers.
+        tell: Function that prints a line.
+        builder: Source of models for steps that search; None if the caller gave none.
+        has_zeros: Whether an earlier step set weights to zero that have to stay zero.
     """
 
     base: Any
@@ -83,12 +85,12 @@ class Context:
 
 @dataclass(frozen=True)
 class StepResult:
-    """What a step gave.
+    """Result of a step.
 
     Attributes:
-        model: A Keras model, or a `LiteModel`.
-        notes: What the reader should know: ranks, layers left, the parameters found.
-        history: Rows of its training, if it trained.
+        model: Keras model or `LiteModel`.
+        notes: Sentences for the reader: ranks, layers left alone, the parameters found.
+        history: One row per training epoch; empty without training.
     """
 
     model: Any
@@ -96,26 +98,29 @@ class StepResult:
     history: tuple[Mapping[str, float], ...] = field(default_factory=tuple)
 
 
+@renamed_fields(starts="builds_model", ends="yields_litert", fills="destroys_zeros")
 @dataclass(frozen=True)
 class StepKind:
     """A technique as a step.
 
     Attributes:
-        run: `(model, options, context)` to its result; the model is not changed.
-        options: Frozen dataclass of its options; it validates itself.
-        summary: One line.
-        starts: It makes a new model.
-        ends: It gives a `LiteModel`.
-        makes_zeros: Its zeros are held in later training.
-        fills: It would fill zeros.
-        check: `(options, model, builder)`, called before the first step; raises what would fail.
+        run: Function of (model, options, context) that returns a `StepResult`; it does not change
+            the model.
+        options: Frozen dataclass of the options, which validates itself.
+        summary: Description in one line.
+        builds_model: Whether the result is a new model, which undoes all steps before it.
+        yields_litert: Whether the result is a `LiteModel`, which no further step can change.
+        makes_zeros: Whether the zeros it makes are held in later training.
+        destroys_zeros: Whether zeros of earlier steps are lost.
+        check: Function of (options, model, builder), called before the first step; it raises the
+            errors that the step would raise later.
     """
 
     run: Callable[[Any, Any, Context], StepResult]
     options: type
     summary: str
-    starts: bool = False
-    ends: bool = False
+    builds_model: bool = False
+    yields_litert: bool = False
     makes_zeros: bool = False
-    fills: bool = False
+    destroys_zeros: bool = False
     check: Callable[[Any, Any, Builder | None], None] = lambda options, model, builder: None

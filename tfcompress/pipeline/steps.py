@@ -1,6 +1,7 @@
 """The techniques as steps of a recipe, by name.
 
-A step of your own is a `StepKind` more: `compress(..., kinds={**STEPS, "mine": StepKind(...)})`.
+Add a step of your own as another `StepKind`:
+`compress(..., kinds={**STEPS, "mine": StepKind(...)})`.
 """
 
 from __future__ import annotations
@@ -32,17 +33,17 @@ from tfcompress.quantization.training.tfmot import quantize_aware
 
 
 def check_epochs(epochs: int, least: int = 0) -> None:
-    """Refuse a number of epochs that means nothing."""
+    """Refuse a number of epochs below a minimum."""
     if epochs < least:
         raise ConfigError("epochs", f"it is {epochs}", f"give {least} or more")
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainOptions:
-    """Training and nothing else: a control.
+    """Training without compression, as a control experiment.
 
     Attributes:
-        epochs: How many.
+        epochs: Number of training epochs.
     """
 
     epochs: int = 5
@@ -52,17 +53,17 @@ class TrainOptions:
 
 
 def train(model: Any, options: TrainOptions, context: Context) -> StepResult:
-    """Train on."""
+    """Continue training."""
     return StepResult(model, history=tuple(context.train(model, options.epochs)))
 
 
 @dataclass(frozen=True, kw_only=True)
 class DistillOptions:
-    """The model as it came teaches.
+    """Distillation from the original model.
 
     Attributes:
-        epochs: How many.
-        temperature: Of the soft targets.
+        epochs: Number of training epochs.
+        temperature: Temperature of the soft targets.
         weight: Factor of the soft targets; 0 for none.
         channel_weight: Factor of channel-wise distillation of the logits (segmentation), at
             temperature 1; 0 for none.
@@ -92,7 +93,7 @@ class DistillOptions:
 
 
 def distill(model: Any, options: DistillOptions, context: Context) -> StepResult:
-    """Train under the first model's eyes."""
+    """Distill from the original model."""
     distiller = Distiller(context.base, model, options.losses(), task_weight=options.task_weight)
     rows = context.train(distiller, options.epochs, student=model)
     return StepResult(model, history=tuple(rows))
@@ -100,15 +101,15 @@ def distill(model: Any, options: DistillOptions, context: Context) -> StepResult
 
 @dataclass(frozen=True, kw_only=True)
 class LevelPruneOptions:
-    """Zeros in the kernels: a smaller file, not a faster one.
+    """Level pruning: zeros in the kernels, which make a smaller file, not a faster one.
 
     Attributes:
-        sparsity: Share of each kernel; of an N:M pattern it is the pattern's.
-        granularity: "unstructured", a block ("1x4") or a pattern ("2:4").
-        scope: "layer" or "global".
-        epochs: Of training; 0: masked at once and left so.
-        ramp: Share of the epochs in which sparsity grows.
-        exclude: Layers that keep all weights (names, paths, globs).
+        sparsity: Share of each kernel to set to zero; an N:M pattern sets its own share.
+        granularity: Pattern of the zeros: "unstructured", a block ("1x4") or N:M ("2:4").
+        scope: "layer" prunes each kernel to the sparsity, "global" all kernels together.
+        epochs: Number of training epochs; 0 sets the weights to zero without training.
+        ramp: Share of the epochs during which the sparsity grows, in [0, 1].
+        exclude: Names, paths or globs of layers that keep all weights.
     """
 
     sparsity: float = 0.8
@@ -127,7 +128,7 @@ class LevelPruneOptions:
             raise ConfigError("ramp", f"it is {self.ramp}", "give a share from 0 to 1")
 
     def pruner(self, model: Any, steps_per_epoch: int) -> LevelPruner:
-        """The pruner of a model."""
+        """A pruner for the model with these options."""
         pattern = parse_granularity(self.granularity)
         sparsity = pattern.sparsity if isinstance(pattern, NOfM) else self.sparsity
         entries: list[dict[str, Any]] = [{"sparsity": sparsity, "op_types": ["default"]}]
@@ -143,7 +144,7 @@ class LevelPruneOptions:
 
 
 def level_prune(model: Any, options: LevelPruneOptions, context: Context) -> StepResult:
-    """Mask the smallest weights while training; the zeros hold in later steps."""
+    """Mask the smallest weights during training; later steps keep the zeros."""
     steps = context.data.steps_per_epoch() if options.epochs else 1
     pruner = options.pruner(model, steps)
     pruner.compress()
@@ -154,18 +155,18 @@ def level_prune(model: Any, options: LevelPruneOptions, context: Context) -> Ste
         choose_from=math.ceil(options.ramp * options.epochs) if pruner.schedule else 0,
         masked=True,
     )
-    note = f"{pruner.sparsity:.1%} of the weights that were chosen are zero"
+    note = f"{pruner.sparsity:.1%} of the selected weights are zero"
     return StepResult(model, (note,), tuple(rows))
 
 
 def check_level_prune(options: LevelPruneOptions, model: Any, builder: Builder | None) -> None:
-    """Layers that are named must be there."""
+    """Check that all named layers exist."""
     options.pruner(model, 1)
 
 
 @dataclass(frozen=True, kw_only=True)
 class ChannelPruneOptions(ChannelOptions):
-    """Channels go, and with them time; one target is set, as in `ChannelConfig`.
+    """Channel pruning, which makes a model smaller and faster. Exactly one target is set.
 
     Attributes:
         target_macs: Share of the MACs to keep, in (0, 1).
@@ -222,7 +223,7 @@ def channel_prune(model: Any, options: ChannelPruneOptions, context: Context) ->
 
 
 def check_channel_prune(options: ChannelPruneOptions, model: Any, builder: Builder | None) -> None:
-    """What is out of reach shows before any work, for scores that need no data."""
+    """Check that the target can be reached, for scores that need no data."""
     config = options.config(0)
     if config.score not in DATA_SCORES:
         plan_channels(model, config)
@@ -230,14 +231,14 @@ def check_channel_prune(options: ChannelPruneOptions, model: Any, builder: Build
 
 @dataclass(frozen=True, kw_only=True)
 class FactorizeOptions:
-    """Factors in the place of kernels.
+    """Factorization of kernels by Tucker decomposition and SVD.
 
     Attributes:
-        by: "ratio", "energy", "evbmf" or "macs".
-        value: For `by`; None: its default.
-        layers: What may be factored (names, paths, globs).
-        exclude: What may not.
-        epochs: Of training after it; 0 for none.
+        by: Way to choose ranks: "ratio", "energy", "evbmf" or "macs".
+        value: Value that belongs to `by`; None for its default.
+        layers: Names, paths or globs of layers that may be factored.
+        exclude: Names, paths or globs of layers that may not.
+        epochs: Number of training epochs after it; 0 for none.
     """
 
     by: By = "macs"
@@ -251,12 +252,12 @@ class FactorizeOptions:
 
 
 def factorize_step(model: Any, options: FactorizeOptions, context: Context) -> StepResult:
-    """Plan, put factors in, train."""
+    """Plan the factorization, apply it, train."""
     plan = plan_factorization(model, options.by, options.value, options.layers, options.exclude)
     small = factorize(model, plan)
     rows = context.train(small, options.epochs)
     note = (
-        f"{len(plan.rows)} layers in factors, {len(plan.skipped)} left; MACs "
+        f"{len(plan.rows)} layers factored, {len(plan.skipped)} not; MACs "
         f"{plan.macs_before:,} -> {plan.macs_after:,}"
     )
     return StepResult(small, (note,), tuple(rows))
@@ -264,12 +265,12 @@ def factorize_step(model: Any, options: FactorizeOptions, context: Context) -> S
 
 @dataclass(frozen=True, kw_only=True)
 class LiteOptions:
-    """The LiteRT file, calibrated on training inputs.
+    """Conversion to a LiteRT file, calibrated on training inputs.
 
     Attributes:
         format: Number format: "int8", "dynamic_int8", "float16", ...
         samples: Number of samples to calibrate on.
-        keep_float: Layers that stay in float.
+        keep_float: Names of layers that stay in float.
     """
 
     RENAMED: ClassVar[Mapping[str, str]] = {"recipe": "format"}
@@ -285,7 +286,7 @@ class LiteOptions:
 
 
 def litert(model: Any, options: LiteOptions, context: Context) -> StepResult:
-    """Convert; zeros of earlier steps are stored sparsely."""
+    """Convert to LiteRT; zeros of earlier steps are stored sparsely."""
     number_format = FORMATS[options.format]
     lite = to_litert(
         model,
@@ -303,12 +304,12 @@ def litert(model: Any, options: LiteOptions, context: Context) -> StepResult:
 
 @dataclass(frozen=True, kw_only=True)
 class QatOptions:
-    """Int8 in training, by TFMOT on the model's tf_keras twin; zeros of earlier steps are kept.
+    """Quantization-aware training by TFMOT on the tf_keras twin; zeros of earlier steps are kept.
 
     Attributes:
-        epochs: Of training under int8 rounding.
-        learning_rate: Of its Adam.
-        unsupported: "error" or "float", of layers without an int8 rule.
+        epochs: Number of training epochs with int8 rounding.
+        learning_rate: Learning rate of Adam.
+        unsupported: Treatment of layers without an int8 rule: "error", or "float" to leave them.
     """
 
     epochs: int = 2
@@ -322,7 +323,7 @@ class QatOptions:
 
 
 def qat(model: Any, options: QatOptions, context: Context) -> StepResult:
-    """Train on under int8 rounding, and convert with the ranges found."""
+    """Train with int8 rounding, and convert with the ranges found."""
     loss = keras.losses.get(context.base.loss)
 
     def train_twin(twin: Any) -> Any:
@@ -355,28 +356,30 @@ def _rows(history: dict[str, list[float]]) -> list[dict[str, float]]:
 
 STEPS: dict[str, StepKind] = {
     "hpo": StepKind(
-        search, HpoOptions, "search training parameters", starts=True, check=check_search
+        search, HpoOptions, "search training parameters", builds_model=True, check=check_search
     ),
     "architecture": StepKind(
         search,
         ArchitectureOptions,
         "search width, depth, kernels: quality against MACs",
-        starts=True,
+        builds_model=True,
         check=check_search,
     ),
-    "train": StepKind(train, TrainOptions, "train on"),
-    "distill": StepKind(distill, DistillOptions, "the model as it came teaches"),
+    "train": StepKind(train, TrainOptions, "continue training"),
+    "distill": StepKind(distill, DistillOptions, "distill from the original model"),
     "channel_prune": StepKind(
         channel_prune, ChannelPruneOptions, "remove channels", check=check_channel_prune
     ),
-    "factorize": StepKind(factorize_step, FactorizeOptions, "Tucker and SVD factors", fills=True),
+    "factorize": StepKind(
+        factorize_step, FactorizeOptions, "factor kernels (Tucker, SVD)", destroys_zeros=True
+    ),
     "level_prune": StepKind(
         level_prune,
         LevelPruneOptions,
-        "zeros in the kernels",
+        "set weights to zero",
         makes_zeros=True,
         check=check_level_prune,
     ),
-    "qat": StepKind(qat, QatOptions, "int8 in training", ends=True),
-    "int8": StepKind(litert, LiteOptions, "int8 after training", ends=True),
+    "qat": StepKind(qat, QatOptions, "quantization-aware training", yields_litert=True),
+    "int8": StepKind(litert, LiteOptions, "int8 after training", yields_litert=True),
 }

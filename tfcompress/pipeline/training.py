@@ -1,4 +1,4 @@
-"""Training inside a recipe: compiled as the first model is, zeros held, best epoch kept."""
+"""Training in a recipe: compiled as the original model, zeros held, best epoch kept."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from tfcompress.pruning.level.pruner import LevelPruner
 
 
 def fit_keras(model: Any, data: CompressionData, how: Fitting) -> History:
-    """Keras' own `fit`; the weights of the epoch with the least validation loss stay.
+    """Train with Keras' `fit`, and keep the weights of the epoch with the lowest validation loss.
 
-    A step that is killed trains anew from its start.
+    A step that is killed starts its training again.
     """
     keras.utils.set_random_seed(how.seed)
     best = keras.callbacks.EarlyStopping(
         "val_loss",
         mode="min",
-        patience=how.epochs,  # never ends early
+        patience=how.epochs,  # never stops early
         restore_best_weights=True,
         start_from_epoch=how.choose_from,
     )
@@ -44,16 +44,16 @@ def fit_keras(model: Any, data: CompressionData, how: Fitting) -> History:
 
 @dataclass(frozen=True)
 class Trainer:
-    """What steps train with.
+    """The training function that steps are given.
 
     Attributes:
-        base: Losses, metrics and optimizer are its.
-        data: Samples.
-        fit: The user's function, or `fit_keras`.
-        folder: Of the step.
-        name: Of the step.
-        seed: Of the order of the samples.
-        has_zeros: Whether zeros that a model has are to stay.
+        base: Original model, whose losses, metrics and optimizer are used.
+        data: Samples of all splits.
+        fit: Function that trains: the user's, or `fit_keras`.
+        folder: Folder of the step.
+        name: Name of the step.
+        seed: Seed of the order of the samples.
+        has_zeros: Whether the zeros of a model have to stay zero.
     """
 
     base: Any
@@ -75,16 +75,19 @@ class Trainer:
         student: Any = None,
         masked: bool = False,
     ) -> History:
-        """Train in place.
+        """Train a model in place.
 
         Args:
-            model: What is fitted: a model, or a Distiller around one.
-            epochs: How many; 0 trains nothing.
-            callbacks: That the technique needs.
-            choose_from: First epoch (from 0) that may be chosen.
-            part: Folder of the checkpoints, below the step's.
-            student: The model inside, where `model` is a Distiller.
-            masked: Whether the model carries its masks already.
+            model: Model to fit, or a `Distiller` around it.
+            epochs: Number of training epochs; 0 does not train.
+            callbacks: Keras callbacks that the technique needs.
+            choose_from: First epoch, counted from 0, that may be chosen as the best.
+            part: Name of the subfolder for checkpoints.
+            student: Model inside, if `model` is a `Distiller`.
+            masked: Whether the model already holds its zeros by masks.
+
+        Returns:
+            One row per epoch; empty for 0 epochs.
         """
         if epochs == 0:
             return []

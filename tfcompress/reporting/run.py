@@ -165,6 +165,7 @@ def open_run(
     name: str,
     config: Mapping[str, Any],
     resume: bool = False,
+    renamed: Mapping[str, str] | None = None,
 ) -> Run:
     """Open `root/experiment/name`, making it if it is new.
 
@@ -173,7 +174,8 @@ def open_run(
         experiment: Name of the experiment.
         name: Name of the run.
         config: Everything that decides the result; compared with what the folder was made with.
-        resume: Go on with an unfinished run.
+        resume: Whether to continue an unfinished run.
+        renamed: Present name of each renamed field by its former one, for folders made before.
 
     Returns:
         The run; `finished` says that there is nothing to do.
@@ -185,6 +187,8 @@ def open_run(
     folder = Path(root) / experiment / name
     wanted = json.loads(to_json(config))
     existing = _read(folder / "config.json")
+    if existing is not None:
+        existing = {(renamed or {}).get(key, key): value for key, value in existing.items()}
     if existing is None and folder.is_dir() and any(folder.iterdir()):
         raise RunError(
             str(folder), "it holds files that are no run", "choose another RUN, or clear the folder"

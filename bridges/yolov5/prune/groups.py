@@ -1,9 +1,9 @@
-"""Which channels of a detector go together, read off torch-pruning's dependency graph.
+"""Channel groups of a detector, read from torch-pruning's dependency graph.
 
-A unit is what has to be removed at once: the channels that additions join, those that a depthwise
-convolution passes on, and, wherever a concatenation has moved them to, their places in the layers
-that read them. Units that touch the same layers make a group. What cannot be followed for certain
-freezes its group, with the reason; nothing is guessed.
+A unit is removed as a whole: the channels that additions join, the channels that a depthwise
+convolution passes on, and their positions in all layers that read them, also after concatenations.
+Units that touch the same layers form a group. A group that cannot be followed with certainty is
+frozen, with the reason.
 
 Reference:
     Fang et al., DepGraph: Towards Any Structural Pruning, 2023, arXiv:2301.12900.
@@ -34,7 +34,7 @@ Part = Literal["maker", "follower", "reader"]
 FOLLOWED = (
     "Silu", "Relu", "Hardtanh", "Add", "MaxPool2DWithIndices", "AvgPool2D", "UpsampleNearest2D",
 )  # fmt: skip
-"""Operations that keep every channel in its place and make nothing but zeros of zeros."""
+"""Operations that keep every channel in its position and turn zeros into zeros."""
 
 
 @dataclass(frozen=True)
@@ -43,10 +43,10 @@ class Cut:
 
     Attributes:
         layer: Path of a Conv2d or BatchNorm2d.
-        part: "maker": filters of a convolution; "reader": what a convolution sums over; "follower":
-            channels that pass through (BatchNorm, depthwise convolution).
+        part: "maker" for the filters of a convolution, "reader" for the channels that a convolution
+            sums over, "follower" for channels that pass through (BatchNorm, depthwise convolution).
         channels: (n,) channels of the layer.
-        units: (n,) the unit of each.
+        units: (n,) unit of each channel.
     """
 
     layer: str
@@ -60,10 +60,10 @@ class ChannelGroup:
     """Units that touch the same layers.
 
     Attributes:
-        name: Path of the first layer that makes them.
+        name: Path of the first layer that makes the units.
         width: Number of units.
-        cuts: What each layer has of them, in the order of the detector.
-        frozen: Why they stay; empty if they may go.
+        cuts: Channels of each layer that belong to the group, in the order of the detector.
+        frozen: Reason why the group stays whole; empty if it may lose units.
     """
 
     name: str
@@ -82,12 +82,12 @@ def find_groups(
     """The channel groups of a detector or a backbone, in the order of their makers.
 
     Args:
-        network: Left as it is.
+        network: Detector or backbone; not changed.
         exclude: Patterns of paths, such as "model.0.*"; groups that these layers make stay whole.
-        side: Side of the image that the network is traced with.
+        side: Side in pixels of the square image that the network is traced with.
 
     Raises:
-        ConfigError: A pattern fits no convolution.
+        ConfigError: A pattern matches no convolution.
     """
     traced = copy.deepcopy(network).cpu().requires_grad_(True)
     with torch.enable_grad():
@@ -106,7 +106,7 @@ def find_groups(
 
 
 class _Walk:
-    """Follows every channel, and joins what has to go together."""
+    """Follows every channel, and joins channels that have to be removed together."""
 
     def __init__(
         self, paths: dict[nn.Module, str], excluded: set[str], heads: set[nn.Module]
@@ -119,13 +119,13 @@ class _Walk:
         self.seen: dict[tuple[Node, str, int], int] = {}
 
     def start(self, node: Node) -> None:
-        """Follow the channels that a convolution makes and that were not met before."""
+        """Follow the channels that a convolution makes and that were not reached before."""
         conv = node.module
         fresh = [i for i in range(conv.out_channels) if (node, "out", i) not in self.seen]
         if not fresh:
             return
         first = int(self.units.fresh(len(fresh))[0])
-        # Its mappings take a channel together with where it came from, in this form alone.
+        # The mappings of torch-pruning track the origin of a channel only in this form.
         index = torch_pruning._helpers._HybridIndex
         handler = torch_pruning.prune_conv_out_channels
         marks = [index(idx=i, root_idx=first + k) for k, i in enumerate(fresh)]
@@ -144,7 +144,7 @@ class _Walk:
                     stack.append((edge.target, edge.handler, there))
 
     def _meet(self, node: Node, side: str, marks: list[Any]) -> list[Any]:
-        """Note where channels arrive; those that are new there, to be followed on."""
+        """Record channels that reach a node; return those that reach it for the first time."""
         reason = self._why_not(node, side)
         new, joined = [], []
         for mark in marks:
@@ -161,7 +161,7 @@ class _Walk:
         return [] if reason and side == "both" else new
 
     def _why_not(self, node: Node, side: str) -> str:
-        """Why channels that arrive at a node have to stay; empty if they may go."""
+        """The reason why channels that reach a node have to stay; empty if they may be removed."""
         module, path = node.module, self.paths.get(node.module, "")
         if module in self.heads and side == "out":
             return "the head's outputs"
@@ -172,7 +172,7 @@ class _Walk:
         if isinstance(module, nn.Conv2d):
             if module.groups == 1 or _is_depthwise(module):
                 return ""
-            return f"{path} is a convolution of {module.groups} groups"
+            return f"{path} is a convolution with {module.groups} groups"
         if isinstance(module, nn.BatchNorm2d):
             return ""
         if path or isinstance(module, nn.Parameter):
@@ -181,11 +181,11 @@ class _Walk:
         name = node.grad_fn.name().removesuffix("Backward0").removesuffix("Backward1")
         if node.type == OPTYPE.CONCAT:
             known = node.module.offsets is not None and node.grad_fn._saved_dim == 1
-            return "" if known else "it is concatenated in another way than along the channels"
+            return "" if known else "it is not concatenated along the channels"
         return "" if name in FOLLOWED else f"{name} cannot be followed"
 
     def groups(self) -> tuple[ChannelGroup, ...]:
-        """Units that touch the same layers, together."""
+        """Units that touch the same layers, as groups."""
         touched: dict[int, list[tuple[str, Part, int]]] = defaultdict(list)
         for (node, side, channel), unit in self.seen.items():
             path = self.paths.get(node.module)
@@ -217,7 +217,7 @@ _PARTS: dict[str, Part] = {"out": "maker", "in": "reader", "both": "follower"}
 
 
 def _side(module: Any, handler: Any) -> str:
-    """Which channels of a layer a step of the graph takes."""
+    """The channels of a layer that a step of the graph removes: "in", "out" or "both"."""
     if not isinstance(module, nn.Conv2d) or _is_depthwise(module):
         return "both"
     return "out" if handler == torch_pruning.prune_conv_out_channels else "in"
@@ -234,7 +234,7 @@ def _excluded(patterns: Iterable[str], convs: Sequence[str]) -> set[str]:
         if not fitting:
             raise ConfigError(
                 "exclude",
-                f"{pattern!r} fits no convolution",
+                f"{pattern!r} matches no convolution",
                 f"use a path or a pattern, such as {convs[0]} or model.0.*",
             )
         found |= fitting

@@ -2,11 +2,11 @@
 
 plan = plan_detector(detector, PruneConfig(sparsity=0.3, score="l2"))
 print(plan)                             # per group: width, kept, makers, readers, frozen and why
-small = prune_detector(detector, plan)  # a new one; the given one is left as it is
+small = prune_detector(detector, plan)  # a new detector; the given one is not changed
 
-Backbone, neck and head lose channels alike; only the outputs of `Detect` stay. The new detector
-gives what the old one gives with the removed channels (filters, gamma, beta, moving statistics) set
-to zero.
+Backbone, neck and head lose channels; only the outputs of `Detect` stay. The outputs of the new
+detector equal those of the old one with the removed channels (filters, gamma, beta, moving
+statistics) set to zero.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from tfcompress.pruning.channels.core.plan import ChannelPlan, GroupPlan
 from tfcompress.pruning.channels.core.targets import meet_target
 
 Network = TypeVar("Network", bound=Graph)
-"""A `Detector`, or a `Backbone`."""
+"""A `Detector` or a `Backbone`."""
 
 Kept = Mapping[str, Sequence[int]]
 """Positions of the units that stay, by group."""
@@ -43,14 +43,14 @@ Kept = Mapping[str, Sequence[int]]
 
 @dataclass(frozen=True)
 class DetectorPlan(ChannelPlan):
-    """A plan to remove channels of a detector; it prints, and goes to JSON and back."""
+    """A plan to remove channels of a detector, which prints as a table and is saved as JSON."""
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> DetectorPlan:
         """Read a plan.
 
         Raises:
-            ConfigError: The file is missing or is no plan.
+            ConfigError: The file is missing or holds no plan.
         """
         plan = super().load(path)
         config = dict(plan.config)
@@ -70,23 +70,21 @@ def plan_detector(
     Args:
         detector: The detector to prune; or a backbone, whose output keeps its channels.
         config: The target and how channels are chosen.
-        batches: Images and targets, for the scores that look at data.
-        measure: A function from a detector to its latency in milliseconds, for a latency target.
+        batches: Images and targets, needed for the scores that look at data.
+        measure: Function from a detector to milliseconds, needed for a latency target.
 
     Returns:
         The plan. Where the target is missed by more than 2 % (10 % for latency), `notes` says why.
 
     Raises:
-        NothingToRemove: The target is so near that no channel goes.
+        NothingToRemove: The target is so near that it removes no channel.
         ConfigError: The target cannot be reached, or batches or a measure are missing.
     """
     groups = find_groups(detector, config.exclude)
     free = [group for group in groups if not group.frozen]
     scores = score_groups(detector, free, config.score, batches, config.seed)
     frozen = {g.name: g.frozen for g in groups if g.frozen} | {
-        g.name: f"nothing in it that {config.score} could score"
-        for g in free
-        if g.name not in scores
+        g.name: f"score {config.score!r} has nothing to go by" for g in free if g.name not in scores
     }
     candidates = [
         Candidate(
@@ -108,7 +106,7 @@ def plan_detector(
     if all(len(kept[c.name]) == len(c.scores) for c in candidates):
         raise NothingToRemove(
             config.target,
-            f"no channel goes: the smallest step is {config.round_to} channels",
+            f"it removes no channel: the smallest step is {config.round_to} channels",
             "ask for more, or lower round_to",
         )
     shape = (3, config.side, config.side)
@@ -165,15 +163,15 @@ def _widths_for(
 
 
 def prune_detector(detector: Network, plan: DetectorPlan) -> Network:
-    """A new detector without the channels that a plan removes, in evaluation mode.
+    """Build a new detector without the channels that a plan removes, in evaluation mode.
 
     Args:
-        detector: The one that was planned for, or one of the same wiring; left as it is.
-        plan: Of `plan_detector`.
+        detector: Planned detector, or one of the same architecture; not changed.
+        plan: Plan made by `plan_detector`.
 
     Raises:
-        LayerError: The plan is for another detector, or the result would not compute what the
-            detector computes with these channels at zero.
+        LayerError: The plan is for another detector, or the outputs differ from those of the
+            detector with these channels set to zero.
     """
     groups, kept = _planned(detector, plan)
     small = _without(detector, groups, kept)
@@ -182,7 +180,7 @@ def prune_detector(detector: Network, plan: DetectorPlan) -> Network:
 
 
 def zero_removed(detector: Network, plan: DetectorPlan) -> Network:
-    """A copy of the same widths with the channels that a plan removes set to zero.
+    """A copy of the same width in which the channels that a plan removes are zero.
 
     Raises:
         LayerError: The plan is for another detector.
@@ -209,7 +207,7 @@ def _zeroed(detector: Network, groups: Sequence[ChannelGroup], kept: Kept) -> Ne
 
 
 def _planned(detector: Network, plan: DetectorPlan) -> tuple[tuple[ChannelGroup, ...], Kept]:
-    """The groups of a detector and what a plan keeps of each."""
+    """The groups of a detector, and the units of each that a plan keeps."""
     groups = find_groups(detector)
     planned = {group.name: group for group in plan.groups}
     for group in groups:
@@ -224,7 +222,7 @@ def _planned(detector: Network, plan: DetectorPlan) -> tuple[tuple[ChannelGroup,
 
 
 def _without(detector: Network, groups: Sequence[ChannelGroup], kept: Kept) -> Network:
-    """A copy with channels removed, its `channels` as they are now."""
+    """A copy without the removed channels, with its attribute `channels` updated."""
     small = copy.deepcopy(detector).eval()
     gone: dict[tuple[str, str], list[int]] = {}
     for group in groups:
@@ -253,7 +251,7 @@ _REMOVE = {
 
 
 def _channels(detector: Network, side: int = 64) -> list[int]:
-    """Channels out of each row, 0 of the head."""
+    """Number of output channels of each row; 0 for the head."""
     found: list[int] = []
     hooks = [
         row.register_forward_hook(
@@ -271,7 +269,7 @@ def _channels(detector: Network, side: int = 64) -> list[int]:
 
 
 def _check_equal(masked: Graph, small: Graph, side: int = 64) -> None:
-    """Raise where removing channels and setting them to zero differ: a dependency was missed."""
+    """Raise if removing channels differs from setting them to zero: a dependency was missed."""
     generator = torch.Generator().manual_seed(0)
     x = torch.rand(1, 3, side, side, generator=generator).to(_device(masked))
     with torch.no_grad():

@@ -1,10 +1,10 @@
-"""Rounds of pruning and training: channels go a few at a time, and the rest learns in between.
+"""Pruning in rounds: a few channels are removed at a time, with training in between.
 
 config = PruneConfig(sparsity=0.3439)
 result = prune_in_rounds(detector, data, config, settings, (5, 5, 5, 86), "folder")
 
-Every round goes on with all weights of the one before, neck and head included, and is kept in the
-folder: a run that was killed goes on where it was, and ends as if it had not been.
+Every round starts from all weights of the one before, neck and head included. Rounds are kept in
+the folder: a killed run resumes from the last finished epoch and ends with the same result.
 """
 
 from __future__ import annotations
@@ -44,10 +44,10 @@ class PruneRound:
     """One round.
 
     Attributes:
-        plan: What went.
-        pruned_map: Validation mAP50-95 before the training.
-        trained_map: After it, of the best epoch.
-        history: One row per epoch.
+        plan: Plan of the removed channels.
+        pruned_map: mAP50-95 on the validation set before training.
+        trained_map: mAP50-95 on the validation set of the best epoch.
+        history: One row per training epoch.
     """
 
     plan: DetectorPlan
@@ -58,12 +58,12 @@ class PruneRound:
 
 @dataclass(frozen=True)
 class PruneRounds:
-    """What came out.
+    """Result of pruning in rounds.
 
     Attributes:
-        detector: Of the last round's best epoch, in evaluation mode.
-        start_map: Validation mAP50-95 of the given detector.
-        rounds: In order.
+        detector: Detector of the last round's best epoch, in evaluation mode.
+        start_map: mAP50-95 of the given detector on the validation set.
+        rounds: Rounds in order.
     """
 
     detector: Detector
@@ -72,7 +72,7 @@ class PruneRounds:
 
     @property
     def history(self) -> list[dict[str, float]]:
-        """The rows of all rounds, epochs counted through, each with its "round"."""
+        """Rows of all rounds with consecutive epochs, each with its "round"."""
         rows: list[dict[str, float]] = []
         for number, part in enumerate(self.rounds, 1):
             done = len(rows)
@@ -80,7 +80,7 @@ class PruneRounds:
         return rows
 
     def table(self, name: str = "") -> Table:
-        """One row per round; the name goes into the title."""
+        """A table with one row per round; `name` is part of the title."""
         table = Table(
             ("round", "channels", "MACs", "parameters", "epochs", "mAP pruned", "mAP trained"),
             title=f"Rounds{' of ' if name else ''}{name}, mAP50-95 on validation",
@@ -134,26 +134,31 @@ def prune_in_rounds(
     measure: Callable[[Detector], float] | None = None,
     score_batches: int = 8,
 ) -> PruneRounds:
-    """Prune to the target in as many equal steps as there are entries in `epochs`.
+    """Prune to the target in equal steps, one for each entry of `epochs`.
 
     After round k of n a share (1 - sparsity)^(k/n) of the channels is left, or target_macs^(k/n) of
     the MACs; a latency target falls in the same way.
 
     Args:
-        detector: Trained; left as it is.
-        data: "train" and "val" are used, "test" never.
-        config: What the last round has reached. Scores that look at data see training images.
-        settings: Of the trainings, but for the epochs. The anchors stay as they are.
-        epochs: Of the training after each round.
-        folder: Where every round is kept; another target or other settings need another one.
-        on_epoch: Called with the round (from 1 on), the epoch's row, and whether it is the best.
-        on_plan: Called with the round, its plan, and mAP50-95 on validation before the training.
-        extra_losses: What is added to the loss: of the round and a detector of its widths.
-        measure: For a latency target, as in `plan_detector`.
-        score_batches: Batches of training images for the scores that look at data.
+        detector: Trained detector; not changed.
+        data: Detection data, of which the splits "train" and "val" are used.
+        config: Options whose target holds after the last round. Scores that look at data are
+            computed on training images.
+        settings: Settings of the trainings, apart from the epochs. The anchors are not fitted.
+        epochs: Number of training epochs after each round.
+        folder: Folder in which every round is kept; another target or other settings need another
+            folder.
+        on_epoch: Function called with the round (from 1), the epoch's row, and whether it is the
+            best so far.
+        on_plan: Function called with the round, its plan, and mAP50-95 on the validation set before
+            training.
+        extra_losses: Function from the round and its detector to the losses that are added.
+        measure: Function from a detector to milliseconds, needed for a latency target.
+        score_batches: Number of batches of training images for the scores that look at data.
 
     Raises:
-        ConfigError: A step removes nothing or cannot be reached, or the folder is another's.
+        ConfigError: A step removes nothing or cannot be reached, or the folder was made with other
+            options.
     """
     folder = Path(folder)
     start_map = _validate(detector, data, settings)
@@ -192,11 +197,11 @@ def prune_in_rounds(
 
 
 def settings_of_round(settings: TrainSettings, epochs: int, last: bool = True) -> TrainSettings:
-    """Settings to go on from trained weights: a short warm-up, the anchors as they are.
+    """Settings to continue from trained weights: a short warm-up, anchors unchanged.
 
     Args:
-        settings: Of a whole training.
-        epochs: Of this one.
+        settings: Settings of a whole training.
+        epochs: Number of epochs of this training.
         last: Whether mosaics stop before its end.
     """
     return replace(
@@ -215,18 +220,18 @@ def step_of_round(
     detector: Detector,
     measure: Callable[[Detector], float] | None = None,
 ) -> PruneConfig:
-    """The target of the next round, relative to what the rounds before have left.
+    """Options of the next round, relative to the detector that it starts from.
 
     Args:
-        config: The target of all rounds.
-        plans: Of the rounds before.
-        part: The share of all rounds that the next one completes.
-        detector: As it is before the next round.
-        measure: For a latency target.
+        config: Options with the target of all rounds.
+        plans: Plans of the rounds before.
+        part: Share of all rounds that is completed by the next one, in (0, 1].
+        detector: Detector before the next round.
+        measure: Function from a detector to milliseconds, needed for a latency target.
 
     Raises:
         NothingToRemove: The rounds before have removed as much already.
-        ConfigError: There is nothing to measure a latency with.
+        ConfigError: A latency target without `measure`.
     """
     seed = config.seed + len(plans)
     if config.target_latency_ms is not None:
@@ -254,9 +259,9 @@ def step_of_round(
 
 
 def _comparable(config: Mapping[str, Any]) -> Any:
-    """What decides a plan, but for a latency, whose steps start from a measurement.
+    """The options that decide a plan, without the latency, which starts from a measurement.
 
-    An option that was not there yet when a plan was made had its default.
+    An option that is missing did not exist yet when the plan was made: it had its default.
     """
     defaults = {field.name: field.default for field in fields(PruneConfig)}
     return json.loads(json.dumps({**defaults, **config, "target_latency_ms": None}))
@@ -265,7 +270,7 @@ def _comparable(config: Mapping[str, Any]) -> Any:
 def _batches(
     config: PruneConfig, data: DetectionData, settings: TrainSettings, count: int
 ) -> Batches | None:
-    """Training images as they are, evenly from the whole split, where the score looks at them."""
+    """Unaugmented training images, evenly from the whole split, if the score looks at data."""
     if config.score not in DATA_SCORES:
         return None
     images = data.splits["train"]
@@ -275,7 +280,7 @@ def _batches(
 
 
 def _validate(detector: Detector, data: DetectionData, settings: TrainSettings) -> float:
-    """mAP50-95 on validation."""
+    """mAP50-95 on the validation set."""
     device = pick_device(settings.device)
     model = copy.deepcopy(detector).to(device).eval()
     return evaluate_detector(

@@ -1,4 +1,4 @@
-"""Importance of a detector's channels, from its weights or from what data does in it."""
+"""Importance scores of a detector's channels, from its weights or from data."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tfcompress.pruning.channels.core.scores import (
 )
 
 Batches = Iterable[tuple[torch.Tensor, torch.Tensor]]
-"""Images (B, 3, H, W) in [0, 1] and targets (n, 6): image, class, box as fractions."""
+"""Images (B, 3, H, W) in [0, 1], and targets (n, 6): image, class, box as fractions."""
 
 
 def score_groups(
@@ -36,19 +36,19 @@ def score_groups(
 ) -> dict[str, np.ndarray]:
     """Scores of the units of each group, comparable between groups; higher means keep.
 
-    Several layers that make a group count alike; each group's scores have mean 1. Activations and
-    their gradients (of the detection loss, in evaluation mode) are those behind the activation
-    function of a `Conv`. A group without what a score looks at is left out.
+    All layers that make a group have the same weight; each group's scores have mean 1. Activations
+    and their gradients (of the detection loss, in evaluation mode) are taken after the activation
+    function of a `Conv`. A group in which the score finds nothing to look at is left out.
 
     Args:
-        network: Left as it is.
-        groups: Of `find_groups`.
+        network: Detector or backbone; not changed.
+        groups: Channel groups from `find_groups`.
         score: Importance score, a key of `core.scores.SCORES`.
         batches: Images and targets, for the scores of `DATA_SCORES`.
         seed: Seed of the score "random".
 
     Raises:
-        ConfigError: The score needs batches and there is none, or a head and there is none.
+        ConfigError: The score needs batches or a head, and there is none.
     """
     if score in GRADIENT_SCORES and not isinstance(network, Detector):
         raise ConfigError("score", f"{score} needs a loss, and so a head", "use another score")
@@ -89,7 +89,7 @@ def _of_units(cut: Cut, values: np.ndarray, width: int) -> np.ndarray:
 
 
 def _columns(network: Graph, layer: str) -> np.ndarray:
-    """A kernel as (fan_in, channels)."""
+    """The kernel of a layer as (fan_in, channels)."""
     weight = network.get_submodule(layer).weight.detach().cpu().double()
     return weight.flatten(1).T.numpy()
 
@@ -104,7 +104,7 @@ def _gammas(network: Graph, layer: str) -> np.ndarray | None:
 def _from_data(
     network: Graph, layers: Sequence[str], score: str, batches: Batches | None
 ) -> dict[str, np.ndarray]:
-    """A score of activations or gradients for each layer, the mean over all images."""
+    """A score of activations or gradients of each layer, averaged over all images."""
     sums: dict[str, np.ndarray] = {}
     images = 0
     training = network.training
@@ -140,7 +140,7 @@ def _from_data(
 
 
 def _run(network: Graph, pixels: torch.Tensor, targets: torch.Tensor, with_gradient: bool) -> None:
-    """Forward, and back to the maps but not to the weights, whose `grad` is left alone."""
+    """Run forward, and backward to the maps, not to the weights, whose `grad` does not change."""
     if not with_gradient:
         with torch.no_grad():
             network(pixels)
@@ -153,7 +153,7 @@ def _run(network: Graph, pixels: torch.Tensor, targets: torch.Tensor, with_gradi
 
 
 def _score(output: torch.Tensor, score: str) -> np.ndarray:
-    """A layer's score of one batch."""
+    """The score of a layer on one batch."""
     activations = _positions(output)
     if score in ACTIVATION_SCORES:
         return ACTIVATION_SCORES[score](activations.reshape(-1, activations.shape[-1]))
@@ -167,7 +167,7 @@ def _positions(maps: torch.Tensor) -> np.ndarray:
 
 
 def _observed(network: Graph, layer: str) -> nn.Module:
-    """The module whose output stands for what a convolution makes."""
+    """The module whose output represents the channels that a convolution makes."""
     parent, _, attribute = layer.rpartition(".")
     block = network.get_submodule(parent)
     return (

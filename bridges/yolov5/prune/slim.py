@@ -1,8 +1,8 @@
-"""Training that pushes channels towards zero: L1 on the gammas of BatchNorm.
+"""Network slimming: training with an L1 penalty on the gammas of BatchNorm.
 
 Reference:
     Liu et al., Learning Efficient Convolutional Networks through Network Slimming, 2017,
-    arXiv:1708.06519, equation 1. Afterwards prune with `PruneConfig(score="gamma")`.
+    arXiv:1708.06519, equation 1. Then prune with `PruneConfig(score="gamma")`.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from tfcompress.errors import ConfigError
 
 
 class GammaPenalty:
-    """Adds strength * sum |gamma| over all BatchNorms to the loss of an image.
+    """Adds strength * sum |gamma| over all BatchNorms to the loss.
 
     Args:
-        strength: The paper uses 1e-4 to 1e-5.
+        strength: Factor of the penalty, above 0; the paper uses 1e-4 to 1e-5.
 
     Raises:
         ConfigError: The strength is not above zero.
@@ -41,7 +41,7 @@ class GammaPenalty:
         outputs: Mapping[int, Any],
         targets: torch.Tensor,
     ) -> tuple[torch.Tensor, dict[str, float]]:
-        """The penalty, and the same as part "gammas"."""
+        """The penalty, and its value as part "gammas"."""
         norms = [module for module in detector.modules() if isinstance(module, nn.BatchNorm2d)]
         penalty = self.strength * sum(norm.weight.abs().sum() for norm in norms)
         return penalty, {"gammas": float(penalty.detach())}

@@ -195,7 +195,7 @@ def test_bad_input_is_one_line(detector_file, model, tmp_path, capsys):
             (yolo_prune, ["--weights", "none.pt"], "none.pt: there is no such file"),
             (yolo_prune, ["--weights", other_file], "has the classes a, b, c, d, the data disc"),
             (yolo_prune, ["--model", model, "--sparsity", "0.97"], "it cannot be reached"),
-            (yolo_prune, ["--model", model, "--sparsity", "0.001"], "no channel goes"),
+            (yolo_prune, ["--model", model, "--sparsity", "0.001"], "it removes no channel"),
             (yolo_distill, ["--teacher", other_file], "has the classes a, b, c, d, the data disc"),
             (yolo_distill, ["--teacher", detector_file], "teacher: its maps are 2 with 2 anchors"),
             (yolo_distill, ["--logits", "none", "--features", "0"], "nothing is left to imitate"),

@@ -46,7 +46,7 @@ EXPECTED = {
     "concat": {
         "a": (4, "a c", "c head", ""),
         "b": (6, "b c", "c head", ""),
-        "c[10:13]": (3, "c", "", "'tie' combines it with what is fixed"),
+        "c[10:13]": (3, "c", "", "'tie' combines it with fixed channels"),
     },
     "flatten": {"a": (5, "a", "hidden", ""), "hidden": (10, "hidden", "head", "")},
     "squeeze_excite": {

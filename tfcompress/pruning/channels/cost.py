@@ -19,8 +19,8 @@ class ChannelCost:
     The MACs of a layer shrink as its kernels do: by the share that is kept along each cut axis.
 
     Args:
-        graph: The model's groups.
-        input_shapes: Without batch, where the model's own have free axes.
+        graph: Channel groups of the model.
+        input_shapes: Shapes of the inputs without the batch axis, if the model leaves sizes free.
 
     Raises:
         LayerError: The size of the inputs is not known.
@@ -61,7 +61,7 @@ class ChannelCost:
         return _sum(self._macs, self._shares(keep))
 
     def parameters(self, keep: Keep) -> float:
-        """Number of weights, statistics included."""
+        """Number of weights, moving statistics included."""
         return _sum(self._weights, self._shares(keep))
 
     def _shares(self, keep: Keep) -> list[float]:
@@ -76,7 +76,7 @@ class ChannelCost:
 
 
 def _owner(path: str, charged: Collection[str]) -> str:
-    """The layer that a weight's MACs are charged to: itself, or what it stands in (RNNs)."""
+    """The layer that a weight's MACs are counted for: its own, or the RNN that contains it."""
     while path not in charged and "/" in path:
         path = path.rsplit("/", 1)[0]
     return path

@@ -1,4 +1,4 @@
-"""Scores of channel groups: from kernels, from normalization, or from what data does to them."""
+"""Scores of channel groups from kernels, normalization layers, activations or gradients."""
 
 from __future__ import annotations
 
@@ -30,11 +30,14 @@ def weight_scores(
     """A score of `WEIGHT_SCORES` per group: each maker's kernel, combined per unit.
 
     Args:
-        graph: The groups.
-        score: Its name.
-        aggregate: How a unit's channels and makers combine.
-        alike: Makers count alike, however many weights they have: each maker's scores are divided
-            by their mean before they are combined.
+        graph: Channel groups of the model.
+        score: Key of `WEIGHT_SCORES`.
+        aggregate: Way to combine the scores of a unit's channels and makers: "mean", "sum", "max".
+        alike: Whether each maker's scores are divided by their mean first, so that makers count
+            the same regardless of their number of weights.
+
+    Returns:
+        (units,) scores by group name.
     """
     function = WEIGHT_SCORES[score]
     return _from_cuts(
@@ -43,7 +46,7 @@ def weight_scores(
 
 
 def gamma_scores(graph: ChannelGraph, aggregate: str, alike: bool = True) -> dict[str, np.ndarray]:
-    """Of the normalization layers that follow a group; groups without one are left out."""
+    """|gamma| of the normalization that follows each group; groups without one are left out."""
     function = SCORES["gamma"]
     return _from_cuts(
         graph,
@@ -55,7 +58,7 @@ def gamma_scores(graph: ChannelGraph, aggregate: str, alike: bool = True) -> dic
 
 
 def random_scores(graph: ChannelGraph, seed: int) -> dict[str, np.ndarray]:
-    """Uniform noise."""
+    """Uniform noise per group."""
     generator = np.random.default_rng(seed)
     function = SCORES["random"]
     return {group.name: function(np.array(group.units), generator) for group in graph.groups}
@@ -70,8 +73,8 @@ def data_scores(
 ) -> dict[str, np.ndarray]:
     """A score from data per group, on the tensors that the group's readers read.
 
-    Several tensors of one group are averaged (activations) or summed (gradients: Taylor's values
-    are changes of the loss). Groups that no reader reads directly are left out.
+    Scores of several tensors of one group are averaged (activations) or summed (gradients, because
+    Taylor scores are changes of the loss). Groups that no layer reads directly are left out.
     """
     slopes = score in GRADIENT_SCORES
     function = GRADIENT_SCORES[score] if slopes else ACTIVATION_SCORES[score]
@@ -107,9 +110,9 @@ def data_scores(
 def _observed(
     graph: ChannelGraph, taps: list[int], data: Iterable[Batch], loss: Loss | None, score: str
 ) -> Iterable[tuple[dict[int, np.ndarray], dict[int, np.ndarray], int]]:
-    """(activations, gradients, samples) of the tapped tensors, batch by batch.
+    """Yield (activations, gradients, number of samples) of the tapped tensors for each batch.
 
-    Without a loss there are no gradients.
+    Without a loss the gradients are empty.
     """
     import tensorflow as tf
 
@@ -176,7 +179,7 @@ def _from_cuts(
 
 
 def _positions(graph: ChannelGraph) -> dict[int, tuple[int, int]]:
-    """Root unit -> (index of its group, position in the group)."""
+    """(Index of the group, position in the group) of each root unit."""
     return {
         unit: (i, position)
         for i, group in enumerate(graph.groups)
@@ -187,7 +190,7 @@ def _positions(graph: ChannelGraph) -> dict[int, tuple[int, int]]:
 def _per_group(
     graph: ChannelGraph, positions: dict[int, tuple[int, int]], units: np.ndarray
 ) -> Iterable[tuple[str, np.ndarray, int]]:
-    """(group name, position of each channel or -1, number of units) of the groups in an array."""
+    """Yield (name, position of each channel or -1, number of units) of the groups in an array."""
     at = [positions.get(unit, (-1, -1)) for unit in units.tolist()]
     owners = np.array([owner for owner, _ in at])
     places = np.array([place for _, place in at])

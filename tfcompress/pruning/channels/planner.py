@@ -1,4 +1,4 @@
-"""Channel pruning: plan which channels go, then build a model that has none of them.
+"""Channel pruning: plan which channels to remove, then build a model without them.
 
 ```python
 plan = plan_channels(model, ChannelConfig(target_macs=0.5, score="fpgm"))
@@ -49,24 +49,25 @@ def plan_channels(
     """Choose the channels to remove; the model is not changed.
 
     Args:
-        model: Functional or Sequential, Keras 3 or tf_keras.
-        config: What to reach.
-        data: For the scores "apoz", "mean_activation" and "taylor": inputs, (inputs, targets), or
-            an iterable of such batches that can be read twice (a list of tuples, a
-            `tf.data.Dataset`). With any score it gives each group's reconstruction error.
-        loss: For "taylor": `loss(targets, outputs)`; default the compiled model's.
-        measure: For `target_latency_ms`: model -> milliseconds.
-        input_shapes: Without batch, where the model's inputs have free axes.
-        units_before: Units that each group had before earlier rounds, by name: `min_kept` and the
-            sparsities of `config_list` are shares of these. Default: those of `model`.
+        model: Functional or Sequential model, Keras 3 or tf_keras.
+        config: Target, and how channels are chosen.
+        data: Samples, needed for the scores "apoz", "mean_activation" and "taylor": inputs,
+            (inputs, targets), or an iterable of such batches that can be read twice (a list of
+            tuples, a `tf.data.Dataset`). With data the plan has each group's reconstruction error.
+        loss: Function `loss(targets, outputs)` for the score "taylor". Default: the loss that the
+            model was compiled with.
+        measure: Function from a model to milliseconds, needed for `target_latency_ms`.
+        input_shapes: Shapes of the inputs without the batch axis, if the model leaves sizes free.
+        units_before: Number of units that each group had before earlier rounds, by name: `min_kept`
+            and the sparsities of `config_list` are shares of these. Default: those of `model`.
 
     Returns:
-        The plan. Where the target is missed by more than 2% (10% for latency), `notes` says why.
+        The plan. If the target is missed by more than 2 % (10 % for latency), `notes` says why.
 
     Raises:
-        ConfigError: An unknown layer in `config_list`, everything excluded, data, loss or `measure`
-            missing, or a target beyond what the free groups can give.
-        LayerError: The model has no graph, or nothing that could be removed.
+        ConfigError: An unknown layer in `config_list` or `exclude`; missing data, loss or
+            `measure`; or a target that cannot be reached.
+        LayerError: The model has no graph, or no channel can be removed.
         DataError: The data does not fit the model.
     """
     graph = find_groups(model)
@@ -111,23 +112,23 @@ def plan_channels(
 
 
 def shrink(model: Any, plan: ChannelPlan, reconstruct: bool = False, data: Any = None) -> Any:
-    """Build the model without the channels that a plan removes.
+    """Build a new model without the channels that a plan removes.
 
     Args:
-        model: The planned model, or another checkpoint of the same wiring; not changed.
-        plan: From `plan_channels`.
-        reconstruct: Refit the kernels that read pruned channels by least squares on `data`, so that
-            they give what they gave before (He, Zhang, Sun, ICCV 2017).
-        data: Inputs, (inputs, targets), or an iterable of such batches.
+        model: The planned model, or another checkpoint of the same architecture; not changed.
+        plan: Plan made by `plan_channels`.
+        reconstruct: Whether to refit the kernels that read pruned channels by least squares on
+            `data`, so that their outputs come close to those before (He, Zhang, Sun, ICCV 2017).
+        data: Samples to refit on: inputs, (inputs, targets), or an iterable of such batches.
 
     Returns:
-        The new model, weights carried; compiled as the old one, with a fresh optimizer. Without
-        `reconstruct` its outputs equal those of the old model with the removed channels' kernels,
-        biases, normalization parameters and statistics set to zero.
+        The new model with the remaining weights, compiled as the old one with a fresh optimizer.
+        Without `reconstruct` its outputs equal those of the old model with the removed channels'
+        kernels, biases, normalization parameters and statistics set to zero.
 
     Raises:
-        ConfigError: The plan was made for a model with other layers or widths, or there is no data
-            to reconstruct on.
+        ConfigError: The plan was made for a model with other layers or widths, or `reconstruct` is
+            set without data.
     """
     if reconstruct and data is None:
         raise ConfigError("reconstruct", "it needs data", "pass data= to shrink")
@@ -144,8 +145,8 @@ def _selected(
 ) -> tuple[dict[str, str], dict[str, float], list[str]]:
     """Groups that stay whole with the reason, groups whose sparsity an entry fixes, and notes.
 
-    A group is chosen by the layers that make it and by those with kernels that shrink along
-    (depthwise and grouped convolutions).
+    An entry selects a group if it matches a layer that makes the group, or a depthwise or grouped
+    convolution whose kernel shrinks with it.
     """
     by_path = {p.path: p for p in placed}
     frozen: dict[str, str] = {}
@@ -198,10 +199,10 @@ def _batches(graph: ChannelGraph, data: Any, at_most: int = 256) -> Iterator[Bat
 
 
 def loss_of(model: Any, score: str = "taylor") -> Callable[[Any, Any], Any]:
-    """The loss that a model was compiled with, as `loss(targets, outputs)`.
+    """The loss that a model was compiled with, as a function `loss(targets, outputs)`.
 
     Raises:
-        ConfigError: It was not compiled, or with several losses.
+        ConfigError: The model was not compiled, or compiled with several losses.
     """
     loss = getattr(model, "loss", None)
     if isinstance(loss, (list, tuple, Mapping)) and len(loss) == 1:

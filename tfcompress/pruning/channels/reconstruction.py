@@ -1,8 +1,8 @@
-"""What the readers of pruned channels lose, and how to win it back by least squares.
+"""The error of layers that read pruned channels, and its reduction by least squares.
 
 Reference: He, Zhang, Sun: "Channel Pruning for Accelerating Very Deep Neural Networks", ICCV 2017,
-section 3.1 (step ii) and 3.2: reader after reader, in the order of the graph, the kernel is solved
-for so that on the *pruned* model's inputs it gives the *original* layer's outputs.
+section 3.1 (step ii) and 3.2: for one reader after the other, in the order of the graph, the kernel
+is fitted so that the *pruned* model's inputs give the *original* layer's outputs.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from tfcompress.pruning.channels.trace.flow import Keep
 from tfcompress.pruning.channels.trace.groups import ChannelGraph, Kept
 
 ROWS = 20_000
-"""Output positions that a least-squares problem is built from."""
+"""Largest number of output positions in a least-squares problem."""
 RIDGE = 1e-4
 """Weight of the distance to the old kernel, relative to the mean square of the inputs."""
 
@@ -29,20 +29,20 @@ LINEAR = (
     *("Dense", "EinsumDense", "SeparableConv1D", "SeparableConv2D"),
     *("Conv1D", "Conv2D", "Conv3D", "Conv1DTranspose", "Conv2DTranspose", "Conv3DTranspose"),
 )
-"""Layers that are linear in their inputs but for the activation."""
+"""Layers that are linear in their inputs, apart from the activation."""
 
 
 def reader_errors(graph: ChannelGraph, kept: Kept, data: Iterable[Batch]) -> dict[str, float]:
-    """How much the linear outputs of each group's readers change when the group is cut alone.
+    """Relative change of the linear outputs of each group's readers if that group alone is pruned.
 
     Args:
-        graph: The model's groups.
-        kept: Positions of the kept units, by group.
+        graph: Channel groups of the model.
+        kept: Positions of the kept units, by group name.
         data: Batches of inputs.
 
     Returns:
-        By group name: the Frobenius norm of the change over that of the output (bias left out),
-        over all readers and samples. Groups without a reader of their own tensors are left out.
+        Errors by group name: the Frobenius norm of the change divided by that of the output without
+        bias, over all readers and samples. Groups that no layer reads directly are left out.
     """
     wiring = graph.flow.wiring
     layers = {placed.path: placed.layer for placed in walk_layers(graph.model)}
@@ -74,13 +74,13 @@ def reader_errors(graph: ChannelGraph, kept: Kept, data: Iterable[Batch]) -> dic
 
 
 def refit(graph: ChannelGraph, keep: Keep, small: Any, data: Iterable[Batch]) -> list[str]:
-    """Solve the readers of a shrunk model anew, in place.
+    """Refit the kernels of a shrunk model that read pruned channels, in place.
 
     Args:
-        graph: Of the original model.
-        keep: What the small model was built with.
-        small: The shrunk model; its kernels and biases change.
-        data: Batches of inputs; they are held in memory together.
+        graph: Channel groups of the original model.
+        keep: Mask of kept units that the small model was built with.
+        small: Shrunk model, whose kernels and biases are changed.
+        data: Batches of inputs, which are held in memory together.
 
     Returns:
         Paths of the layers that were refitted.
@@ -109,17 +109,17 @@ def refit(graph: ChannelGraph, keep: Keep, small: Any, data: Iterable[Batch]) ->
             step(call, values)
             for mine, tensor in zip(old.inputs, call.inputs, strict=True):
                 if last_use[mine.index] == i:
-                    values.pop(tensor.index, None)  # nobody needs it any more
+                    values.pop(tensor.index, None)  # no later call reads it
     return done
 
 
 def dense(layer: Any, x: np.ndarray, wanted: np.ndarray) -> bool:
-    """Dense: rows are samples."""
+    """Refit a Dense layer: rows are samples."""
     return _solve(layer, x.reshape(-1, x.shape[-1]), wanted.reshape(-1, wanted.shape[-1]), None)
 
 
 def convolution(layer: Any, x: np.ndarray, wanted: np.ndarray) -> bool:
-    """Conv1D, Conv2D: rows are the patches under the kernel."""
+    """Refit a Conv1D or Conv2D: rows are the patches under the kernel."""
     import tensorflow as tf
 
     if layer.groups > 1:
@@ -152,7 +152,7 @@ def convolution(layer: Any, x: np.ndarray, wanted: np.ndarray) -> bool:
 
 
 def transposed(layer: Any, x: np.ndarray, wanted: np.ndarray) -> bool:
-    """Conv2DTranspose whose strides equal its kernel: every input pixel makes its own block."""
+    """Refit a Conv2DTranspose whose strides equal its kernel: each input pixel makes one block."""
     if tuple(layer.kernel_size) != tuple(layer.strides):
         return False
     n, h, w, _ = x.shape
@@ -174,7 +174,7 @@ SOLVERS: dict[str, Callable[[Any, np.ndarray, np.ndarray], bool]] = {
     "Conv2D": convolution,
     "Conv2DTranspose": transposed,
 }
-"""Least squares by class of the reader; others, and those with channels first, keep theirs."""
+"""Solvers by class of the reader. Other layers, and those with channels first, are not refitted."""
 
 
 def _solve(
@@ -184,7 +184,7 @@ def _solve(
     to_kernel: Callable[[np.ndarray], np.ndarray] | None,
     copies: int = 1,
 ) -> bool:
-    """Ridge regression towards the present kernel, with an intercept where there is a bias."""
+    """Ridge regression towards the present kernel, with an intercept if there is a bias."""
     if len(rows) > ROWS:
         chosen = np.random.default_rng(0).choice(len(rows), ROWS, replace=False)
         rows, wanted = rows[chosen], wanted[chosen]
@@ -218,7 +218,7 @@ def _solve(
 
 
 def _lossy(graph: ChannelGraph, keep: Keep) -> dict[str, np.ndarray]:
-    """Readers that lose inputs, with the units of their outputs."""
+    """Readers that lose input channels, with the units of their outputs."""
     lost = {
         cut.key[0] for cut in graph.flow.cuts if cut.part == "reader" and not keep[cut.units].all()
     }
@@ -231,7 +231,7 @@ def _lossy(graph: ChannelGraph, keep: Keep) -> dict[str, np.ndarray]:
 
 @contextmanager
 def _linear(layer: Any) -> Iterator[None]:
-    """The layer without its activation."""
+    """Remove a layer's activation temporarily."""
     activation = layer.activation
     layer.activation = None
     try:

@@ -1,4 +1,4 @@
-"""Channel pruning in rounds with training between them, resumable."""
+"""Channel pruning in rounds with training in between, resumable."""
 
 from __future__ import annotations
 
@@ -23,16 +23,17 @@ from tfcompress.pruning.channels.targets import Measure
 from tfcompress.pruning.channels.trace.groups import find_groups
 
 FineTune = Callable[[Any, int], Any]
-"""(shrunk model, round from 1) -> the trained model, or None if it trained in place."""
+"""Function of a shrunk model and the round, from 1; returns the trained model, or None if it
+trained the given model in place."""
 
 
 @dataclass(frozen=True)
 class RoundsResult:
-    """What pruning in rounds gave.
+    """Result of pruning in rounds.
 
     Attributes:
-        model: After the last round.
-        plans: One per round.
+        model: Model after the last round.
+        plans: Plans of the rounds that removed channels, in order.
     """
 
     model: Any
@@ -40,10 +41,10 @@ class RoundsResult:
 
 
 def round_shares(rounds: int, schedule: Literal["agp", "linear"]) -> list[float]:
-    """Share of the whole removal that is done after each round; the last is 1.
+    """Share of the total removal that is done after each round; the last is 1.
 
-    "agp" is 1 - (1 - t)^3: much at first, little at the end (Zhu and Gupta: "To prune, or not to
-    prune", 2017, equation 1).
+    "agp" is 1 - (1 - t)^3, which removes most at first and little at the end (Zhu and Gupta: "To
+    prune, or not to prune", 2017, equation 1).
     """
     steps = [(i + 1) / rounds for i in range(rounds)]
     return steps if schedule == "linear" else [1 - (1 - t) ** 3 for t in steps]
@@ -60,23 +61,24 @@ def prune_in_rounds(
     loss: Callable[[Any, Any], Any] | None = None,
     measure: Measure | None = None,
 ) -> RoundsResult:
-    """Approach a target in rounds: plan, shrink, train, and again.
+    """Reach a target in rounds: plan, shrink, train, and repeat.
 
     Args:
-        model: Functional or Sequential; not changed.
-        config: The target of the last round, as a share of `model`.
-        fine_tune: Trains each round's model.
-        rounds: How many.
-        schedule: How the removal is spread over the rounds.
-        folder: Each finished round is kept here (`round-01.keras`, `round-01-plan.json`); a second
-            call goes on after the last of them.
-        data: As in `plan_channels`.
-        loss: As in `plan_channels`.
-        measure: As in `plan_channels`.
+        model: Functional or Sequential model; not changed.
+        config: Options whose target holds after the last round, as a share of `model`.
+        fine_tune: Function that trains the model of each round.
+        rounds: Number of rounds.
+        schedule: Distribution of the removal over the rounds: "agp" removes most at first, "linear"
+            the same amount each time.
+        folder: Folder in which each finished round is kept (`round-01.keras`,
+            `round-01-plan.json`); a second call continues after the last of them.
+        data: Samples, passed on to `plan_channels`.
+        loss: Loss function, passed on to `plan_channels`.
+        measure: Function from a model to milliseconds, passed on to `plan_channels`.
 
     Raises:
-        ConfigError: Fewer than one round, an unknown schedule, a folder of other rounds, or what
-            `plan_channels` raises.
+        ConfigError: Fewer than one round, an unknown schedule, a folder with rounds made with other
+            options, or an error of `plan_channels`.
     """
     if rounds < 1:
         raise ConfigError("rounds", f"it is {rounds}", "use at least 1")
@@ -123,9 +125,9 @@ def prune_in_rounds(
 def _round_config(
     config: ChannelConfig, share: float, reached: float, start_ms: float
 ) -> ChannelConfig | None:
-    """The config of one round, relative to the model that it starts from; None if it is there.
+    """Options of one round, relative to the model it starts from; None if nothing is left to do.
 
-    Sparsities of `config_list` stay relative to the whole model, as `min_kept` does.
+    Sparsities of `config_list` and `min_kept` stay relative to the unpruned model.
     """
     entries = [
         {**entry, "sparsity": share * entry["sparsity"]} if "sparsity" in entry else entry
@@ -152,11 +154,11 @@ def _round_config(
 
 
 def _check_same(folder: Path, config: ChannelConfig, rounds: int, schedule: str) -> None:
-    """Refuse a folder whose rounds were made for something else; note what these are for."""
+    """Refuse a folder whose rounds were made with other options; record those of this call."""
     path = folder / "rounds.json"
     ours = json.loads(json.dumps({**asdict(config), "rounds": rounds, "schedule": schedule}))
     if path.is_file():
-        # An option that was not there yet when the folder was made had its default.
+        # An option that is missing there did not exist yet: it had its default.
         defaults = {field.name: field.default for field in fields(config)}
         theirs = {**json.loads(json.dumps(defaults)), **json.loads(path.read_text("utf-8"))}
         other = [key for key in ours if ours[key] != theirs.get(key)]
@@ -186,7 +188,9 @@ def _save_round(folder: Path, number: int, model: Any, plan: ChannelPlan | None)
     model_path, plan_path = _paths(folder, number)
     if plan is not None:
         plan.save(plan_path)
-    save_plain(model, model_path, training_state=False)  # last: it says that the round is whole
+    save_plain(
+        model, model_path, training_state=False
+    )  # last: this file marks the round as finished
 
 
 def _load_round(folder: Path, number: int, flavor: str) -> tuple[Any, ChannelPlan | None] | None:

@@ -1,4 +1,4 @@
-"""How much each channel group matters: quality against its sparsity, one group at a time.
+"""Sensitivity of a model to pruning each channel group: quality against its sparsity.
 
 Reference: Li, Kadav, Durdanovic, Samet, Graf: "Pruning Filters for Efficient ConvNets", ICLR 2017,
 section 3.2 and figure 2b.
@@ -28,13 +28,13 @@ Metric = Callable[[np.ndarray, np.ndarray], float]
 
 @dataclass(frozen=True)
 class Sensitivity:
-    """Quality of a model with one group pruned at a time, nothing retrained.
+    """Quality of a model with one group pruned at a time, without training.
 
     Attributes:
-        baseline: Quality of the whole model.
-        levels: Sparsities tried.
+        baseline: Quality of the unpruned model.
+        levels: Sparsities that were tried.
         groups: Quality at each level, by group name.
-        makers: Layers that make each group's channels.
+        makers: Paths of the layers that make the channels, by group name.
     """
 
     baseline: float
@@ -43,21 +43,21 @@ class Sensitivity:
     makers: dict[str, tuple[str, ...]]
 
     def to_dict(self) -> dict[str, Any]:
-        """The result for JSON."""
+        """The result as plain data for JSON."""
         return asdict(self)
 
     def config_list(self, tolerance: float) -> list[dict[str, Any]]:
-        """Entries for `ChannelConfig(config_list=...)`: the most that costs no more than allowed.
+        """Entries for `ChannelConfig(config_list=...)` with the highest tolerable sparsities.
 
-        Groups that stand nothing are excluded.
+        Groups that tolerate no level are excluded.
 
         Args:
-            tolerance: Largest loss of quality against the baseline, each group alone.
+            tolerance: Largest permitted loss of quality against the baseline, for each group alone.
 
         Raises:
-            ConfigError: No group stands even the lowest level.
+            ConfigError: No group tolerates even the lowest level.
         """
-        stands = {
+        tolerated = {
             name: max(
                 (
                     level
@@ -68,30 +68,30 @@ class Sensitivity:
             )
             for name, values in self.groups.items()
         }
-        if not any(stands.values()):
+        if not any(tolerated.values()):
             raise ConfigError(
                 "tolerance",
-                f"no group keeps its loss below {tolerance} at a sparsity of {self.levels[0]}",
+                f"every group loses more than {tolerance} at a sparsity of {self.levels[0]}",
                 "allow more, or try lower levels",
             )
-        # A layer that makes channels of several groups must not carry one's sparsity to another.
+        # A layer that makes several groups must not apply the sparsity of one to another.
         makers = [path for paths in self.makers.values() for path in paths]
         entries: list[dict[str, Any]] = []
-        for name, level in stands.items():
+        for name, level in tolerated.items():
             own = [path for path in self.makers[name] if makers.count(path) == 1]
             if own and level:
                 entries.append({"sparsity": level, "op_names": own})
             elif own:
                 entries.append({"exclude": True, "op_names": own})
-        # The last match wins: a short name must not overrule a longer path that it is part of.
+        # The last match wins: a short name must not override a longer path that contains it.
         entries.sort(key=lambda entry: max(path.count("/") for path in entry["op_names"]))
         return entries
 
     def table(self) -> Table:
-        """One row per group, the most sensitive first."""
+        """A table with one row per group, the most sensitive first."""
         table = Table(
             ("group", *(f"{level:.0%} removed" for level in self.levels)),
-            title=f"Quality with one group pruned, nothing retrained (whole: {self.baseline:.4f})",
+            title=f"Quality with one group pruned, without training (whole: {self.baseline:.4f})",
         )
         for name, values in sorted(self.groups.items(), key=lambda item: item[1][-1]):
             table.add(name, *(f"{value:.4f}" for value in values))
@@ -101,7 +101,7 @@ class Sensitivity:
         """The curves as a matplotlib figure.
 
         Args:
-            quality: Name of the metric.
+            quality: Name of the metric, for the axis.
         """
         start = [(0.0, self.baseline)]
         curves = {
@@ -115,7 +115,7 @@ class Sensitivity:
 
 
 def accuracy(targets: np.ndarray, outputs: np.ndarray) -> float:
-    """Share of positions whose largest output is the target (integer, or one-hot)."""
+    """Share of positions whose largest output is at the target class (integer or one-hot)."""
     if targets.shape == outputs.shape:
         targets = targets.argmax(axis=-1)
     return float((outputs.argmax(axis=-1) == targets.reshape(outputs.shape[:-1])).mean())
@@ -133,13 +133,13 @@ def sensitivity(
     """Measure quality against the sparsity of each group that may lose channels.
 
     Args:
-        model: Functional or Sequential; its weights are changed for a while and put back.
-        data: (inputs, targets), or an iterable of such batches; a validation set.
-        metric: (targets, outputs) -> quality, higher is better.
-        levels: Shares of each group's channels to remove.
-        score: Weight score ("l1", "l2", "fpgm") by which channels leave.
-        at_most: Samples to use.
-        progress: Called with (done, of all) evaluations.
+        model: Functional or Sequential model; its weights are changed temporarily and restored.
+        data: Validation set: (inputs, targets), or an iterable of such batches.
+        metric: Function of (targets, outputs) that returns a quality; higher is better.
+        levels: Shares of each group's channels to remove, each in (0, 1).
+        score: Weight score that chooses the channels: "l1", "l2" or "fpgm".
+        at_most: Largest number of samples to use.
+        progress: Function called with the number of finished evaluations and of all.
 
     Raises:
         ConfigError: An unknown score, a level outside (0, 1), or data without targets.

@@ -1,7 +1,7 @@
-"""Training that pushes channels towards zero: L1 on the gammas of normalization layers.
+"""Network slimming: training with an L1 penalty on the gammas of normalization layers.
 
 Reference: Liu, Li, Shen, Huang, Yan, Zhang: "Learning Efficient Convolutional Networks through
-Network Slimming", ICCV 2017, equation 1. Afterwards prune with `ChannelConfig(score="gamma")`.
+Network Slimming", ICCV 2017, equation 1. Then prune with `ChannelConfig(score="gamma")`.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from tfcompress.pruning.channels.trace.groups import find_groups
 
 
 def slimmable(model: Any) -> list[tuple[str, Any]]:
-    """(layer path, layer) of the normalizations whose channels may go, with a gamma each.
+    """(path, layer) of the normalization layers with a gamma whose channels may be removed.
 
     Raises:
-        LayerError: There is none.
+        LayerError: The model has no such layer.
     """
     graph = find_groups(model)
     free = {
@@ -36,24 +36,24 @@ def slimmable(model: Any) -> list[tuple[str, Any]]:
     if not found:
         raise LayerError(
             f"model {model.name!r}",
-            "no normalization layer with a gamma follows channels that may go",
-            "put BatchNormalization behind the convolutions, or prune by another score",
+            "no normalization layer with a gamma follows channels that may be removed",
+            "put BatchNormalization after the convolutions, or prune by another score",
         )
     return found
 
 
 def slim(model: Any, strength: float = 1e-4) -> Any:
-    """A callback for `fit` that adds strength * sum |gamma| to the loss while it trains.
+    """A callback for `fit` that adds strength * sum |gamma| to the loss during training.
 
-    When training ends the penalty is taken off again, so that the saved model is plain.
+    The penalty is removed when training ends, so that the saved model contains no trace of it.
 
     Args:
-        model: The model that will be trained, of either flavor.
-        strength: The paper uses 1e-4 to 1e-5.
+        model: Model to be trained, Keras 3 or tf_keras.
+        strength: Factor of the penalty, above 0; the paper uses 1e-4 to 1e-5.
 
     Raises:
         ConfigError: The strength is not above zero.
-        LayerError: No gamma to work on.
+        LayerError: The model has no gamma whose channel may be removed.
     """
     if not strength > 0:
         raise ConfigError("strength", f"it is {strength}", "use a number above 0, such as 1e-4")
@@ -62,7 +62,7 @@ def slim(model: Any, strength: float = 1e-4) -> Any:
     base: Any = importlib.import_module(flavor_of(model)).callbacks.Callback
 
     class Slimming(base):
-        """Installs the penalty before the training step is traced, and takes it off."""
+        """Installs the penalty before the training step is traced, and removes it at the end."""
 
         def set_model(self, trained: Any) -> None:
             super().set_model(trained)
@@ -90,7 +90,7 @@ def slim(model: Any, strength: float = 1e-4) -> Any:
 
 
 class _Penalty:
-    """L1, on top of a regularizer that was there."""
+    """L1 penalty, added to the regularizer that the variable had."""
 
     def __init__(self, strength: float, inner: Any) -> None:
         self.strength = strength

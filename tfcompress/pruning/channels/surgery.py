@@ -1,4 +1,4 @@
-"""Removing channels: a new model without them, or the same one with zeros for a while."""
+"""Removal of channels: a new model without them, or the same one with zeros temporarily."""
 
 from __future__ import annotations
 
@@ -17,7 +17,11 @@ from tfcompress.pruning.channels.trace.groups import ChannelGraph
 
 
 def keep_of(graph: ChannelGraph, plan: ChannelPlan) -> Keep:
-    """The keep array of a plan on a model of the same wiring."""
+    """The mask of kept units that a plan gives for a model of the same architecture.
+
+    Raises:
+        ConfigError: The plan was made for a model with other groups, or removes locked channels.
+    """
     ours = {group.name: (group.width, group.makers) for group in graph.groups}
     theirs = {group.name: (group.width, group.makers) for group in plan.groups}
     for name in {**theirs, **ours}:
@@ -44,7 +48,7 @@ def keep_of(graph: ChannelGraph, plan: ChannelPlan) -> Keep:
 
 
 def without_channels(graph: ChannelGraph, keep: Keep) -> Any:
-    """A new model with only what `keep` leaves."""
+    """A new model with only the channels that `keep` retains."""
     flow = graph.flow
     variables = named_weights(graph.model)
     weights: dict[Key, np.ndarray] = {}
@@ -66,7 +70,7 @@ def without_channels(graph: ChannelGraph, keep: Keep) -> Any:
 
 @contextmanager
 def zeroed(graph: ChannelGraph, keep: Keep) -> Iterator[None]:
-    """The graph's model with removed channels zeroed in place, for as long as the block runs."""
+    """Set removed channels of the graph's model to zero in place while the block runs."""
     variables = named_weights(graph.model)
     before: dict[Key, np.ndarray] = {}
     try:

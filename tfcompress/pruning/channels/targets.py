@@ -1,4 +1,4 @@
-"""A Keras model's side of the search for widths: its costs and its latency by counts of units."""
+"""The widths that reach a target, from the costs and the latency of a Keras model."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def widths_for(
     cost: ChannelCost,
     measure: Measure | None,
 ) -> tuple[Counts, list[str], tuple[float, float] | None]:
-    """Counts that reach the config's target, notes, and (before, after) of a latency target.
+    """Find the counts that reach the target; return them, notes, and (before, after) latencies.
 
     Raises:
         NothingToRemove: The model meets the latency already.

@@ -385,12 +385,14 @@ def test_what_cannot_be_is_one_error(tmp_path):
         (PruneConfig(sparsity=0.95, side=64), "it cannot be reached: at least .* channels stay"),
         (PruneConfig(target_macs=0.01, side=64), "at least .* MACs stay; frozen: model.5.m.0"),
         (PruneConfig(sparsity=0.1, score="apoz", side=64), "batches: there is none, and apoz"),
-        (PruneConfig(sparsity=0.3, exclude=("backbone.*",)), "'backbone.*' fits no convolution"),
+        (PruneConfig(sparsity=0.3, exclude=("backbone.*",)), "'backbone.*' matches no convolution"),
         (PruneConfig(sparsity=0.3, exclude=("*",)), "every channel is frozen"),
     ):
         with pytest.raises(ConfigError, match=message):
             plan_detector(detector, config)
-    with pytest.raises(NothingToRemove, match="no channel goes: the smallest step is 8 channels"):
+    with pytest.raises(
+        NothingToRemove, match="it removes no channel: the smallest step is 8 channels"
+    ):
         plan_detector(detector, PruneConfig(sparsity=0.005, side=64))
     plan = plan_detector(detector, PruneConfig(sparsity=0.3, round_to=4, side=64))
     with pytest.raises(LayerError, match="the detector has .* channels, the plan"):

@@ -1,9 +1,9 @@
-"""How many channels each group keeps: from scores and a budget. NumPy only.
+"""The number of channels that each group keeps, from scores and a budget. NumPy only.
 
 Removing the least important channels first makes every cost (MACs, parameters, latency) fall with
-the number removed, so a bisection finds the number that meets a target. What a group must keep and
-rounding to multiples are applied on the way, so that the cost that is compared is that of the
-rounded widths; a last search over single steps closes the gap that rounding leaves.
+the number removed, so a bisection finds the number that meets a target. Minimum widths and rounding
+to multiples are applied on the way, so that the cost of the rounded widths is compared with the
+target. A last search over single steps closes the gap that rounding leaves.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ class Candidate:
     """A group that may lose units.
 
     Attributes:
-        name: Of the group.
-        scores: One per unit; comparable between groups where the scope is global.
-        locked: Units that have to stay.
-        size: Channels per unit.
-        minimum: Units that stay at least.
-        round_to: Keep a multiple of this many channels.
-        sparsity: Share of units to remove whatever the budget says; None leaves it to the budget.
+        name: Name of the group.
+        scores: (units,) scores; comparable between groups if the scope is global.
+        locked: (units,) booleans, True for a unit that has to stay.
+        size: Number of channels per unit.
+        minimum: Smallest number of units that stay.
+        round_to: Number of channels that every width is a multiple of.
+        sparsity: Share of units to remove regardless of the budget; None leaves it to the budget.
     """
 
     name: str
@@ -42,29 +42,29 @@ class Candidate:
     order: np.ndarray = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        """Units in the order of leaving."""
+        """Sort the units in the order in which they are removed."""
         rank = np.where(self.locked, np.inf, self.scores)
         object.__setattr__(self, "order", np.argsort(rank, kind="stable"))
 
     @property
     def step(self) -> int:
-        """Units by which the width changes under rounding."""
+        """Number of units by which the width changes under rounding."""
         return self.round_to // math.gcd(self.round_to, self.size)
 
     @property
     def least(self) -> int:
-        """Units that stay at least, rounding included."""
+        """Smallest number of units that stay, rounding included."""
         floor = max(1, self.minimum, int(self.locked.sum()))
         return min(len(self.scores), math.ceil(floor / self.step) * self.step)
 
     def count(self, wanted: float) -> int:
-        """A permitted number of units near `wanted`."""
+        """The permitted number of units nearest to `wanted`."""
         total = len(self.scores)
         rounded = total if wanted >= total else round(wanted / self.step) * self.step
         return int(min(total, max(self.least, rounded)))
 
     def kept(self, count: int) -> np.ndarray:
-        """Positions of the `count` units that stay longest, in order."""
+        """Positions of the `count` most important units, in ascending order."""
         return np.sort(self.order[len(self.order) - count :])
 
 
@@ -74,11 +74,13 @@ Counts = dict[str, int]
 def counts_at(candidates: Sequence[Candidate], removed: float, scope: Scope) -> Counts:
     """Units that each group keeps when a share of all units is removed.
 
+    Groups with a fixed sparsity keep what that leaves.
+
     Args:
-        candidates: The groups.
-        removed: Between 0 and 1: of all units of groups without a fixed sparsity (scope "global":
-            the least important anywhere), or of each such group (scope "group").
-        scope: Where scores are compared.
+        candidates: Groups that may lose units.
+        removed: Share to remove, in [0, 1]: the least important units of all groups together (scope
+            "global"), or the same share of each group (scope "group").
+        scope: "global" compares scores between groups, "group" within each.
     """
     free = [c for c in candidates if c.sparsity is None]
     counts = {
@@ -108,13 +110,13 @@ def meet(
     scope: Scope,
     tolerance: float = 0.005,
 ) -> Counts:
-    """The counts whose cost comes nearest to a target.
+    """Find the counts whose cost comes nearest to a target.
 
     Args:
-        candidates: The groups.
-        cost: Of counts; falls (or stays) when a count falls.
-        target: In the unit of `cost`.
-        scope: As in `counts_at`.
+        candidates: Groups that may lose units.
+        cost: Function from counts to a cost, which never rises when a count falls.
+        target: Cost to reach, in the unit of `cost`.
+        scope: "global" compares scores between groups, "group" within each.
         tolerance: Relative distance at which the search over single steps stops.
 
     Returns:
@@ -146,7 +148,7 @@ def _refined(
     gap: float,
     tolerance: float,
 ) -> Counts:
-    """Add or take one step in one group at a time while that brings the cost nearer."""
+    """Add or remove one step in one group at a time as long as the cost comes nearer."""
     free = [c for c in candidates if c.sparsity is None]
     for _ in range(20):
         if gap <= tolerance * target:

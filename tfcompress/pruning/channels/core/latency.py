@@ -1,4 +1,4 @@
-"""The search for a latency: MACs can be counted, so they are moved until the measurement fits."""
+"""The search for a latency: the share of MACs is varied until the measurement fits."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ def meet_latency(
     subject: str = "the model",
     refuse_unreachable: bool = False,
 ) -> tuple[Counts, list[str], tuple[float, float]]:
-    """Counts whose measured latency comes nearest to `options.target_latency_ms`.
+    """Find the counts whose measured latency comes nearest to `options.target_latency_ms`.
 
     Each candidate is compared with the whole model measured right after it, because a machine may
     become slower while the search runs.
 
     Args:
-        candidates: The groups that may lose channels.
-        options: The latency to reach, and the scope.
-        macs: Multiply-accumulates of the whole model.
-        milliseconds: Latency of the model with these counts; of the whole model for None.
-        subject: What is pruned, for messages.
-        refuse_unreachable: Whether to measure first what is left when everything goes that may,
-            and to refuse a target more than 5 % below it. Otherwise the nearest is returned with a
-            note.
+        candidates: Groups that may lose units.
+        options: Options with the latency to reach and the scope.
+        macs: Function from counts to multiply-accumulates of the whole model.
+        milliseconds: Function from counts to latency; for None, that of the unpruned model.
+        subject: Name of the pruned object, for messages.
+        refuse_unreachable: Whether to measure the smallest permitted model first and refuse a
+            target more than 5 % below its latency. Otherwise the nearest counts are returned with
+            a note.
 
     Returns:
         Units that each candidate keeps, notes in words, and (before, after) in milliseconds.
@@ -92,15 +92,15 @@ def meet_measured(
     wanted: float,
     before: float,
 ) -> tuple[Counts, float]:
-    """The counts whose measurement comes nearest to what is wanted, and that measurement.
+    """Find the counts whose measurement comes nearest to the wanted one; return both.
 
-    A share of a cost that can be counted (MACs) is moved until the measurement (latency) fits.
+    The share of a cost that can be counted (MACs) is varied until the measurement (latency) fits.
 
     Args:
-        counts_for: A share of the cost to the counts that leave it.
-        measure: Counts to a measurement.
-        wanted: In its unit, below `before`.
-        before: The measurement of the whole model.
+        counts_for: Function from a share of the cost to the counts that keep it.
+        measure: Function from counts to a measurement.
+        wanted: Measurement to reach, in the unit of `measure`, below `before`.
+        before: Measurement of the whole model.
     """
     low, high = 0.0, 1.0
     share = wanted / before

@@ -1,4 +1,4 @@
-"""What channel pruning will do: a frozen plan that prints, saves and applies."""
+"""The plan of channel pruning: frozen, printable, saved as JSON, applied later."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ FORMAT = 1
 
 @dataclass(frozen=True)
 class GroupPlan:
-    """What happens to one channel group.
+    """The planned change of one channel group.
 
     Attributes:
-        name: Of the group.
-        width: Channels before.
+        name: Name of the group.
+        width: Number of channels before pruning.
         kept: Positions of the units that stay.
-        size: Channels per unit.
-        makers: Layers that produce the channels.
-        readers: Layers that sum over them.
-        frozen: Why the group stays whole; empty if it may lose channels.
-        error: Relative error of the readers' outputs on the given data (Frobenius norm of the
-            change over that of the output), before any refit; None without data.
+        size: Number of channels per unit.
+        makers: Paths of the layers that produce the channels.
+        readers: Paths of the layers that sum over the channels.
+        frozen: Reason why the group stays whole; empty if it may lose channels.
+        error: Relative error of the readers' outputs on the given data before any refit: Frobenius
+            norm of the change divided by that of the output; None without data.
     """
 
     name: str
@@ -43,7 +43,7 @@ class GroupPlan:
 
     @property
     def kept_width(self) -> int:
-        """Channels after."""
+        """Number of channels after pruning."""
         return len(self.kept) * self.size
 
 
@@ -52,14 +52,15 @@ class ChannelPlan:
     """A plan to remove channels.
 
     Attributes:
-        model: Name of the model it was made for.
-        groups: One per channel group.
-        macs: (before, after), for one sample; what could not be counted is in `notes`.
-        parameters: (before, after).
-        latency_ms: (before, after) as measured while planning; None if the target was another.
-        target: What was asked for.
-        notes: What could not be met, with the reason.
-        config: The `ChannelConfig`, as plain data.
+        model: Name of the model that the plan was made for.
+        groups: Plans of all channel groups.
+        macs: (before, after) multiply-accumulates of one sample; `notes` lists uncounted layers.
+        parameters: (before, after) number of parameters.
+        latency_ms: (before, after) milliseconds as measured while planning; None without a latency
+            target.
+        target: Target in words.
+        notes: Sentences on what could not be met or counted, with the reason.
+        config: Options of the planner, as plain data.
     """
 
     model: str
@@ -73,11 +74,11 @@ class ChannelPlan:
 
     @property
     def sparsity(self) -> float:
-        """Share of the channels of all groups that goes."""
+        """Share of the channels of all groups that the plan removes."""
         return 1 - sum(g.kept_width for g in self.groups) / sum(g.width for g in self.groups)
 
     def to_dict(self) -> dict[str, Any]:
-        """The plan for JSON."""
+        """The plan as plain data for JSON."""
         return {"format": FORMAT, **asdict(self)}
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -89,7 +90,7 @@ class ChannelPlan:
         """Read a plan.
 
         Raises:
-            ConfigError: The file is missing or is no plan.
+            ConfigError: The file is missing or holds no plan.
         """
         try:
             content = json.loads(Path(path).read_text(encoding="utf-8"))
@@ -107,7 +108,7 @@ class ChannelPlan:
             ) from None
 
     def with_errors(self, errors: Mapping[str, float]) -> ChannelPlan:
-        """The plan with reconstruction errors by group name."""
+        """The plan with the reconstruction error of each group, given by name."""
         groups = tuple(replace(g, error=errors.get(g.name, g.error)) for g in self.groups)
         return replace(self, groups=groups)
 
@@ -156,7 +157,7 @@ class ChannelPlan:
 
 
 def _frozen(content: Mapping[str, Any]) -> dict[str, Any]:
-    """JSON's lists as the tuples that they were."""
+    """Lists from JSON as tuples."""
     return {k: tuple(v) if isinstance(v, list) else v for k, v in content.items()}
 
 

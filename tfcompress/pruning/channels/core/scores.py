@@ -1,8 +1,8 @@
-"""Importance of channels. Arrays in, arrays out; higher means keep.
+"""Importance scores of channels: functions of arrays; a higher score means keep.
 
-Scores from weights take a kernel as (fan_in, channels), everything that one channel sums over in a
-column. Scores from data take a channel's activations or their gradients. To add a score, put a
-function of the same form into `WEIGHT_SCORES`, `ACTIVATION_SCORES` or `GRADIENT_SCORES`.
+Scores from weights take a kernel of shape (fan_in, channels): a column holds all weights that one
+channel sums over. Scores from data take activations or their gradients. To add a score, put a
+function with the same arguments into `WEIGHT_SCORES`, `ACTIVATION_SCORES` or `GRADIENT_SCORES`.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def l2(kernel: np.ndarray) -> np.ndarray:
 
 
 def fpgm(kernel: np.ndarray) -> np.ndarray:
-    """Sum of distances to all other channels: what lies near the geometric median is replaceable.
+    """Sum of distances to all other channels; a channel near the geometric median is replaceable.
 
     Reference: He, Liu, Wang, Hu, Yang: "Filter Pruning via Geometric Median for Deep Convolutional
     Neural Networks Acceleration", CVPR 2019, equation 4.
@@ -43,10 +43,10 @@ def fpgm(kernel: np.ndarray) -> np.ndarray:
 
 
 def apoz(activations: np.ndarray) -> np.ndarray:
-    """Share of values that are above zero: one minus the Average Percentage of Zeros.
+    """Share of positive values: one minus the Average Percentage of Zeros (APoZ).
 
     Args:
-        activations: (positions, channels), after the activation function.
+        activations: (positions, channels) outputs of the activation function.
 
     Reference: Hu, Peng, Tai, Tang: "Network Trimming: A Data-Driven Neuron Pruning Approach
     towards Efficient Deep Architectures", 2016, equation 1.
@@ -64,11 +64,11 @@ def mean_activation(activations: np.ndarray) -> np.ndarray:
 
 
 def taylor(activations: np.ndarray, gradients: np.ndarray) -> np.ndarray:
-    """First-order change of the loss when a channel becomes zero.
+    """First-order change of the loss when a channel is set to zero.
 
     Args:
-        activations: (samples, positions, channels).
-        gradients: Of the loss with respect to them.
+        activations: (samples, positions, channels) activations.
+        gradients: (samples, positions, channels) gradients of the loss with respect to them.
 
     Reference: as `mean_activation`, equation 7: |mean over positions of a * dL/da|, averaged over
     samples.
@@ -77,7 +77,7 @@ def taylor(activations: np.ndarray, gradients: np.ndarray) -> np.ndarray:
 
 
 def gamma(values: np.ndarray) -> np.ndarray:
-    """|gamma| of the normalization that follows.
+    """|gamma| of the normalization layer that follows.
 
     Reference: Liu, Li, Shen, Huang, Yan, Zhang: "Learning Efficient Convolutional Networks through
     Network Slimming", ICCV 2017, section 3.
@@ -86,20 +86,20 @@ def gamma(values: np.ndarray) -> np.ndarray:
 
 
 def random(units: np.ndarray, generator: np.random.Generator) -> np.ndarray:
-    """Uniform noise: the control."""
+    """Uniform noise: the control experiment."""
     return generator.random(len(units))
 
 
 Score = Callable[..., np.ndarray]
 
 WEIGHT_SCORES: dict[str, Score] = {"l1": l1, "l2": l2, "fpgm": fpgm}
-"""Scores of a maker's kernel."""
+"""Scores of a kernel (fan_in, channels) of a layer that makes channels."""
 
 ACTIVATION_SCORES: dict[str, Score] = {"apoz": apoz, "mean_activation": mean_activation}
-"""Scores of activations (positions, channels): they need data."""
+"""Scores of activations (positions, channels), which need data."""
 
 GRADIENT_SCORES: dict[str, Score] = {"taylor": taylor}
-"""Scores of activations and gradients: they need data and a loss."""
+"""Scores of activations and gradients, which need data and a loss."""
 
 DATA_SCORES = ChainMap(GRADIENT_SCORES, ACTIVATION_SCORES)
 """All scores that need data."""
@@ -107,16 +107,16 @@ DATA_SCORES = ChainMap(GRADIENT_SCORES, ACTIVATION_SCORES)
 OTHER_SCORES: dict[str, Score] = {"gamma": gamma, "random": random}
 
 SCORES = ChainMap(OTHER_SCORES, GRADIENT_SCORES, ACTIVATION_SCORES, WEIGHT_SCORES)
-"""All of them by name (a ChainMap lists its last map first)."""
+"""All scores by name (a ChainMap lists its last map first)."""
 
 
 def normalized(scores: np.ndarray, how: str) -> np.ndarray:
-    """Scores of one group, made comparable with other groups'.
+    """Make the scores of one group comparable with those of other groups.
 
     Args:
-        scores: One per unit.
+        scores: (units,) scores.
         how: "mean" divides by the mean, "max" by the largest, "gaussian" gives (s - mean) / std,
-            "none" leaves them.
+            "none" changes nothing.
     """
     if how == "none":
         return scores
@@ -133,10 +133,13 @@ def per_unit(values: np.ndarray, positions: np.ndarray, count: int, how: str) ->
     """Combine the scores of the channels of each unit.
 
     Args:
-        values: One per channel.
-        positions: Unit position (0 to count - 1) of each channel; -1 where it is of no unit.
+        values: (channels,) scores.
+        positions: (channels,) position of each channel's unit, 0 to count - 1; -1 for no unit.
         count: Number of units.
-        how: "mean", "sum" or "max".
+        how: Way to combine: "mean", "sum" or "max".
+
+    Returns:
+        (count,) scores.
     """
     ours = positions >= 0
     where, values = positions[ours], values[ours].astype(np.float64)

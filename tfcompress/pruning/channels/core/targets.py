@@ -20,7 +20,7 @@ def meet_target(
     parameters: Cost,
     frozen: Sequence[tuple[str, str]] = (),
 ) -> tuple[Counts, list[str]]:
-    """The counts that reach the target of some options, and what could not be met.
+    """Find the counts that reach the target of some options, and say what could not be met.
 
     Args:
         candidates: The groups that may lose channels.
@@ -61,19 +61,19 @@ def meet_share(
     scope: Scope,
     frozen: Sequence[tuple[str, str]] = (),
 ) -> tuple[Counts, list[str]]:
-    """The counts that leave a share of what is there, and what could not be met.
+    """Find the counts that keep a share of a cost, and say what could not be met.
 
     Args:
-        candidates: The groups.
-        measured: Channels, MACs or parameters of counts.
-        share: Of the whole model's, to be left.
-        what: The name of it, for messages.
-        target: What was asked for, in words.
-        scope: As in `counts_at`.
+        candidates: Groups that may lose units.
+        measured: Function from counts to channels, MACs or parameters of the whole model.
+        share: Share of that number to keep, in (0, 1).
+        what: Name of that number, for messages.
+        target: Target in words, for messages.
+        scope: "global" compares scores between groups, "group" within each.
         frozen: (group, reason) of groups that stay whole.
 
     Raises:
-        ConfigError: More than that stays even if everything that may go is gone.
+        ConfigError: More than that share stays even if all permitted units are removed.
     """
     full = measured({c.name: len(c.scores) for c in candidates})
     least = measured(counts_at(candidates, 1.0, scope))

@@ -1,8 +1,8 @@
-"""Which channels go together: units, and the lanes by which tensors carry them.
+"""Channels that are removed together (units), and the units that a tensor carries (lanes).
 
-A *unit* is what is removed as a whole: in most cases one channel of one layer together with the
-channels of other layers that are added to it. `Units` is a union-find over them. `Lanes` say, for
-one tensor, which unit each position along its axes belongs to.
+A *unit* is removed as a whole: in most cases one channel of one layer together with the channels of
+other layers that are added to it. `Units` is a union-find over units, for Keras and PyTorch models.
+`Lanes` say, for one tensor, which unit each position along its axes belongs to.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 FIXED = -1
-"""The unit of what is never removed: a model's inputs, an axis that carries no channels."""
+"""Unit of channels that are never removed: a model's inputs, an axis that carries no channels."""
 
 
 @dataclass(frozen=True)
@@ -21,16 +21,16 @@ class Lanes:
     """The units that a tensor carries.
 
     Attributes:
-        shape: Of the tensor, without the batch axis; None where free.
-        units: Unit of each position; axes along which nothing changes have length 1, so that the
-            array broadcasts to `shape`.
-        rest: What stands at a removed position once the unit's weights are zero; NaN where that is
-            not one known number. Broadcasts as `units` does.
+        shape: Shape of the tensor, without the batch axis; None for a free size.
+        units: Unit of each position; axes along which the unit is the same have length 1, so that
+            the array broadcasts to `shape`.
+        value_when_zeroed: Value at each removed position once the unit's weights are zero; NaN
+            where that is not one known number. It broadcasts as `units` does.
     """
 
     shape: tuple[int | None, ...]
     units: np.ndarray
-    rest: np.ndarray
+    value_when_zeroed: np.ndarray
 
     @classmethod
     def fixed(cls, shape: Iterable[int | None]) -> Lanes:
@@ -45,20 +45,20 @@ class Lanes:
         shape: Iterable[int | None],
         axis: int,
         units: np.ndarray,
-        rest: np.ndarray | float = 0.0,
+        value_when_zeroed: np.ndarray | float = 0.0,
     ) -> Lanes:
         """Lanes that change along one axis.
 
         Args:
-            shape: Of the tensor, without batch.
-            axis: Of `shape`; negative counts from the end.
-            units: One per position of the axis.
-            rest: A number, or one per position.
+            shape: Shape of the tensor, without the batch axis.
+            axis: Axis of `shape`; negative counts from the end.
+            units: One unit per position of the axis.
+            value_when_zeroed: One number, or one per position.
         """
         shape = tuple(shape)
         form = [1] * len(shape)
         form[axis] = len(units)
-        values = np.broadcast_to(np.asarray(rest, float), np.shape(units))
+        values = np.broadcast_to(np.asarray(value_when_zeroed, float), np.shape(units))
         return cls(shape, np.reshape(units, form), values.reshape(form))
 
     @property
@@ -71,13 +71,13 @@ class Lanes:
         """Whether any position belongs to a unit."""
         return bool((self.units != FIXED).any())
 
-    def with_rest(self, rest: np.ndarray | float) -> Lanes:
+    def with_value_when_zeroed(self, value: np.ndarray | float) -> Lanes:
         """The same units with another value at removed positions."""
-        return Lanes(self.shape, self.units, np.broadcast_to(rest, self.units.shape))
+        return Lanes(self.shape, self.units, np.broadcast_to(value, self.units.shape))
 
 
 class Units:
-    """A union-find over units; each set may be frozen, with the first reason given."""
+    """A union-find over units; each set may be frozen, with a reason."""
 
     def __init__(self) -> None:
         self._parent: list[int] = []
@@ -87,13 +87,13 @@ class Units:
         return len(self._parent)
 
     def fresh(self, count: int) -> np.ndarray:
-        """New units, each on its own."""
+        """Make new units, each in a set of its own."""
         first = len(self._parent)
         self._parent.extend(range(first, first + count))
         return np.arange(first, first + count)
 
     def find(self, unit: int) -> int:
-        """The representative of a unit's set."""
+        """The representative of the set that a unit belongs to."""
         root = unit
         while self._parent[root] != root:
             root = self._parent[root]
@@ -102,18 +102,18 @@ class Units:
         return root
 
     def roots(self, units: np.ndarray) -> np.ndarray:
-        """Representatives of an array of units; `FIXED` stays."""
+        """Representatives of an array of units; `FIXED` stays `FIXED`."""
         unique, inverse = np.unique(units, return_inverse=True)
         found = np.array([u if u == FIXED else self.find(int(u)) for u in unique])
         return found[inverse].reshape(np.shape(units))
 
     def join(self, ours: np.ndarray, theirs: np.ndarray, why_fixed: str) -> None:
-        """Let the units at equal positions go together.
+        """Join the units at equal positions, so that they are removed together.
 
         Args:
-            ours: Units.
-            theirs: As many.
-            why_fixed: Reason by which a unit freezes that meets `FIXED`.
+            ours: (n,) units.
+            theirs: (n,) units.
+            why_fixed: Reason for freezing a unit that is joined with `FIXED`.
         """
         if np.array_equal(ours, theirs):
             return
@@ -130,11 +130,11 @@ class Units:
                     self._reasons.setdefault(first, reason)
 
     def freeze(self, units: np.ndarray, reason: str) -> None:
-        """Never remove these units."""
+        """Mark units as never to be removed, with the reason."""
         for unit in np.unique(units).tolist():
             if unit != FIXED:
                 self._reasons.setdefault(self.find(unit), reason)
 
     def frozen(self, unit: int) -> str:
-        """Why a unit is frozen; empty if it is not."""
+        """The reason why a unit is frozen; empty if it is not."""
         return self._reasons.get(self.find(unit), "")

@@ -1,9 +1,9 @@
-"""How channels run through a model: each layer's rule applied in the order of the graph.
+"""The flow of channels through a model: each layer's rule is applied in the order of the graph.
 
-`trace` walks a flat wiring. Rules (`channel_rules`, `channel_ops`) say for each operation which
-units its output carries, and note with the `Flow` which axes of which weights shrink when a unit
-goes (`Cut`), and what else has to be rewritten (a layer's config, the arguments of a call). What no
-rule can follow freezes the units that reach it, with the reason.
+`trace` walks a flat wiring. A rule (`layer_rules.py`, `operation_rules.py`) says for an operation
+which units its output carries. It records in the `Flow` which axes of which weights shrink when a
+unit is removed (`Cut`), and which layer configs and call arguments have to be rewritten. An
+operation without a rule freezes the units that reach it, with the reason.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from tfcompress.graph.wiring import Call, Wiring
 from tfcompress.pruning.channels.core.units import Lanes, Units
 
 Keep = np.ndarray
-"""Whether each unit is kept, with True appended, so that `keep[FIXED]` is True."""
+"""(units + 1,) booleans, True for a kept unit; the last is True, so that `keep[FIXED]` is."""
 
 Part = Literal["maker", "follower", "reader"]
 Rule = Callable[["Flow", Call, list[Lanes]], list[Lanes]]
@@ -30,11 +30,12 @@ class Cut:
     """An axis of a weight that shrinks with its units.
 
     Attributes:
-        key: (layer path, role).
-        axis: Of the weight.
-        units: One per position of the axis.
-        part: "maker" makes the channels, "follower" treats each by itself, "reader" sums over them.
-        tensor: For a reader, the index of the tensor that it reads.
+        key: (layer path, role) of the weight.
+        axis: Axis of the weight.
+        units: (size of the axis,) units.
+        part: "maker" for a layer that produces the channels, "follower" for one that processes each
+            channel separately, "reader" for one that sums over them.
+        tensor: Index of the tensor that a reader reads; None for other parts.
     """
 
     key: Key
@@ -45,7 +46,7 @@ class Cut:
 
 
 class Flow:
-    """What the rules have found out about a model."""
+    """Everything that the rules record about a model."""
 
     def __init__(self, wiring: Wiring) -> None:
         self.wiring = wiring
@@ -61,7 +62,7 @@ class Flow:
         self._keys = {id(variable): key for key, variable in named_weights(wiring.model).items()}
 
     def fresh(self, path: str, count: int) -> np.ndarray:
-        """The units that a layer makes, the same at each of its calls."""
+        """Units that a layer makes, the same at each of its calls."""
         if path not in self._fresh:
             units = self.units.fresh(count)
             self._fresh[path] = units
@@ -77,11 +78,11 @@ class Flow:
         part: Part,
         tensor: int | None = None,
     ) -> None:
-        """Note that an axis of a weight shrinks with units; a second call of a layer joins them."""
+        """Record that an axis of a weight shrinks with units; a second call joins them."""
         if variable is None:
             return
-        if id(variable) not in self._keys:  # LoRA and quantization compute the kernel anew
-            self.units.freeze(units, "its weight is not held by the layer itself")
+        if id(variable) not in self._keys:  # LoRA and quantization compute the kernel at each call
+            self.units.freeze(units, "its weight does not belong to the layer itself")
             return
         axis %= len(variable.shape)
         key = self._keys[id(variable)]
@@ -90,13 +91,16 @@ class Flow:
             self._cut_at[key, axis] = Cut(key, axis, np.asarray(units), part, tensor)
             self.cuts.append(self._cut_at[key, axis])
             return
-        why = f"layer {key[0]!r} is also called on channels that cannot go"
+        why = f"layer {key[0]!r} is also called on channels that cannot be removed"
         self.units.join(before.units, units, why)
         if part == "reader":
             self.cuts.append(Cut(key, axis, before.units, part, tensor))
 
     def take(self, lanes: Lanes, axis: int, why: str) -> tuple[np.ndarray, np.ndarray]:
-        """Units and rest along one axis, in full length; units that vary elsewhere freeze."""
+        """Units and their values when zeroed along one axis, in full length.
+
+        Units that vary along another axis are frozen, with the reason `why`.
+        """
         axis %= len(lanes.shape)
         if any(other != axis for other in lanes.axes):
             self.units.freeze(lanes.units, why)
@@ -104,32 +108,34 @@ class Flow:
         length = (lanes.shape[axis] or 1,)
         return (
             np.broadcast_to(lanes.units.ravel(), length),
-            np.broadcast_to(lanes.rest.ravel(), length),
+            np.broadcast_to(lanes.value_when_zeroed.ravel(), length),
         )
 
     def read(self, call: Call, lanes: Lanes, axis: int = -1) -> np.ndarray:
-        """Units along an axis that a layer sums over: what is removed has to be zero there."""
-        units, rest = self.take(lanes, axis, f"{call.path!r} sums over another axis")
-        self.freeze_unless_zero(call, units, rest)
+        """Units along an axis that a layer sums over; those not zero when removed freeze."""
+        units, zeroed = self.take(lanes, axis, f"{call.path!r} sums over another axis")
+        self.freeze_unless_zero(call, units, zeroed)
         return units
 
-    def freeze_unless_zero(self, call: Call, units: np.ndarray, rest: np.ndarray) -> None:
-        """Freeze units at whose removed positions something else than zero stands."""
+    def freeze_unless_zero(self, call: Call, units: np.ndarray, zeroed: np.ndarray) -> None:
+        """Freeze units whose removed positions hold another value than zero."""
         self.units.freeze(
-            units[~(rest == 0)], f"a zeroed channel does not reach {call.path!r} as zero"
+            units[~(zeroed == 0)], f"a zeroed channel does not reach {call.path!r} as zero"
         )
 
     def give_up(self, call: Call, inputs: list[Lanes], why: str) -> list[Lanes]:
-        """Freeze all that comes in; what goes out carries nothing."""
+        """Freeze all units of the inputs; the outputs carry none."""
         for lanes in inputs:
             self.units.freeze(lanes.units, why)
-        for variable in getattr(call.op, "weights", ()):  # it may hold layers used elsewhere
+        for variable in getattr(
+            call.op, "weights", ()
+        ):  # it may contain layers that are used elsewhere too
             if id(variable) in self._keys:
                 self._opaque[self._keys[id(variable)]] = why
         return [Lanes.fixed(t.shape[1:]) for t in call.outputs]
 
     def join_calls(self, first: list[Lanes], second: list[Lanes], why: str) -> None:
-        """Let what enters two calls of one thing go together, as its size is the same in both."""
+        """Join the units that enter two calls of one layer, whose size is the same in both."""
         for ours, theirs in zip(first, second, strict=True):
             if ours.units.shape == theirs.units.shape:
                 self.units.join(ours.units, theirs.units, why)
@@ -138,7 +144,7 @@ class Flow:
                 self.units.freeze(theirs.units, why)
 
     def close(self) -> None:
-        """Freeze what opaque layers hold, and bring all units to their representatives."""
+        """Freeze units of opaque layers' weights, and replace units by their representatives."""
         for cut in self.cuts:
             if cut.key in self._opaque:
                 self.units.freeze(cut.units, self._opaque[cut.key])
@@ -147,26 +153,29 @@ class Flow:
         self.scales = {path: self.units.roots(units) for path, units in self.scales.items()}
 
     def config(self, path: str, rewrite: Callable[[Keep], dict[str, Any]]) -> None:
-        """Note which config values of a layer follow from what is kept."""
+        """Record how config values of a layer follow from the kept units."""
         self.configs.setdefault(path, []).append(rewrite)
 
     def argument(self, path: str, rewrite: Callable[[Keep, Any], Any]) -> None:
-        """Note how the (args, kwargs) of a call follow from what is kept."""
+        """Record how the (args, kwargs) of a call follow from the kept units."""
         self.arguments.setdefault(path, []).append(rewrite)
 
 
 def kept(keep: Keep, units: np.ndarray) -> int:
-    """How many of the positions stay."""
+    """Number of positions that stay."""
     return int(np.count_nonzero(keep[units]))
 
 
 def trace(wiring: Wiring, rules: Mapping[Any, Rule], other: Rule) -> Flow:
-    """Run the rules over a flat wiring.
+    """Apply the rules to a flat wiring.
 
     Args:
-        wiring: Read with `flat=True`.
-        rules: By class, or by name for classes of Keras itself.
-        other: Where there is none.
+        wiring: Wiring of a model, read with `flat=True`.
+        rules: Rules by class, or by class name for classes of Keras itself.
+        other: Rule for operations that have none.
+
+    Returns:
+        The flow with all cuts, rewrites and frozen units.
     """
     flow = Flow(wiring)
     for tensor in wiring.inputs:
@@ -179,13 +188,13 @@ def trace(wiring: Wiring, rules: Mapping[Any, Rule], other: Rule) -> Flow:
         for tensor, lanes in zip(call.outputs, outputs, strict=True):
             flow.lanes[tensor.index] = lanes
         if id(call.op) in earlier and (call.path in flow.configs or call.path in flow.arguments):
-            flow.join_calls(earlier[id(call.op)], inputs, f"{call.path!r} is called on it as well")
+            flow.join_calls(earlier[id(call.op)], inputs, f"{call.path!r} is also called on it")
         earlier.setdefault(id(call.op), inputs)
     entries: dict[str, list[Lanes]] = {}
     for path, tensors in wiring.nested:
         entering = [flow.lanes[tensor.index] for tensor in tensors]
         first = entries.setdefault(path, entering)
-        flow.join_calls(first, entering, f"{path!r} is called on something else as well")
+        flow.join_calls(first, entering, f"{path!r} is also called on another tensor")
     for tensor in wiring.outputs:
         flow.units.freeze(flow.lanes[tensor.index].units, "model output")
     flow.close()

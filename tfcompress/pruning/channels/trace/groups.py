@@ -1,9 +1,9 @@
-"""Which channels of a model have to go together, who makes and who reads them.
+"""Groups of channels that are removed together, with the layers that make and read them.
 
-A group holds the channels that the same layers make: a convolution's outputs, or those of all
-convolutions that a chain of additions ties together. It loses units (in most cases one channel of
-each maker), and with them go the matching slices of every follower (bias, normalization, depthwise
-kernel) and reader.
+A group holds the channels that the same layers make: the outputs of a convolution, or of all
+convolutions whose outputs are added. It loses units (in most cases one channel of each maker)
+together with the matching slices of every follower (bias, normalization, depthwise kernel) and
+reader.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from tfcompress.graph.wiring import read_wiring
 from tfcompress.pruning.channels.core.units import FIXED
 from tfcompress.pruning.channels.trace.flow import Cut, Flow, Keep, trace
 from tfcompress.pruning.channels.trace.layer_rules import LAYER_RULES
-from tfcompress.pruning.channels.trace.operation_rules import unknown
+from tfcompress.pruning.channels.trace.operation_rules import operation_rule
 
 Kept = Mapping[str, Sequence[int] | np.ndarray]
 """Positions of the units that stay, by group name."""
@@ -30,14 +30,14 @@ class ChannelGroup:
     """Channels that the same layers make.
 
     Attributes:
-        name: Path of the first maker; "[16:32]" behind it where it makes more groups than one.
+        name: Path of the first maker, followed by "[16:32]" if that layer makes several groups.
         units: Unit ids, in the order in which the first maker makes them.
-        size: Channels per unit in the first maker.
-        makers: Layers that produce them.
-        followers: Layers that treat each channel by itself and shrink along.
-        readers: Layers that sum over them.
-        locked: Whether each unit has to stay.
-        frozen: Why none may go; empty if some may.
+        size: Number of channels per unit in the first maker.
+        makers: Paths of the layers that produce the channels.
+        followers: Paths of the layers that process each channel separately and shrink with it.
+        readers: Paths of the layers that sum over the channels.
+        locked: Booleans, True for each unit that has to stay.
+        frozen: Reason why no unit may be removed; empty if some may.
     """
 
     name: str
@@ -57,12 +57,12 @@ class ChannelGroup:
 
 @dataclass(frozen=True)
 class ChannelGraph:
-    """The groups of a model, and what its layers lose with each unit.
+    """The channel groups of a model, and what its layers lose with each unit.
 
     Attributes:
-        model: The model.
-        flow: What the rules noted.
-        groups: In the order of their first makers.
+        model: Model that was traced.
+        flow: Record of the rules.
+        groups: Groups in the order of their first makers.
     """
 
     model: Any
@@ -71,17 +71,17 @@ class ChannelGraph:
 
     @property
     def free_share(self) -> float:
-        """Share of all channels (of the first makers) that may go."""
+        """Share of all channels (of the first makers) that may be removed."""
         free = sum(g.size * sum(not x for x in g.locked) for g in self.groups)
         return free / max(1, sum(g.width for g in self.groups))
 
     def removed(self, kept: Kept) -> dict[Key, tuple[int, ...]]:
         """Channel positions that each maker's kernel loses, by (layer path, role).
 
-        The axis they are positions of is the maker's output axis (heads for attention).
+        They are positions along the maker's output axis (heads for attention).
 
         Args:
-            kept: As in `keep`.
+            kept: Positions within `ChannelGroup.units` that stay, by group name.
         """
         stays = self.keep(kept)
         return {
@@ -91,10 +91,10 @@ class ChannelGraph:
         }
 
     def keep(self, kept: Kept) -> Keep:
-        """The keep array for some groups' kept unit positions; the others stay whole.
+        """The mask of kept units; groups that are not named stay whole.
 
         Args:
-            kept: Positions within `ChannelGroup.units`, by group name.
+            kept: Positions within `ChannelGroup.units` that stay, by group name.
         """
         roots = np.ones(len(self.flow.units) + 1, bool)
         for group in self.groups:
@@ -106,12 +106,12 @@ class ChannelGraph:
 
 
 def find_groups(model: Any) -> ChannelGraph:
-    """Trace a functional or Sequential model (either flavor) and collect its channel groups.
+    """Trace a functional or Sequential model (Keras 3 or tf_keras) and collect its channel groups.
 
     Raises:
         LayerError: The model has no graph.
     """
-    flow = trace(read_wiring(model, flat=True), LAYER_RULES, unknown)
+    flow = trace(read_wiring(model, flat=True), LAYER_RULES, operation_rule)
     makers = [cut for cut in flow.cuts if cut.part == "maker"]
     membership: dict[int, list[int]] = {}
     for i, cut in enumerate(makers):
@@ -170,7 +170,7 @@ def _touching(flow: Flow) -> dict[int, list[Cut]]:
 
 
 def _named_apart(groups: list[ChannelGroup]) -> list[ChannelGroup]:
-    """Groups of one layer (attention's heads and outputs) get "#2", "#3" behind their names."""
+    """Append "#2", "#3" to the names of further groups of one layer (heads, outputs)."""
     used: dict[str, int] = {}
     result = []
     for group in groups:

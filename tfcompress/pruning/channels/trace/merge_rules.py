@@ -1,4 +1,4 @@
-"""Element-wise operations on channels: activations, additions, products, with broadcasting."""
+"""Rules for element-wise operations with broadcasting: activations, additions, products."""
 
 from __future__ import annotations
 
@@ -33,42 +33,48 @@ _PRODUCTS = (np.multiply, np.divide)
 
 
 def merge(flow: Flow, call: Call, inputs: list[Lanes], function: Callable[..., Any]) -> list[Lanes]:
-    """Join the units of tensors that are combined position by position.
+    """Join the units of tensors that are combined element by element.
 
-    A tensor that has length 1 where the others have channels (a gate per position, a number) is
-    broadcast: it ties nothing, and its own channel stays.
+    A tensor with length 1 along the channel axis of the others (a gate per position, a number) is
+    broadcast: it joins no units, and its own channel stays.
     """
     shape = call.outputs[0].shape[1:]
     operands = _operands(call, inputs)
     varying = {axis for lanes, _ in operands for axis in _aligned(lanes, shape).axes}
     ours: np.ndarray | None = None
-    rests: list[Any] = []
+    zeroed_values: list[Any] = []
     partial = False
     for lanes, constant in operands:
         full = _aligned(lanes, shape)
         covers = [axis for axis in varying if full.shape[axis] != 1]
         if varying and len(covers) == len(varying):
             if constant is not None:
-                rests.append(full.rest)
+                zeroed_values.append(full.value_when_zeroed)
                 continue
             if ours is None:
                 ours = full.units
             else:
                 one, other = np.broadcast_arrays(ours, full.units)
-                flow.units.join(one, other, f"{call.path!r} combines it with what is fixed")
+                flow.units.join(one, other, f"{call.path!r} combines it with fixed channels")
                 ours = one if (one != FIXED).any() else other
-            rests.append(full.rest)
+            zeroed_values.append(full.value_when_zeroed)
         else:
             partial = partial or bool(covers)
             if full.units.size == 1:
                 flow.units.freeze(full.units, f"it is broadcast over channels in {call.path!r}")
-            rests.append(full.rest if constant is not None else np.full((1,) * len(shape), np.nan))
+            zeroed_values.append(
+                full.value_when_zeroed
+                if constant is not None
+                else np.full((1,) * len(shape), np.nan)
+            )
     if partial:
         return flow.give_up(call, inputs, f"{call.path!r} broadcasts along several axes")
     if ours is None:
         return [Lanes.fixed(shape)]
-    rests = [_fitted(rest, ours.shape) for rest in rests]
-    result = Lanes(shape, ours, np.broadcast_to(_rest(function, rests), ours.shape))
+    zeroed_values = [_fitted(zeroed, ours.shape) for zeroed in zeroed_values]
+    result = Lanes(
+        shape, ours, np.broadcast_to(_value_when_zeroed(function, zeroed_values), ours.shape)
+    )
     for position, (lanes, constant) in enumerate(operands):
         if constant is not None and lanes.axes:
             _slice_constant(flow, call, position, lanes, result)
@@ -76,9 +82,10 @@ def merge(flow: Flow, call: Call, inputs: list[Lanes], function: Callable[..., A
 
 
 def pointwise_value(function: Callable[[Any], Any] | None, values: np.ndarray) -> np.ndarray | None:
-    """`function` of some numbers; None if it is not a function of each number by itself.
+    """Apply a function to numbers; None if it does not process each number separately.
 
-    Found out by trying: a value must not change when others beside it do, nor with its place.
+    This is tested on random arrays: a result must depend neither on other values in the array nor
+    on the position.
     """
     if function is None:
         return values
@@ -106,16 +113,16 @@ def pointwise_value(function: Callable[[Any], Any] | None, values: np.ndarray) -
 
 
 def pointwise(flow: Flow, call: Call, inputs: list[Lanes], function: Any) -> list[Lanes]:
-    """An activation, or any function of single numbers."""
+    """An activation, or another function that processes each number separately."""
     lanes = inputs[0]
     if not lanes.carries:
         return [Lanes.fixed(t.shape[1:]) for t in call.outputs]
-    rest = pointwise_value(function, lanes.rest)
-    if rest is None:
+    zeroed = pointwise_value(function, lanes.value_when_zeroed)
+    if zeroed is None:
         return flow.give_up(
             call, inputs, f"{call.kind} {call.path!r} is not known to treat each channel by itself"
         )
-    return [lanes.with_rest(rest)]
+    return [lanes.with_value_when_zeroed(zeroed)]
 
 
 def _tensor(value: np.ndarray) -> Any:
@@ -125,7 +132,7 @@ def _tensor(value: np.ndarray) -> Any:
 
 
 def _operands(call: Call, inputs: list[Lanes]) -> list[tuple[Lanes, Any]]:
-    """Lanes of each tensor, and of each number or array among the arguments, with its value."""
+    """(Lanes, value) of each tensor and constant among the arguments; a tensor's value is None."""
     given = iter(inputs)
     operands: list[tuple[Lanes, Any]] = []
     for leaf in flatten((call.args, dict(call.kwargs))):
@@ -138,29 +145,29 @@ def _operands(call: Call, inputs: list[Lanes]) -> list[tuple[Lanes, Any]]:
 
 
 def _aligned(lanes: Lanes, shape: tuple[int | None, ...]) -> Lanes:
-    """With axes of length 1 put in front, as broadcasting does."""
+    """Lanes with axes of length 1 prepended, as broadcasting does."""
     missing = (1,) * (len(shape) - len(lanes.shape))
-    if len(lanes.shape) > len(shape):  # a constant that has a batch axis
+    if len(lanes.shape) > len(shape):  # a constant with a batch axis
         cut = len(lanes.shape) - len(shape)
         return Lanes(
             lanes.shape[cut:],
             lanes.units.reshape(lanes.units.shape[cut:]),
-            lanes.rest.reshape(lanes.rest.shape[cut:]),
+            lanes.value_when_zeroed.reshape(lanes.value_when_zeroed.shape[cut:]),
         )
     return Lanes(
         missing + lanes.shape,
         lanes.units.reshape(missing + lanes.units.shape),
-        lanes.rest.reshape(missing + lanes.rest.shape),
+        lanes.value_when_zeroed.reshape(missing + lanes.value_when_zeroed.shape),
     )
 
 
-def _rest(function: Callable[..., Any], rests: list[Any]) -> Any:
-    """The function of the rests; zero times anything is zero."""
+def _value_when_zeroed(function: Callable[..., Any], zeroed_values: list[Any]) -> Any:
+    """The function of the values when zeroed; zero times any value is zero."""
     with np.errstate(all="ignore"):
-        value = rests[0]
+        value = zeroed_values[0]
         if function is MERGES["average"]:
-            return function(*rests)
-        for other in rests[1:]:
+            return function(*zeroed_values)
+        for other in zeroed_values[1:]:
             combined = function(value, other)
             if function in _PRODUCTS:
                 zero = value == 0
@@ -171,17 +178,17 @@ def _rest(function: Callable[..., Any], rests: list[Any]) -> Any:
         return value
 
 
-def _fitted(rest: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """A rest without the axes along which the units do not change; NaN where it does."""
+def _fitted(zeroed: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """Values when zeroed, reduced to the axes along which units change; NaN if not possible."""
     for axis, size in enumerate(shape):
-        if size == 1 and rest.shape[axis] > 1:
-            first = np.take(rest, [0], axis=axis)
-            rest = np.where((rest == first).all(axis=axis, keepdims=True), first, np.nan)
-    return rest
+        if size == 1 and zeroed.shape[axis] > 1:
+            first = np.take(zeroed, [0], axis=axis)
+            zeroed = np.where((zeroed == first).all(axis=axis, keepdims=True), first, np.nan)
+    return zeroed
 
 
 def _slice_constant(flow: Flow, call: Call, position: int, lanes: Lanes, result: Lanes) -> None:
-    """Shorten an array among a call's arguments with the channels that it is combined with."""
+    """Shorten a constant array in a call with the channels that it is combined with."""
     if len(result.axes) != 1:
         flow.units.freeze(result.units, f"{call.path!r} has a constant along several axes")
         return

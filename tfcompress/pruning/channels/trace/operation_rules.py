@@ -1,8 +1,8 @@
-"""What operations without weights do with channels: shapes, slices, joins, pooling, `keras.ops`.
+"""Rules for operations without weights: shapes, slices, concatenation, pooling, `keras.ops`.
 
-Operations are known by their class name in lower case, so that a `Concatenate` layer and a
-`keras.ops.concatenate` share a rule; tf_keras' lambda operations are known by the function they
-call.
+The key of a rule is the class name in lower case, so that a `Concatenate` layer and
+`keras.ops.concatenate` share a rule. For tf_keras' lambda operations it is the name of the function
+that they call.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from tfcompress.pruning.channels.trace.merge_rules import MERGES, merge, pointwi
 
 
 def same(flow: Flow, call: Call, inputs: list[Lanes]) -> list[Lanes]:
-    """Dropout, up-sampling, cropping: each channel by itself, constants stay."""
+    """Dropout, up-sampling, cropping: process each channel separately, keep constants."""
     lanes = inputs[0]
     return [_placed(flow, call, lanes, call.outputs[0].shape[1:])]
 
 
 def pooled(flow: Flow, call: Call, inputs: list[Lanes]) -> list[Lanes]:
-    """Pooling: windows run over space; where channels lie there, it mixes them."""
+    """Pooling: windows cover spatial axes; channels along these axes would be mixed."""
     first = getattr(call.op, "data_format", "channels_last") == "channels_first"
     channel = 0 if first else len(inputs[0].shape) - 1
     if set(inputs[0].axes) - {channel}:
@@ -35,22 +35,22 @@ def pooled(flow: Flow, call: Call, inputs: list[Lanes]) -> list[Lanes]:
 
 
 def padded(flow: Flow, call: Call, inputs: list[Lanes]) -> list[Lanes]:
-    """Zero padding: a removed channel is constant only if it was zero."""
+    """Zero padding: a removed channel is constant only if its value is zero."""
     lanes = _placed(flow, call, inputs[0], call.outputs[0].shape[1:])
-    return [lanes.with_rest(np.where(lanes.rest == 0, 0.0, np.nan))]
+    return [lanes.with_value_when_zeroed(np.where(lanes.value_when_zeroed == 0, 0.0, np.nan))]
 
 
 def global_pool(flow: Flow, call: Call, inputs: list[Lanes]) -> list[Lanes]:
-    """Global pooling keeps the channel axis alone (or with axes of length 1)."""
+    """Global pooling: only the channel axis stays (with axes of length 1 if `keepdims`)."""
     first = getattr(call.op, "data_format", "channels_last") == "channels_first"
     axis = 0 if first else -1
-    units, rest = flow.take(inputs[0], axis, f"{call.path!r} pools them")
+    units, zeroed = flow.take(inputs[0], axis, f"{call.path!r} pools them")
     shape = call.outputs[0].shape[1:]
-    return [Lanes.along(shape, axis if len(shape) > 1 else 0, units, rest)]
+    return [Lanes.along(shape, axis if len(shape) > 1 else 0, units, zeroed)]
 
 
 def reduce(flow: Flow, call: Call, inputs: list[Lanes]) -> list[Lanes]:
-    """`keras.ops.mean`, `max` and so on over axes that carry no channels."""
+    """`keras.ops.mean`, `max` and similar, over axes that carry no channels."""
     lanes = inputs[0]
     axis, keep_axes = getattr(call.op, "axis", None), getattr(call.op, "keepdims", False)
     if call.kind == "TFOpLambda":
@@ -63,56 +63,64 @@ def reduce(flow: Flow, call: Call, inputs: list[Lanes]) -> list[Lanes]:
     if gone & {*lanes.axes, -1}:  # -1 is the batch axis
         return flow.give_up(call, inputs, f"{call.path!r} reduces over channels")
     constant_stays = not _name(call).endswith("sum")
-    rest = lanes.rest if constant_stays else np.where(lanes.rest == 0, 0.0, np.nan)
+    zeroed = (
+        lanes.value_when_zeroed
+        if constant_stays
+        else np.where(lanes.value_when_zeroed == 0, 0.0, np.nan)
+    )
     units = lanes.units
     if not keep_axes:
-        units, rest = (np.squeeze(x, tuple(gone)) for x in (units, rest))
-    return [Lanes(call.outputs[0].shape[1:], units, rest)]
+        units, zeroed = (np.squeeze(x, tuple(gone)) for x in (units, zeroed))
+    return [Lanes(call.outputs[0].shape[1:], units, zeroed)]
 
 
 def concatenate(flow: Flow, call: Call, inputs: list[Lanes]) -> list[Lanes]:
-    """Along the channels one behind the other; along another axis they go together."""
+    """Concatenation: appends units along the channel axis, joins them along another."""
     shape = call.outputs[0].shape[1:]
     axis = call.kwargs.get("axis", getattr(call.op, "axis", -1))
     for argument in call.args[1:]:
         axis = argument if isinstance(argument, int) else axis
     axis = axis % (len(shape) + 1) - 1
     if axis < 0:
-        return flow.give_up(call, inputs, f"{call.path!r} joins along the batch axis")
+        return flow.give_up(call, inputs, f"{call.path!r} concatenates along the batch axis")
     if any(set(lanes.axes) - {axis} for lanes in inputs):
-        units, rest = inputs[0].units, inputs[0].rest
+        units, zeroed = inputs[0].units, inputs[0].value_when_zeroed
         for lanes in inputs[1:]:
             if set(lanes.axes) | set(inputs[0].axes) != set(inputs[0].axes):
-                return flow.give_up(call, inputs, f"{call.path!r} joins along two axes")
+                return flow.give_up(
+                    call, inputs, f"{call.path!r} concatenates channels of different axes"
+                )
             one, other = np.broadcast_arrays(units, lanes.units)
-            flow.units.join(one, other, f"joined with what is fixed in {call.path!r}")
-            rest = np.where(rest == lanes.rest, rest, np.nan)
-        return [Lanes(shape, units, rest)]
+            flow.units.join(one, other, f"{call.path!r} joins it with fixed channels")
+            zeroed = np.where(zeroed == lanes.value_when_zeroed, zeroed, np.nan)
+        return [Lanes(shape, units, zeroed)]
     if not any(lanes.carries for lanes in inputs):
         return [Lanes.fixed(shape)]
     parts = [flow.take(lanes, axis, "") for lanes in inputs]
-    units, rest = (np.concatenate(part) for part in zip(*parts, strict=True))
-    return [Lanes.along(shape, axis, units, rest)]
+    units, zeroed = (np.concatenate(part) for part in zip(*parts, strict=True))
+    return [Lanes.along(shape, axis, units, zeroed)]
 
 
 def reshape(flow: Flow, call: Call, inputs: list[Lanes]) -> list[Lanes]:
-    """Flatten, Reshape, squeeze, expand_dims: units move with their positions, sizes follow."""
+    """Flatten, Reshape, squeeze, expand_dims: units move with their positions."""
     lanes, shape = inputs[0], tuple(call.outputs[0].shape[1:])
     if not lanes.carries:
         return [Lanes.fixed(shape)]
     if call.kind == "Flatten" and call.op.data_format == "channels_first" and len(lanes.shape) > 1:
         return flow.give_up(call, inputs, f"{call.path!r} moves the channels first")
-    units, rest = (_reshaped(x, lanes.shape, shape) for x in (lanes.units, lanes.rest))
-    if units is None or rest is None:
+    units, zeroed = (
+        _reshaped(x, lanes.shape, shape) for x in (lanes.units, lanes.value_when_zeroed)
+    )
+    if units is None or zeroed is None:
         return flow.give_up(call, inputs, f"{call.path!r} reshapes axes of unknown size")
-    result = _single_axis(flow, call, Lanes(shape, units, rest))
+    result = _single_axis(flow, call, Lanes(shape, units, zeroed))
     if call.kind != "Flatten":
         _resize_target(flow, call, result)
     return [result]
 
 
 def transpose(flow: Flow, call: Call, inputs: list[Lanes]) -> list[Lanes]:
-    """Permute and transpose: axes change places."""
+    """Permute and transpose: reorder the axes."""
     lanes = inputs[0]
     if call.kind == "Permute":
         order = [axis - 1 for axis in call.op.dims]
@@ -123,32 +131,32 @@ def transpose(flow: Flow, call: Call, inputs: list[Lanes]) -> list[Lanes]:
         if axes is None or axes[0] != 0:
             return flow.give_up(call, inputs, f"{call.path!r} moves the batch axis")
         order = [axis - 1 for axis in axes[1:]]
-    units, rest = (np.transpose(x, order) for x in (lanes.units, lanes.rest))
-    return [Lanes(call.outputs[0].shape[1:], units, rest)]
+    units, zeroed = (np.transpose(x, order) for x in (lanes.units, lanes.value_when_zeroed))
+    return [Lanes(call.outputs[0].shape[1:], units, zeroed)]
 
 
 def repeat_vector(flow: Flow, call: Call, inputs: list[Lanes]) -> list[Lanes]:
-    """RepeatVector: an axis more."""
+    """RepeatVector: adds an axis."""
     lanes = inputs[0]
-    return [Lanes(call.outputs[0].shape[1:], lanes.units[None], lanes.rest[None])]
+    return [Lanes(call.outputs[0].shape[1:], lanes.units[None], lanes.value_when_zeroed[None])]
 
 
 def unit_norm(flow: Flow, call: Call, inputs: list[Lanes]) -> list[Lanes]:
-    """The L2 norm does not notice zeros."""
-    flow.freeze_unless_zero(call, inputs[0].units, inputs[0].rest)
+    """UnitNormalization: zeros do not change the L2 norm."""
+    flow.freeze_unless_zero(call, inputs[0].units, inputs[0].value_when_zeroed)
     return [inputs[0]]
 
 
 def split(flow: Flow, call: Call, inputs: list[Lanes]) -> list[Lanes]:
-    """`keras.ops.split`: the points at which it cuts move with what is kept."""
+    """`keras.ops.split`: the split points follow the kept units."""
     lanes, shape = inputs[0], [t.shape[1:] for t in call.outputs]
     axis = getattr(call.op, "axis", None)
     axis = None if axis is None else axis % (len(lanes.shape) + 1) - 1
     if not lanes.carries or axis is None or axis not in lanes.axes:
         if axis is not None and axis >= 0:
-            return [Lanes(s, lanes.units, lanes.rest) for s in shape]
+            return [Lanes(s, lanes.units, lanes.value_when_zeroed) for s in shape]
         return flow.give_up(call, inputs, f"{call.path!r} splits an axis of unknown kind")
-    units, rest = flow.take(lanes, axis, f"{call.path!r} splits them")
+    units, zeroed = flow.take(lanes, axis, f"{call.path!r} splits them")
     ends = np.cumsum([s[axis] for s in shape])
     for part in np.split(units, ends[:-1]):
         _keep_one(flow, call, part)
@@ -156,12 +164,12 @@ def split(flow: Flow, call: Call, inputs: list[Lanes]) -> list[Lanes]:
         call.path,
         lambda keep: {"indices_or_sections": [kept(keep, units[:end]) for end in ends[:-1]]},
     )
-    parts = zip(np.split(units, ends[:-1]), np.split(rest, ends[:-1]), shape, strict=True)
+    parts = zip(np.split(units, ends[:-1]), np.split(zeroed, ends[:-1]), shape, strict=True)
     return [Lanes.along(s, axis, u, r) for u, r, s in parts]
 
 
 def get_item(flow: Flow, call: Call, inputs: list[Lanes]) -> list[Lanes]:
-    """`x[..., a:b]`: plain slices; the ends move with what is kept."""
+    """Indexing with plain slices, `x[..., a:b]`: the ends follow the kept units."""
     lanes = inputs[0]
     shape = call.outputs[0].shape[1:]
     if not lanes.carries:
@@ -169,7 +177,7 @@ def get_item(flow: Flow, call: Call, inputs: list[Lanes]) -> list[Lanes]:
     slot = 1 if len(call.args) > 1 else None
     key = call.args[1] if slot else call.kwargs.get("key", call.kwargs.get("slice_spec"))
     key = key if isinstance(key, tuple) else (key,)
-    as_dicts = any(isinstance(k, dict) for k in key)  # tf_keras writes slices so
+    as_dicts = any(isinstance(k, dict) for k in key)  # tf_keras writes slices in this way
     key = tuple(slice(k["start"], k["stop"], k["step"]) if isinstance(k, dict) else k for k in key)
     rank = len(lanes.shape) + 1
     if Ellipsis in key:
@@ -181,7 +189,7 @@ def get_item(flow: Flow, call: Call, inputs: list[Lanes]) -> list[Lanes]:
     if not plain or len(axes) != 1 or len(key) != rank:
         return flow.give_up(call, inputs, f"{call.path!r} indexes in a way that is not followed")
     axis = axes[0]
-    units, rest = flow.take(lanes, axis, "")
+    units, zeroed = flow.take(lanes, axis, "")
     start, stop, _ = key[axis + 1].indices(len(units))
     _keep_one(flow, call, units[start:stop])
 
@@ -198,11 +206,11 @@ def get_item(flow: Flow, call: Call, inputs: list[Lanes]) -> list[Lanes]:
 
     if (start, stop) != (0, len(units)):
         flow.argument(call.path, rewrite)
-    return [Lanes.along(shape, axis, units[start:stop], rest[start:stop])]
+    return [Lanes.along(shape, axis, units[start:stop], zeroed[start:stop])]
 
 
-def unknown(flow: Flow, call: Call, inputs: list[Lanes]) -> list[Lanes]:
-    """Merges and point functions are recognized; everything else freezes what reaches it."""
+def operation_rule(flow: Flow, call: Call, inputs: list[Lanes]) -> list[Lanes]:
+    """Rule for every other operation: a merge, a rule by name, element-wise, or frozen."""
     name = _name(call)
     if is_of_keras(call.op):
         if name in MERGES:
@@ -219,7 +227,8 @@ def unknown(flow: Flow, call: Call, inputs: list[Lanes]) -> list[Lanes]:
 
 
 _OPAQUE = ("Lambda", "Masking")
-"""Never tried out: what a Lambda does may differ elsewhere, and a mask depends on all channels."""
+"""Never tested for being element-wise: a Lambda may behave differently on other inputs, and a
+mask depends on all channels."""
 
 _SAME = """Dropout SpatialDropout1D SpatialDropout2D SpatialDropout3D GaussianNoise GaussianDropout
 AlphaDropout ActivityRegularization Identity StochasticDepth UpSampling1D UpSampling2D UpSampling3D
@@ -250,23 +259,23 @@ OPERATION_RULES: dict[str, Rule] = {
 
 
 def _name(call: Call) -> str:
-    """Of the operation, in lower case; of what it calls for tf_keras' lambda operations."""
+    """Lower-case name of the operation, or of the function that a lambda operation calls."""
     symbol = getattr(call.op, "symbol", None) if call.kind == "TFOpLambda" else None
     return (symbol or call.kind).rsplit(".", 1)[-1].lower()
 
 
 def _placed(flow: Flow, call: Call, lanes: Lanes, shape: tuple[int | None, ...]) -> Lanes:
-    """The lanes on a tensor of another size along axes that carry no units."""
+    """The same lanes on a tensor whose size differs along axes without units."""
     if any(lanes.shape[axis] != shape[axis] for axis in lanes.axes):
         flow.units.freeze(lanes.units, f"{call.path!r} resizes their axis")
         return Lanes.fixed(shape)
-    return Lanes(tuple(shape), lanes.units, lanes.rest)
+    return Lanes(tuple(shape), lanes.units, lanes.value_when_zeroed)
 
 
 def _reshaped(
     values: np.ndarray, old: tuple[int | None, ...], new: tuple[int | None, ...]
 ) -> np.ndarray | None:
-    """Broadcast values moved along a reshape; None if it depends on sizes that are not known."""
+    """Reshape broadcast values; None if the result depends on unknown sizes."""
     lead = 0
     while lead < min(len(old), len(new)) and old[lead] == new[lead] and values.shape[lead] == 1:
         lead += 1
@@ -287,7 +296,7 @@ def _reshaped(
     if math.prod(known_old) != math.prod(known_new):
         return None
     moved = full.reshape(form + known_new + kept_axes)
-    for axis in range(lead, lead + len(inner_new)):  # axes along which nothing changes
+    for axis in range(lead, lead + len(inner_new)):  # axes along which all values are equal
         first = np.take(moved, [0], axis=axis)
         if np.array_equal(np.broadcast_to(first, moved.shape), moved, equal_nan=True):
             moved = first
@@ -295,30 +304,30 @@ def _reshaped(
 
 
 def _known(shape: tuple[int | None, ...]) -> tuple[int, ...] | None:
-    """A shape of which every size is known; None for another."""
+    """The shape if every size is known, else None."""
     sizes = tuple(size for size in shape if size is not None)
     return sizes if len(sizes) == len(shape) else None
 
 
 def _single_axis(flow: Flow, call: Call, lanes: Lanes) -> Lanes:
-    """Tie units so that they change along one axis only: what goes leaves a box."""
+    """Join units so that they change along one axis: a removed unit must be a whole slice."""
     if len(lanes.axes) < 2:
         return lanes
     longest = max(lanes.axes, key=lambda axis: lanes.units.shape[axis])
-    units, rest = lanes.units, lanes.rest
+    units, zeroed = lanes.units, lanes.value_when_zeroed
     for axis in lanes.axes:
         if axis != longest:
             first = np.take(units, [0], axis=axis)
             one, other = np.broadcast_arrays(units, first)
-            flow.units.join(one, other, f"tied in {call.path!r}")
-            same_rest = (rest == np.take(rest, [0], axis=axis)).all(axis=axis, keepdims=True)
-            rest = np.where(same_rest, np.take(rest, [0], axis=axis), np.nan)
+            flow.units.join(one, other, f"{call.path!r} joins it with fixed channels")
+            same_value = (zeroed == np.take(zeroed, [0], axis=axis)).all(axis=axis, keepdims=True)
+            zeroed = np.where(same_value, np.take(zeroed, [0], axis=axis), np.nan)
             units = first
-    return Lanes(lanes.shape, units, np.broadcast_to(rest, units.shape))
+    return Lanes(lanes.shape, units, np.broadcast_to(zeroed, units.shape))
 
 
 def _resize_target(flow: Flow, call: Call, result: Lanes) -> None:
-    """Let the target of a Reshape follow what is kept."""
+    """Record how the target shape of a Reshape follows the kept units."""
     if not result.axes:
         return
     axis = result.axes[0]
@@ -352,5 +361,5 @@ def _resize_target(flow: Flow, call: Call, result: Lanes) -> None:
 
 
 def _keep_one(flow: Flow, call: Call, units: np.ndarray) -> None:
-    """A slice must not become empty: its first unit stays."""
+    """Freeze the first unit of a slice, which must not become empty."""
     flow.units.freeze(units[:1], f"{call.path!r} needs one channel of this part")
