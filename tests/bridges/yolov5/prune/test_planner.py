@@ -163,7 +163,7 @@ def test_blocks_that_cannot_be_narrowed_say_why(tmp_path):
     reasons = {g.name: g.frozen for g in find_groups(tiny_detector(tmp_path, ZOO)) if g.frozen}
     text = " ".join(reasons.values())
     assert reasons["model.20.m.0"] == reasons["model.20.m.1"] == "the head's outputs"
-    assert "model.12.conv is a convolution of 4 groups" in text  # its channels in and out
+    assert "model.12.conv is a convolution with 4 groups" in text  # its channels in and out
     assert "a Linear cannot be given another width" in text or "cannot be followed" in text
     assert "model.16: a DWConvTranspose2d cannot be given another width" in text
 
