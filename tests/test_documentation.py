@@ -123,6 +123,7 @@ def test_make_targets_in_the_text_are_there():
 def test_a_command_of_ours_parses(page, words, monkeypatch):
     ran = []
     for kind in command.COMMANDS.values():
+        monkeypatch.setattr(kind, "check", lambda self: None)  # its files are not there
         monkeypatch.setattr(kind, "run", lambda self, console: ran.append(self))
     command.main(words[1:])
     (parsed,) = ran

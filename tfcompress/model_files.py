@@ -8,7 +8,29 @@ from typing import Any
 
 from tfcompress.errors import ConfigError, DataError
 from tfcompress.extras import import_extra
-from tfcompress.litert.model import LiteModel
+
+
+def check_model_file(path: str | Path) -> None:
+    """Refuse a path that cannot be a model file; TensorFlow is not imported for it.
+
+    Args:
+        path: Path of a `.keras` or `.tflite` file.
+
+    Raises:
+        ConfigError: The path is empty, or its suffix is unknown.
+        DataError: The file does not exist.
+    """
+    if not str(path):
+        raise ConfigError("model", "its path is empty", "give the path of a .keras or .tflite file")
+    path = Path(path)
+    if path.suffix not in (".keras", ".tflite"):
+        raise ConfigError(
+            str(path), f"its suffix {path.suffix!r} is not supported", "use .keras or .tflite"
+        )
+    if not path.is_file():
+        raise DataError(
+            str(path), "there is no such file", f"give the path of a {path.suffix} file"
+        )
 
 
 def load_model_file(path: str | Path) -> Any:
@@ -25,17 +47,12 @@ def load_model_file(path: str | Path) -> Any:
         ConfigError: The path is empty, or its suffix is unknown.
         DataError: The file does not exist, or cannot be read.
     """
-    if not str(path):
-        raise ConfigError("model", "its path is empty", "give the path of a .keras or .tflite file")
+    check_model_file(path)
     path = Path(path)
-    if path.suffix not in (".keras", ".tflite"):
-        raise ConfigError(
-            str(path), f"its suffix {path.suffix!r} is not supported", "use .keras or .tflite"
-        )
     if path.suffix == ".tflite":
+        from tfcompress.litert.model import LiteModel
+
         return LiteModel.load(path)
-    if not path.is_file():
-        raise DataError(str(path), "there is no such file", "give the path of a .keras file")
     import keras
 
     try:
