@@ -37,6 +37,7 @@ from tfcompress.graph.saving import save_plain
 from tfcompress.litert.cost import count_litert_macs
 from tfcompress.litert.model import LiteModel
 from tfcompress.reporting.tables import Table
+from tfcompress.short_repr import short_repr
 
 Metric = Callable[[np.ndarray], np.ndarray]
 
@@ -51,6 +52,7 @@ _TITLES = {"mean_iou": "mIoU", "accuracy": "accuracy", "macro_f1": "macro F1"}
 _LEFT_OUT = ("memory", "gzip", "format", "zeros", "MACs", "accuracy", "latency")
 
 
+@short_repr
 @dataclass(frozen=True)
 class ModelRow:
     """One model of a comparison.
@@ -89,6 +91,7 @@ class ModelRow:
         return self.zeros / self.weights if self.weights else 0.0
 
 
+@short_repr
 @dataclass(frozen=True)
 class Comparison:
     """Several models in one table; differences are relative to the first, the baseline.

@@ -15,6 +15,7 @@ import numpy as np
 from keras import ops
 
 from tfcompress.errors import ConfigError, DataError
+from tfcompress.short_repr import ReprByConfig
 
 
 def one_hot_labels(y_true: Any, y_pred: Any) -> Any:
@@ -83,7 +84,7 @@ def normalized_class_weights(
     return tuple(weights.tolist())
 
 
-class _ClassWeighted(keras.losses.Loss):
+class _ClassWeighted(ReprByConfig, keras.losses.Loss):
     """Base of the losses: class weights, and probabilities computed from logits on request."""
 
     def __init__(

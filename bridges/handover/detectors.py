@@ -23,6 +23,7 @@ from bridges.handover.parity import TO_NCHW
 from tfcompress import LiteModel
 from tfcompress.errors import DataError
 from tfcompress.evaluation.latency import Runner
+from tfcompress.short_repr import short_repr
 
 TO_NHWC = tuple(int(i) for i in np.argsort(TO_NCHW["NHWC"]))
 
@@ -48,6 +49,7 @@ class FileDetector(ABC):
         return torch.from_numpy(self.spec.decode(self.maps(images.cpu().numpy())))
 
 
+@short_repr
 @dataclass(frozen=True)
 class OnnxDetector(FileDetector):
     """A detector of `export_detector`, by onnxruntime.
@@ -94,6 +96,7 @@ class OnnxDetector(FileDetector):
         return onnx_runner(self.model, threads)
 
 
+@short_repr
 @dataclass(frozen=True)
 class LiteDetector(FileDetector):
     """A detector as a LiteRT file, by LiteRT's interpreter.

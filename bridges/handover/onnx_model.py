@@ -21,6 +21,7 @@ import onnxruntime
 
 from tfcompress.atomic import write_bytes
 from tfcompress.errors import ConfigError, DataError
+from tfcompress.short_repr import short_repr
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,7 @@ class Port:
     dtype: str
 
 
+@short_repr
 @dataclass(frozen=True)
 class OnnxModel:
     """A checked ONNX graph.

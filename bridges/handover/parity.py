@@ -28,6 +28,7 @@ from tfcompress import LiteModel
 from tfcompress.errors import ConfigError, DataError
 from tfcompress.evaluation.parity import Parity, compare_outputs
 from tfcompress.reporting.tables import Table
+from tfcompress.short_repr import short_repr
 
 Layout = Literal["NCHW", "NHWC"]
 TO_NCHW = {"NCHW": (0, 1, 2, 3), "NHWC": (0, 3, 1, 2)}
@@ -36,6 +37,7 @@ ATOL, RTOL = 1e-4, 1e-4
 """Default tolerance of float32."""
 
 
+@short_repr
 @dataclass(frozen=True)
 class Tensors:
     """What a model computed.
@@ -74,6 +76,7 @@ class TensorParity:
     is_output: bool
 
 
+@short_repr
 @dataclass(frozen=True)
 class ParityReport:
     """A model's tensors against another form of it.

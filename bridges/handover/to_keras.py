@@ -38,11 +38,13 @@ from bridges.handover.parity import (
     onnx_tensors,
 )
 from tfcompress.errors import ConfigError, DataError, LayerError
+from tfcompress.short_repr import short_repr
 
 TOLERANCE = 1e-4
 """Largest difference from onnxruntime, relative to the largest value where that is above 1."""
 
 
+@short_repr
 @dataclass(frozen=True)
 class KerasCrossing:
     """A Keras model converted from ONNX.

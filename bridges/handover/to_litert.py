@@ -34,6 +34,7 @@ from tfcompress import LiteModel
 from tfcompress.errors import ConfigError, DataError, LayerError
 from tfcompress.isolation.program import run_program
 from tfcompress.renamed import renamed_argument
+from tfcompress.short_repr import short_repr
 
 FORMATS = ("float32", "float16", "dynamic_int8", "int8")
 """Number formats, named as in `tfcompress.to_litert`."""
@@ -43,6 +44,7 @@ TOLERANCE = 1e-4
 outputs where that is above 1."""
 
 
+@short_repr
 @dataclass(frozen=True)
 class LiteCrossing:
     """LiteRT files that came from one ONNX graph.

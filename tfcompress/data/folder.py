@@ -14,10 +14,12 @@ from tfcompress.data.palette import Palette
 from tfcompress.data.patches import Scaling, cut_patches, scale_image
 from tfcompress.data.scenes import LoadedScene, Scene, load_scenes, pair_folders
 from tfcompress.errors import ConfigError, DataError
+from tfcompress.short_repr import short_repr
 
 SplitOrder = Literal["ordered", "random"]
 
 
+@short_repr
 @dataclass(frozen=True)
 class Patches:
     """Patches of one split, in memory.
@@ -37,6 +39,7 @@ class Patches:
         return len(self.images)
 
 
+@short_repr
 @dataclass(frozen=True)
 class SegmentationData:
     """A segmentation data set, split by source image or tile and cut into patches.

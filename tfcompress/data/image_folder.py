@@ -16,11 +16,13 @@ from PIL import Image, ImageOps
 from sklearn.model_selection import StratifiedGroupKFold
 
 from tfcompress.errors import ConfigError, DataError
+from tfcompress.short_repr import short_repr
 
 SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 SPLITS = ("train", "val", "test")
 
 
+@short_repr
 @dataclass(frozen=True)
 class ImageSet:
     """Images of one split.
@@ -39,6 +41,7 @@ class ImageSet:
         return len(self.labels)
 
 
+@short_repr
 @dataclass(frozen=True)
 class ClassificationData:
     """A data set of classified images.

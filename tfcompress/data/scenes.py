@@ -15,6 +15,7 @@ from PIL import Image, UnidentifiedImageError
 
 from tfcompress.data.palette import Palette, infer_palette
 from tfcompress.errors import DataError
+from tfcompress.short_repr import short_repr
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp")
 
@@ -36,6 +37,7 @@ class Scene:
     mask: Path
 
 
+@short_repr
 @dataclass(frozen=True)
 class LoadedScene:
     """A scene in memory.

@@ -18,6 +18,7 @@ from keras import ops
 from tfcompress.distillation.losses import soft_targets
 from tfcompress.distillation.teachers import Teachers
 from tfcompress.errors import ConfigError, DataError
+from tfcompress.short_repr import one_line
 
 
 class KLDistillation:
@@ -67,6 +68,10 @@ class KLDistillation:
         self.student_loss = student_loss
         self.alpha, self.tau, self.from_logits = alpha, tau, from_logits
         self._sums = [keras.metrics.Sum(name=n) for n in ("student_loss", "distillation_loss")]
+
+    def __repr__(self) -> str:
+        facts = {"alpha": self.alpha, "tau": self.tau, "from_logits": self.from_logits}
+        return one_line("KLDistillation", facts)
 
     def __call__(self, y_pred: Any, y_true: Any, x: Any) -> Any:
         """Compute the loss of a batch.

@@ -26,6 +26,7 @@ from tfcompress.graph.saving import save_plain
 from tfcompress.graph.strategy import check_strategy
 from tfcompress.graph.taps import TappedModel
 from tfcompress.graph.wiring import Shape
+from tfcompress.short_repr import one_line
 
 TEACHER = "teacher"
 INPUTS = "inputs"
@@ -126,6 +127,11 @@ class Distiller(keras.Model):
                 pairs = [(self.forward.feature_shapes[ours], features[theirs])]
             for student, teacher in pairs:
                 objective.build_for(tuple(student), tuple(teacher))
+
+    def __repr__(self) -> str:
+        names = tuple(type(objective).__name__ for objective in self.objectives)
+        facts = {"student": self.student.name, "teachers": len(self.teachers.models)}
+        return one_line("Distiller", {**facts, "losses": names, "task_weight": self.task_weight})
 
     def call(self, inputs: Any, training: bool | None = None) -> Any:
         """The student's predictions; in training a dict of "outputs", "logits" and "features"."""

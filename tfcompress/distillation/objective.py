@@ -9,12 +9,13 @@ import keras
 
 from tfcompress.errors import ConfigError, DataError
 from tfcompress.graph.wiring import Shape
+from tfcompress.short_repr import ReprByConfig
 
 Scheduled: TypeAlias = float | keras.optimizers.schedules.LearningRateSchedule
 """A number, or a Keras learning-rate schedule that maps the training step to a number."""
 
 
-class Objective(keras.layers.Layer, keras.distillation.DistillationLoss):
+class Objective(ReprByConfig, keras.layers.Layer, keras.distillation.DistillationLoss):
     """Base class of all distillation losses.
 
     Args:

@@ -25,10 +25,12 @@ from tfcompress.data.batches import as_arrays, check_shapes
 from tfcompress.distillation.distiller import INPUTS, TEACHER, Distiller
 from tfcompress.distillation.teachers import Teachers
 from tfcompress.errors import DataError
+from tfcompress.short_repr import short_repr
 
 _INDEX = "teacher.json"
 
 
+@short_repr
 @dataclass(frozen=True)
 class TeacherStore:
     """Stored outputs of a distiller's teachers for a set of inputs.

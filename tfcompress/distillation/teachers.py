@@ -17,11 +17,13 @@ from tfcompress.graph.layers import flavor_of
 from tfcompress.graph.taps import TappedModel
 from tfcompress.graph.wiring import Shape, functional_core
 from tfcompress.losses import one_hot_labels
+from tfcompress.short_repr import short_repr
 
 Select = Literal["mean", "best"] | Callable[[Any, Sequence[Any]], Any]
 """How several teachers are combined; see `Teachers`."""
 
 
+@short_repr
 @dataclass(frozen=True)
 class Knowledge:
     """The teachers' outputs for a batch.

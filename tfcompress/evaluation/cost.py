@@ -29,6 +29,7 @@ from tfcompress.errors import LayerError
 from tfcompress.graph.layers import own_weights, walk_layers
 from tfcompress.graph.wiring import pack_inputs
 from tfcompress.reporting.tables import Table
+from tfcompress.short_repr import short_repr
 
 Shape = tuple[int, ...]
 
@@ -144,6 +145,7 @@ class LayerCost:
     macs: int | None
 
 
+@short_repr
 @dataclass(frozen=True)
 class ModelCost:
     """Cost of a model for one sample.

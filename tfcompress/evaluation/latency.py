@@ -13,6 +13,7 @@ import numpy as np
 from tfcompress.litert.amx import has_amx
 from tfcompress.litert.model import LiteModel
 from tfcompress.quiet import quiet_stderr
+from tfcompress.short_repr import short_repr
 
 WITH_AMX = " with AMX"
 
@@ -51,6 +52,7 @@ class Latency:
         )
 
 
+@short_repr
 @dataclass(frozen=True)
 class Runner:
     """A model of any framework, ready to be timed.

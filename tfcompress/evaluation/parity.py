@@ -8,8 +8,10 @@ from typing import Any
 import numpy as np
 
 from tfcompress.errors import DataError
+from tfcompress.short_repr import short_repr
 
 
+@short_repr
 @dataclass(frozen=True)
 class Parity:
     """Differences between two arrays of outputs.

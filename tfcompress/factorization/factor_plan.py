@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from tfcompress.reporting.tables import Table
+from tfcompress.short_repr import short_repr
 
 Method = Literal["tucker", "svd"]
 
@@ -37,6 +38,7 @@ class FactorRow:
     parameters_after: int
 
 
+@short_repr
 @dataclass(frozen=True)
 class FactorPlan:
     """A factorization of a model, before it is applied.

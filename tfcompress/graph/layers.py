@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from tfcompress.errors import LayerError
+from tfcompress.short_repr import short_repr
 
 Flavor = Literal["keras", "tf_keras"]
 
@@ -35,6 +36,7 @@ _AUTOMATIC = re.compile(r"^[vV]ariable(_\d+)?$")  # Keras numbers these across a
 _NO_KERNELS = ("bias", "gamma", "beta", "moving_mean", "moving_variance", "scale", "offset")
 
 
+@short_repr
 @dataclass(frozen=True)
 class PlacedLayer:
     """A layer and its place in a model.

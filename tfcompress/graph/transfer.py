@@ -17,8 +17,10 @@ import numpy as np
 from tfcompress.errors import DataError
 from tfcompress.graph.layers import named_weights, own_weights, walk_layers
 from tfcompress.reporting.tables import Table
+from tfcompress.short_repr import short_repr
 
 
+@short_repr
 @dataclass(frozen=True)
 class TransferReport:
     """Result of a weight transfer.

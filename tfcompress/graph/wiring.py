@@ -16,6 +16,7 @@ from typing import Any
 
 from tfcompress.errors import LayerError
 from tfcompress.graph.layers import Flavor, flavor_of, walk_layers
+from tfcompress.short_repr import short_repr
 
 Shape = tuple[int | None, ...]
 
@@ -35,6 +36,7 @@ class Tensor:
     dtype: str
 
 
+@short_repr
 @dataclass(frozen=True, eq=False)
 class Call:
     """One call of one operation.
@@ -61,6 +63,7 @@ class Call:
         return type(self.op).__name__
 
 
+@short_repr
 @dataclass(frozen=True)
 class Wiring:
     """The graph of a model.

@@ -1,8 +1,8 @@
 """Intel's AMX: LiteRT's int8 kernels for it are fast with many channels and slow with few.
 
-A tile is 16 rows of 64 bytes, whether a layer has as many channels or not: one of eight pays for
-all. Linux gives AMX to a process that asks; one whose request is refused goes on with AVX512-VNNI,
-whose vectors waste less. LiteRT asks when it first runs.
+A tile is 16 rows of 64 bytes even if a layer has fewer channels, so a layer of eight channels takes
+the time of a full tile. Linux grants AMX to a process that asks for it. If the request is refused,
+LiteRT uses AVX512-VNNI, whose vectors waste less. LiteRT asks when it first runs.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _ARCH_PRCTL = 158
 _GET_PERMISSION, _REQUEST_PERMISSION = 0x1022, 0x1023
 _TILE_DATA = 18
 _STACK_BYTES = 8192
-_kept: list[object] = []  # the small stack, alive as long as the process
+_kept: list[object] = []  # the small stack, which must live as long as the process
 
 
 class _Stack(ctypes.Structure):
@@ -29,18 +29,18 @@ class _Stack(ctypes.Structure):
 
 
 def has_amx() -> bool:
-    """Whether the CPU multiplies int8 tiles, and Linux would let this process do it."""
+    """Whether the CPU has AMX for int8, and Linux would grant it to this process."""
     return _cpu_has_amx() and not _refused()
 
 
 def refuse_amx() -> bool:
-    """Have LiteRT run without AMX in this process, before it has run anything.
+    """Make LiteRT run without AMX in this process. Call it before the first LiteRT model runs.
 
     Linux refuses AMX to a process with a signal stack too small for its registers; the main thread
     gets such a stack, of 8 KiB. `faulthandler.enable()` afterwards would replace it.
 
     Returns:
-        Whether AMX is refused from here on; False where it is in use already, and without AMX.
+        Whether AMX is refused from now on; False if it is in use already, or the CPU has none.
     """
     if not _cpu_has_amx() or _granted():
         return False
@@ -60,7 +60,7 @@ def _cpu_has_amx() -> bool:
 
 
 def _refused() -> bool:
-    """Whether a request would fail; nothing is requested where no small stack is set."""
+    """Whether a request would fail; nothing is requested unless the small stack is set."""
     return bool(_kept) and _arch_prctl(_REQUEST_PERMISSION, _TILE_DATA) != 0
 
 

@@ -1,4 +1,4 @@
-"""Calibration data in whatever form the user has it, as checked single samples."""
+"""Calibration data: any form that Keras takes, checked and cut into single samples."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from tfcompress.errors import DataError
 
 FEW_SAMPLES = 16
 WHERE = "calibration"
-"""What errors call the data."""
+"""Name of the data in errors."""
 
 
 class CalibrationWarning(UserWarning):
-    """The calibration data is usable but suspicious."""
+    """The calibration data can be used, but probably gives poor ranges."""
 
 
 def calibration_samples(
@@ -27,21 +27,25 @@ def calibration_samples(
     shapes: Sequence[tuple[int | None, ...]],
     at_most: int = 200,
 ) -> list[list[np.ndarray]]:
-    """Single samples (each input with a batch axis of 1), checked against the model's inputs.
+    """Read single samples and check them against the model's inputs.
 
     Args:
         calibration: An array `(N, ...)` for a model with one input; a list of arrays, or a dict
             by input name, for several; or an iterable (a `tf.data.Dataset`, batched or not) of
-            inputs or of `(inputs, labels)` tuples. Labels are passed over.
+            inputs or of `(inputs, labels)` tuples. Labels are ignored.
         names: Names of the model's inputs.
-        shapes: Their shapes without the batch axis; None where any size fits.
-        at_most: Samples to use. From an array they are taken at even distances.
+        shapes: Shapes of the inputs without the batch axis; None where any size fits.
+        at_most: Largest number of samples to use. Of an array, evenly spaced ones are taken; of an
+            iterable, the first ones.
+
+    Returns:
+        A list per sample, which holds one float32 array (1, ...) for each input.
 
     Warns:
         CalibrationWarning: Fewer than 16 samples, or samples that are constant.
 
     Raises:
-        DataError: No sample, a wrong shape, or values that are not finite.
+        DataError: There is no sample, a shape is wrong, or a value is not finite.
     """
     samples = list(itertools.islice(_samples(calibration, names, shapes, at_most), at_most))
     if not samples:

@@ -1,7 +1,7 @@
-"""A card inside a LiteRT file: what one has to know to feed it, as JSON behind the model's bytes.
+"""A card inside a LiteRT file: how to prepare its inputs, as JSON behind the model's bytes.
 
 TensorFlow Lite keeps the files of a model's metadata the same way, as a zip archive after the flat
-buffer: runtimes do not look behind it, and `unzip -p model.tflite tfcompress.json` shows it.
+buffer. Runtimes do not read it, and `unzip -p model.tflite tfcompress.json` shows it.
 """
 
 from __future__ import annotations
@@ -16,14 +16,21 @@ from tfcompress.errors import DataError
 
 NAME = "tfcompress.json"
 LARGEST_BYTES = 1_000_000
-"""A card is no place for data; and what a stranger's archive unpacks to is limited."""
+"""Largest card: it is not meant for data, and a stranger's archive must not unpack to more."""
 
 
 def with_card(content: bytes, card: Mapping[str, Any]) -> bytes:
-    """The bytes of a file with this card, or with none where it is empty; one that it has goes.
+    """Replace the card of a file; an empty card removes it.
+
+    Args:
+        content: Bytes of the file.
+        card: Plain data.
+
+    Returns:
+        The bytes of the new file.
 
     Raises:
-        DataError: The card is too large, or no plain data.
+        DataError: The card is too large, or it is not plain data.
     """
     try:
         text = json.dumps(dict(card), sort_keys=True)
@@ -44,7 +51,7 @@ def with_card(content: bytes, card: Mapping[str, Any]) -> bytes:
 
 
 def read_card(content: bytes) -> dict[str, Any]:
-    """The card of a file; empty where it has none, or one of somebody else's."""
+    """The card of a file; empty if it has none, or metadata of another program."""
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             entry = archive.getinfo(NAME)
@@ -57,7 +64,7 @@ def read_card(content: bytes) -> dict[str, Any]:
 
 
 def _end_of_model(content: bytes) -> int:
-    """Where the archive of a card begins; the end where there is none."""
+    """Offset at which the archive of a card begins; the end if there is none."""
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             entries = archive.infolist()

@@ -1,6 +1,6 @@
 """Two LiteRT files of one model compared operator by operator, on real data.
 
-Operators are matched by kind and by the Keras layer that their output's name speaks of.
+Operators are matched by kind and by the Keras layer in the name of their output.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ class LayerNoise:
     """The error of one operator's output.
 
     Attributes:
-        path: Path of the Keras layer that the operator belongs to; "" where its name says none.
+        path: Path of the Keras layer that the operator belongs to; "" if its name holds no layer.
         kind: Operator, such as "CONV_2D".
-        snr_db: Signal over error power, 10 log10.
-        lost_db: By how much that is below the worst of the operator's inputs: the loss made here.
+        snr_db: Signal-to-noise ratio in dB.
+        lost_db: Noise that this operator adds, in dB: the worst ratio of its inputs minus its own.
         rms_error: Root mean square of the difference, in the layer's units.
-        max_error: Largest difference.
+        max_error: Largest absolute difference, in the layer's units.
         rms_steps: `rms_error` in steps of the tensor's scale; rounding alone gives 0.29.
     """
 

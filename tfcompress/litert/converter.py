@@ -1,4 +1,4 @@
-"""The TensorFlow side of a LiteRT conversion: freeze, convert, and say plainly what went wrong."""
+"""The TensorFlow side of a LiteRT conversion: freeze the model, convert it, explain errors."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from tfcompress.quiet import quiet_stderr
 
 @dataclass(frozen=True)
 class Signature:
-    """Shapes (without batch) and types of a model's inputs, and the batch of the file.
+    """Shapes and types of a model's inputs, and the batch size of the file.
 
     Attributes:
-        shapes: One per input.
-        dtypes: One per input.
-        batch_size: Fixed batch, or None for a free one.
+        shapes: Shape of each input, without the batch axis.
+        dtypes: Type of each input.
+        batch_size: Fixed batch size, or None for a free one.
     """
 
     shapes: tuple[tuple[int | None, ...], ...]
@@ -68,20 +68,23 @@ def convert(
     trained_ranges: bool = False,
     keep_float: Collection[str] = (),
 ) -> bytes:
-    """The bytes of a LiteRT file with one signature, `input_0, ...` to `output_0, ...`.
+    """Convert to a LiteRT file with one signature, from `input_0, ...` to `output_0, ...`.
 
     Args:
         model: A built Keras model.
-        format: Number formats.
+        format: Number format of the file.
         signature: Inputs of the file.
         samples: Calibration samples, each input with a batch axis of 1.
-        sparse_encoding: Encode sparse weights sparsely.
-        keep_float: Names of tensors in the file whose operators shall compute in float.
-        trained_ranges: The model holds fake quantization, whose ranges take the samples' place;
-            inputs and outputs become integers all the same.
+        sparse_encoding: Whether zeros are stored sparsely.
+        trained_ranges: Whether the model has fake quantization, whose ranges are used instead of
+            calibration samples. Inputs and outputs become integers too.
+        keep_float: Names of tensors in the file whose operators compute in float.
+
+    Returns:
+        The bytes of the file.
 
     Raises:
-        LayerError: The converter refuses the model, with its reason.
+        LayerError: The converter refuses the model; the message has its reason.
     """
     import tensorflow as tf
     from tensorflow.python.framework.convert_to_constants import (
@@ -145,7 +148,7 @@ def convert(
 
 
 def _with_floats(converter: Any, names: Collection[str]) -> bytes:
-    """An integer file in which some operators stay in float: TensorFlow's debugger can do it."""
+    """An integer file in which some operators stay in float, by TensorFlow's debugger."""
     import tensorflow as tf
 
     options = tf.lite.experimental.QuantizationDebugOptions(
@@ -162,8 +165,8 @@ def _with_floats(converter: Any, names: Collection[str]) -> bytes:
 def _without_gradients(frozen: Any) -> Any:
     """The same function without custom gradients.
 
-    The converter saves it, TensorFlow then wants to save the gradients of functions such as `silu`
-    too and cannot, and the converter goes on without a signature.
+    The converter saves the function. TensorFlow cannot save the custom gradients of functions such
+    as `silu`, and the converter would then go on without a signature.
     """
     import tensorflow as tf
 

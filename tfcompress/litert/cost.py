@@ -9,7 +9,7 @@ from tfcompress.litert.file import LiteFile, LiteOperator, LiteTensor
 
 
 def count_litert_macs(file: LiteFile) -> int:
-    """MACs of one run (of the file's batch), by the convention of `cost.py`."""
+    """Multiply-accumulates of one run, on the file's own batch, counted as in `count_cost`."""
     return sum(_macs(op, file.tensors) for op in file.operators)
 
 

@@ -1,4 +1,4 @@
-"""What a LiteRT file holds: operators, tensors and weights, read from its bytes."""
+"""Operators, tensors and weights of a LiteRT file, read from its bytes."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 from tfcompress.errors import DataError
+from tfcompress.short_repr import short_repr
 
-# Input slots that hold weights, by operator. A constant that enters elsewhere (a shape, an axis,
-# an added bias) is no kernel, and an activation has no data in the file.
+# Input slots that hold weights, by operator. A constant in another slot (a shape, an axis, an added
+# bias) is not a weight, and an activation has no data in the file.
 WEIGHT_SLOTS: dict[str, tuple[int, ...]] = {
     "CONV_2D": (1,),
     "DEPTHWISE_CONV_2D": (1,),
@@ -26,7 +27,7 @@ WEIGHT_SLOTS: dict[str, tuple[int, ...]] = {
     "UNIDIRECTIONAL_SEQUENCE_LSTM": tuple(range(1, 9)),
 }
 
-# Operators whose first two inputs need not be there: gates that a variant does not have.
+# Operators whose first two inputs may be absent: gates that a variant does not have.
 _OPTIONAL_OPERANDS = (
     "LSTM",
     "UNIDIRECTIONAL_SEQUENCE_LSTM",
@@ -50,12 +51,13 @@ _OPERATOR_NAMES = {
 }
 
 
+@short_repr
 @dataclass(frozen=True)
 class LiteTensor:
     """A tensor of the main graph.
 
     Attributes:
-        name: As in the file.
+        name: Name in the file.
         shape: Dense shape.
         dtype: Lower-case type name, such as "int8".
         data: The stored values, flat; None for an activation. A sparse-encoded tensor stores only
@@ -76,9 +78,9 @@ class LiteTensor:
 
     @property
     def zeros(self) -> int:
-        """Values of the dense tensor that are zero (integer weights have zero point 0).
+        """Number of zeros in the dense tensor (integer weights have zero point 0).
 
-        What a sparse encoding leaves out is zero; the blocks it stores may hold zeros too.
+        Values that a sparse encoding leaves out are zero; blocks that it stores may hold zeros too.
         """
         return 0 if self.data is None else self.size - int(np.count_nonzero(self.data))
 
@@ -92,6 +94,7 @@ class LiteOperator:
     outputs: tuple[int, ...]
 
 
+@short_repr
 @dataclass(frozen=True)
 class LiteFile:
     """The main graph of a LiteRT file."""
@@ -126,9 +129,9 @@ class LiteFile:
         return None
 
     def float_operators(self) -> list[str]:
-        """Kinds of the operators that compute in floating point, with how often.
+        """Kinds of the operators that compute in floating point, such as "CONV_2D x3".
 
-        QUANTIZE and DEQUANTIZE only pass between the two and do not count.
+        QUANTIZE and DEQUANTIZE only convert between the number types and are not counted.
         """
         counts: dict[str, int] = {}
         for op in self.operators:
@@ -143,7 +146,7 @@ def read_litert_file(content: bytes) -> LiteFile:
     """Parse the bytes of a LiteRT file.
 
     Raises:
-        DataError: They are not a LiteRT file.
+        DataError: The bytes are not a LiteRT file.
     """
     if content[4:8] != b"TFL3":
         raise DataError("LiteRT file", "it does not start as one", "give the bytes of a .tflite")

@@ -1,8 +1,8 @@
 """Integer inputs and outputs for a file with trained ranges.
 
-TensorFlow's converter makes them by removing the DEQUANTIZE before each output, and what else read
-that output in float is left without an operand (LiteRT's interpreter crashes on the file). Here
-such readers get a DEQUANTIZE of their own first.
+TensorFlow's converter makes them by removing the DEQUANTIZE before each output. Another operator
+that reads that output in float then lacks an operand, and LiteRT's interpreter crashes on the file.
+Here each such operator first gets a DEQUANTIZE of its own.
 """
 
 from __future__ import annotations
@@ -14,11 +14,14 @@ from ai_edge_litert import schema_py_generated as schema
 
 
 def with_integer_ports(content: bytes, number: Any) -> bytes:
-    """The bytes of a file whose ports are float, with ports of an integer type.
+    """Give a quantized file with float inputs and outputs integer ones.
 
     Args:
-        content: A file of one graph, quantized within.
-        number: `tf.int8` or `tf.int16`.
+        content: Bytes of a file with quantized operators and float inputs and outputs.
+        number: Type of the new inputs and outputs, `tf.int8` or `tf.int16`.
+
+    Returns:
+        The bytes of the new file.
     """
     from tensorflow.lite.python.util import modify_model_io_type
     from tensorflow.lite.tools import flatbuffer_utils

@@ -1,4 +1,4 @@
-"""Keras models to LiteRT files and back to NumPy.
+"""Convert Keras models to LiteRT files, and run them on NumPy arrays.
 
 ```python
 lite = to_litert(model, format="int8", calibration=images)
@@ -27,9 +27,12 @@ from tfcompress.litert.calibration import calibration_samples
 from tfcompress.litert.converter import Signature, convert, input_specs
 from tfcompress.litert.file import LiteFile, read_litert_file
 from tfcompress.litert.formats import FORMATS, format_named
+from tfcompress.litert.summary import shape_text, summary
 from tfcompress.litert.tensor_layers import TensorLayers
 from tfcompress.quiet import quiet_stderr
 from tfcompress.renamed import renamed_argument, warn_renamed
+from tfcompress.reporting.tables import Table
+from tfcompress.short_repr import one_line
 
 
 @dataclass(frozen=True)
@@ -39,9 +42,9 @@ class Port:
     Attributes:
         name: Keras name of the input, or "output_0", "output_1", ... in the order of `outputs`.
         key: Name in the file's signature.
-        shape: With the batch axis; -1 where it is free.
+        shape: Shape with the batch axis; -1 where an axis is free.
         dtype: NumPy type name.
-        scale: Real value of one step, 0 for a float port.
+        scale: Real value of one integer step; 0 for a float port.
         zero_point: Integer that stands for 0.0.
     """
 
@@ -53,7 +56,7 @@ class Port:
     zero_point: int
 
     def quantize(self, values: np.ndarray) -> np.ndarray:
-        """Real values in the port's number format."""
+        """Convert real values to the port's numbers."""
         if not self.scale:
             return values.astype(self.dtype)
         limits = np.iinfo(self.dtype)
@@ -61,7 +64,7 @@ class Port:
         return steps.clip(limits.min, limits.max).astype(self.dtype)
 
     def dequantize(self, values: np.ndarray) -> np.ndarray:
-        """The port's numbers as real values."""
+        """Convert the port's numbers to real values."""
         if not self.scale:
             return values
         return (values.astype(np.float32) - self.zero_point) * np.float32(self.scale)
@@ -69,14 +72,16 @@ class Port:
 
 @dataclass(frozen=True)
 class LiteModel:
-    """A converted model: the bytes of the file and what they say.
+    """A LiteRT file in memory: its bytes, its inputs and outputs, and what computes in float.
+
+    `print(lite_model)` shows what the file is.
 
     Attributes:
-        content: The bytes.
+        content: Bytes of the file.
         format: Number format it was converted to, a key of `FORMATS`; "" for a file of unknown
             origin.
-        inputs: Its inputs.
-        outputs: Its outputs.
+        inputs: Inputs, in the order of the Keras model.
+        outputs: Outputs, in the order of the Keras model.
         float_ops: Operators that compute in floating point, as "SOFTMAX" or "CONV_2D x3".
     """
 
@@ -94,7 +99,7 @@ class LiteModel:
         """Wrap the bytes of a LiteRT file.
 
         Raises:
-            DataError: They are no LiteRT file, or one that would crash LiteRT's interpreter.
+            DataError: The bytes are not a LiteRT file, or would crash LiteRT's interpreter.
         """
         file = read_litert_file(content)
         broken = file.broken_operator()
@@ -115,7 +120,7 @@ class LiteModel:
         """Read a `.tflite` file.
 
         Raises:
-            DataError: There is no such file, or it is no LiteRT file.
+            DataError: There is no such file, or it is not a LiteRT file.
         """
         path = Path(path)
         if not path.is_file():
@@ -124,16 +129,16 @@ class LiteModel:
 
     @functools.cached_property
     def file(self) -> LiteFile:
-        """What the file holds."""
+        """Tensors and operators of the file."""
         return read_litert_file(self.content)
 
     @functools.cached_property
     def card(self) -> dict[str, Any]:
-        """What the file says about its use (classes, scaling, input size); empty for a bare one."""
+        """How to use the file (classes, scaling, input size); empty if it does not say."""
         return cards.read_card(self.content)
 
     def with_card(self, card: Mapping[str, Any]) -> LiteModel:
-        """The same model whose file carries a card (an empty one: none); runtimes do not see it.
+        """The same model with a card in its file, which runtimes ignore; an empty card removes it.
 
         Args:
             card: Plain data, such as `{"classes": [...], "scaling": "minmax"}`.
@@ -152,18 +157,18 @@ class LiteModel:
         return len(self.content)
 
     def predict(self, inputs: Any, threads: int = 2, raw: bool = False) -> Any:
-        """Run the model on a batch, one chunk of its own batch size after the other.
+        """Run the model on a batch, in chunks of the file's own batch size.
 
         Args:
             inputs: An array `(N, ...)`, or one per input in the order of `inputs`.
-            threads: Threads of the interpreter.
-            raw: Take and give the file's own numbers (int8) instead of real values.
+            threads: Number of threads of the interpreter.
+            raw: Whether arrays hold the file's own numbers (int8) instead of real values.
 
         Returns:
             An array `(N, ...)`, or a list of them for a model with several outputs.
 
         Raises:
-            DataError: The batch does not fit the inputs.
+            DataError: The batch does not fit the model's inputs.
         """
         arrays = [np.asarray(a) for a in inputs] if isinstance(inputs, (list, tuple)) else [inputs]
         if len(arrays) != len(self.inputs):
@@ -210,8 +215,23 @@ class LiteModel:
                 for port in self.outputs
             ]
 
+    def table(self) -> Table:
+        """What the file is: inputs, outputs, operators, weights, what stays in float."""
+        return summary(self)
+
+    def __str__(self) -> str:
+        return str(self.table())
+
+    def __repr__(self) -> str:
+        ports = [
+            "+".join(f"{shape_text(port)} {port.dtype}" for port in ports)
+            for ports in (self.inputs, self.outputs)
+        ]
+        facts = {"format": self.format, "size_bytes": self.size_bytes}
+        return one_line("LiteModel", {**facts, "inputs": ports[0], "outputs": ports[1]})
+
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the file atomically: a failed write leaves what was there."""
+        """Write the file atomically: if writing fails, an existing file stays as it was."""
         write_bytes(path, self.content)
 
 
@@ -228,20 +248,24 @@ def to_litert(
     """Convert a Keras 3 or tf_keras model to LiteRT.
 
     Args:
-        model: A built model with static input shapes but for the batch.
+        model: A built model whose input shapes are fixed, except for the batch.
         format: Number format: "float32", "float16", "dynamic_int8", "int8" or "int16x8" (`FORMATS`
             says what each is for). Its old name `recipe` still works, with a warning.
-        calibration: For `int8` and `int16x8`: data as the model is fed, see `calibration.py`.
-        batch_size: Fixed batch of the file; None leaves it free, which costs 30 to 45 % of the
+        calibration: About 100 inputs, preprocessed as for the model; for "int8" and "int16x8".
+            Arrays or a `tf.data.Dataset`, see `calibration.py`.
+        batch_size: Fixed batch size of the file; None leaves it free, which costs 30 to 45 % of the
             speed in int8 (more delegate partitions).
-        sparse_encoding: Store pruned weights sparsely: a smaller file at the same speed.
-        calibration_samples_at_most: Samples to calibrate on.
-        keep_float: For `int8`: layers (names, paths or globs) that shall compute in float, such as
-            `debug_quantization` names. What is fused with them stays in float with them.
+        sparse_encoding: Whether zeros are stored sparsely: a smaller file at the same speed.
+        calibration_samples_at_most: Largest number of samples to calibrate on.
+        keep_float: Layers (names, paths or globs) that compute in float in an "int8" file, such as
+            `QuantizationReport.worst` names. Operators fused with them stay in float too.
+
+    Returns:
+        The file in memory.
 
     Raises:
-        ConfigError: An unknown format or layer.
-        DataError: Calibration is missing or does not fit the model.
+        ConfigError: The format or a layer is unknown.
+        DataError: Calibration data is missing or does not fit the model.
         LayerError: The model is unbuilt, or uses an operation that LiteRT does not have.
     """
     chosen = format_named(format)
@@ -279,7 +303,7 @@ def to_litert(
 
 
 def _layers_named(model: Any, patterns: Sequence[str]) -> set[str]:
-    """Paths of the layers that names, paths or globs mean."""
+    """Paths of the layers that match names, paths or globs."""
     paths = [placed.path for placed in walk_layers(model)] if patterns else []
     found: set[str] = set()
     for pattern in patterns:
@@ -295,7 +319,7 @@ def _layers_named(model: Any, patterns: Sequence[str]) -> set[str]:
 
 
 def _tensors_of(model: Any, file: LiteFile, wanted: set[str]) -> list[str]:
-    """Names of the tensors that operators of some layers make."""
+    """Names of the output tensors of some layers' operators."""
     finder = TensorLayers.of_model(model)
     names = [file.tensors[i].name for op in file.operators for i in op.outputs]
     found = [name for name in names if wanted & set(finder.all_of(name))]

@@ -1,4 +1,4 @@
-"""Which Keras layer a tensor of a LiteRT file comes from, by its name.
+"""Which Keras layer made a tensor of a LiteRT file, read from the tensor's name.
 
 The converter keeps TensorFlow's names: `unet_1/down_relu_1/Relu;unet_1/down_conv_1/convolution` is
 the output of `down_relu`, with `down_conv` fused into the same operator. Keras 3 numbers the scopes
@@ -21,12 +21,12 @@ _TFMOT = "quant_"
 
 
 class TensorLayers:
-    """Finds layers by tensor name.
+    """Find layers by tensor name.
 
     Args:
-        model_name: Of the model that was converted, or of the one that its twin was made from.
-        paths: Paths of its layers.
-        outputs: Paths of the layers that make its outputs.
+        model_name: Name of the model that was converted, or of the original of a tf_keras twin.
+        paths: Paths of the model's layers.
+        outputs: Paths of the layers whose outputs are the model's.
     """
 
     def __init__(self, model_name: str, paths: Sequence[str], outputs: Sequence[str] = ()) -> None:
@@ -56,7 +56,7 @@ class TensorLayers:
         return list(dict.fromkeys(path for path in found if path))
 
     def of(self, tensor: str) -> str:
-        """Path of the layer whose output a tensor is; "" if no layer's name is in its own."""
+        """Path of the layer that made a tensor; "" if the tensor's name holds no layer."""
         return self._of_part(tensor.split(";")[0])
 
     def _of_part(self, name: str) -> str:

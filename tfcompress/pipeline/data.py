@@ -9,10 +9,12 @@ import numpy as np
 import tensorflow as tf
 
 from tfcompress.errors import ConfigError, DataError
+from tfcompress.short_repr import short_repr
 
 SPLITS = ("train", "val", "test")
 
 
+@short_repr
 @dataclass(frozen=True)
 class CompressionData:
     """Labeled samples; each split is `(inputs, labels)` or a `tf.data.Dataset` of batches.

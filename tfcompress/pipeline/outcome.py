@@ -10,11 +10,13 @@ from typing import Any
 from tfcompress.comparison import Comparison
 from tfcompress.pipeline.recipe import Budget
 from tfcompress.reporting.tables import Table
+from tfcompress.short_repr import short_repr
 
 COSTS = {"latency_ms": "latency", "size_bytes": "file size", "macs": "MACs"}
 """Title of each cost that a Pareto front can be drawn against."""
 
 
+@short_repr
 @dataclass(frozen=True)
 class Outcome:
     """A measured model of a recipe: the original, or the result of a step.
@@ -113,6 +115,7 @@ def front(outcomes: Sequence[Outcome], cost: str) -> tuple[Outcome, ...]:
     return tuple(best)
 
 
+@short_repr
 @dataclass(frozen=True)
 class CompressResult:
     """Result of a recipe.

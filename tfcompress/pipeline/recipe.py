@@ -20,8 +20,10 @@ from tfcompress.config import checked_fields, read_mapping
 from tfcompress.errors import ConfigError
 from tfcompress.pipeline.step import StepKind
 from tfcompress.reporting.tables import Table
+from tfcompress.short_repr import short_repr
 
 
+@short_repr
 @dataclass(frozen=True, kw_only=True)
 class Budget:
     """Upper limits; None is no limit. Shares refer to the original model as float32 LiteRT file.
@@ -71,6 +73,7 @@ class Budget:
         return tuple(found)
 
 
+@short_repr
 @dataclass(frozen=True)
 class Step:
     """One step of a recipe.
@@ -90,6 +93,7 @@ class Step:
         return {self.kind: asdict(self.options), "budget": asdict(self.budget)}
 
 
+@short_repr
 @dataclass(frozen=True)
 class Recipe:
     """Steps and the budget of the result.
@@ -111,6 +115,9 @@ class Recipe:
             options = ", ".join(f"{key}={value}" for key, value in given.items())
             table.add(str(number), step.kind, options, f"{step.budget.quality_drop:g}")
         return table
+
+    def __str__(self) -> str:
+        return str(self.table())
 
 
 def read_recipe(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from tfcompress.pipeline.data import CompressionData
 from tfcompress.renamed import renamed_fields
+from tfcompress.short_repr import short_repr
 from tfcompress.tuning.space import SearchSpace
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 History = list[dict[str, float]]
 
 
+@short_repr
 @dataclass(frozen=True)
 class Fitting:
     """The training that a step asks for.
@@ -42,6 +44,7 @@ Fit = Callable[[Any, CompressionData, Fitting], History]
 """Function that trains a compiled model in place and leaves the weights of its best epoch in it."""
 
 
+@short_repr
 @dataclass(frozen=True)
 class Builder:
     """Source of models for a search.
@@ -55,6 +58,7 @@ class Builder:
     space: SearchSpace
 
 
+@short_repr
 @dataclass(frozen=True)
 class Context:
     """Everything that a step is given beside the model and its options.
@@ -83,6 +87,7 @@ class Context:
     has_zeros: bool = False
 
 
+@short_repr
 @dataclass(frozen=True)
 class StepResult:
     """Result of a step.
@@ -98,6 +103,7 @@ class StepResult:
     history: tuple[Mapping[str, float], ...] = field(default_factory=tuple)
 
 
+@short_repr
 @renamed_fields(starts="builds_model", ends="yields_litert", fills="destroys_zeros")
 @dataclass(frozen=True)
 class StepKind:

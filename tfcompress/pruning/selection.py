@@ -32,6 +32,7 @@ from tfcompress.graph.layers import (
     own_weights,
     walk_layers,
 )
+from tfcompress.short_repr import short_repr
 
 DEFAULT_TYPES = (
     "Conv1D",
@@ -104,6 +105,7 @@ class Entry:
         return self.op_names is None or any(is_named(placed.path, name) for name in self.op_names)
 
 
+@short_repr
 @dataclass(frozen=True)
 class Target:
     """A weight to prune.

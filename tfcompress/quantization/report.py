@@ -1,4 +1,4 @@
-"""Where an int8 model loses accuracy: layer by layer against the float model, on real data.
+"""Which layers of an int8 model lose accuracy, compared with the float model on real data.
 
 ```python
 report = debug_quantization(model, lite, images)
@@ -19,11 +19,13 @@ from tfcompress.litert.converter import input_specs
 from tfcompress.litert.model import LiteModel, to_litert
 from tfcompress.litert.tensor_layers import TensorLayers
 from tfcompress.reporting.tables import Table
+from tfcompress.short_repr import short_repr
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
+@short_repr
 @dataclass(frozen=True)
 class QuantizationReport(LayerComparison):
     """Errors of all operators of a quantized file that were matched with the float file's.
@@ -35,7 +37,7 @@ class QuantizationReport(LayerComparison):
     """
 
     def worst(self, count: int) -> list[str]:
-        """Paths of the layers that lose most, for `keep_float`."""
+        """Paths of the layers that add most noise, for `keep_float`."""
         order = sorted(self.rows, key=lambda row: -row.lost_db)
         paths = dict.fromkeys(row.path for row in order if row.path)
         return list(paths)[:count]
@@ -72,7 +74,7 @@ class QuantizationReport(LayerComparison):
         return [(row.path or row.kind, row.kind, row.snr_db) for row in self.rows]
 
     def plot(self, name: str = "int8") -> Figure:
-        """The report as a matplotlib figure: signal over error of each operator."""
+        """Draw the signal-to-noise ratio of each operator as a matplotlib figure."""
         from tfcompress.reporting.plots import plot_layer_noise
 
         return plot_layer_noise({name: self.points()})
@@ -87,17 +89,17 @@ def debug_quantization(
     """Compare every operator of an int8 LiteRT model with the float model's.
 
     Args:
-        model: The float Keras model that `lite` was made of (or, after quantization-aware
+        model: The float Keras model that `lite` was converted from (or, after quantization-aware
             training, `QuantizeAware.model`).
-        lite: Its quantized LiteRT model.
-        data: Inputs, as for calibration.
-        at_most: Samples to run.
+        lite: The quantized LiteRT model.
+        data: Inputs, in any form that calibration takes.
+        at_most: Largest number of samples to run.
 
     Returns:
         The report. Operators are matched by kind and layer name.
 
     Raises:
-        DataError: The data does not fit, or no operator could be matched.
+        DataError: The data does not fit the model, or no operator could be matched.
     """
     names, shapes, _ = input_specs(model)
     samples = calibration_samples(data, names, shapes, at_most)

@@ -42,6 +42,7 @@ from tfcompress.reporting.machine import (
     this_commit,
     this_machine,
 )
+from tfcompress.short_repr import short_repr
 
 FORMAT = "tfcompress.record"
 VERSION = 1
@@ -59,6 +60,7 @@ _SETTINGS = (
 _TIME = "%Y-%m-%dT%H:%M:%SZ"
 
 
+@short_repr
 @dataclass(frozen=True)
 class Record:
     """What was measured, and everything needed to measure it again.

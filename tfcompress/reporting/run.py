@@ -31,6 +31,7 @@ from tfcompress.reporting.machine import this_machine
 from tfcompress.reporting.page import Section, write_page
 from tfcompress.reporting.record import Start, new_record, seeds_of, this_command, write_record
 from tfcompress.reporting.tables import Table
+from tfcompress.short_repr import one_line
 
 # Data that experiments draw where they are given none.
 _GENERATED = ("generated_tiles", "generated_shapes")
@@ -63,6 +64,9 @@ class Run:
         self._release = weakref.finalize(self, os.close, lock)
         self._start = Start.now()
         self._resumed = resumed
+
+    def __repr__(self) -> str:
+        return one_line("Run", {"folder": str(self.folder), "finished": self.finished})
 
     def path(self, *parts: str) -> Path:
         """A path inside the folder."""

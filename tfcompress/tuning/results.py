@@ -13,6 +13,7 @@ from tfcompress.atomic import write_text
 from tfcompress.errors import CompressionError
 from tfcompress.reporting.run import to_json
 from tfcompress.reporting.tables import Table
+from tfcompress.short_repr import short_repr
 from tfcompress.tuning.space import SearchSpace
 from tfcompress.tuning.trial import SearchObjective
 
@@ -23,6 +24,7 @@ class SearchError(CompressionError):
     """A search cannot start, or has no result."""
 
 
+@short_repr
 @dataclass(frozen=True)
 class TrialResult:
     """A trial that has ended.
@@ -118,6 +120,7 @@ def trial_outcome(
     return {"objective": chosen[objective.metric], "metrics": dict(chosen)}
 
 
+@short_repr
 @dataclass(frozen=True)
 class SearchResult:
     """A search that has ended.
@@ -169,6 +172,9 @@ class SearchResult:
     def epochs(self) -> int:
         """Number of epochs trained in all trials together, without inherited ones."""
         return sum(trial.epochs - trial.inherited for trial in self.trials)
+
+    def __str__(self) -> str:
+        return str(self.table())
 
     def table(self, at_most: int | None = None, params: bool = True) -> Table:
         """The trials as a table: the best first, failed ones last.

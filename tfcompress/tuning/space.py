@@ -14,11 +14,13 @@ import numpy as np
 
 from tfcompress.errors import ConfigError
 from tfcompress.reporting.tables import Table
+from tfcompress.short_repr import short_repr
 
 Condition = tuple[str, tuple[Any, ...]]
 """Condition of a dimension: the name of a `Choice`, and the options under which it is active."""
 
 
+@short_repr
 @dataclass(frozen=True)
 class Uniform:
     """A float from a range, uniformly distributed.
@@ -64,6 +66,7 @@ class Uniform:
         return f"{self.low:g} to {self.high:g}"
 
 
+@short_repr
 @dataclass(frozen=True)
 class LogUniform(Uniform):
     """As `Uniform`, with a uniformly distributed logarithm; the default is the geometric mean."""
@@ -89,6 +92,7 @@ class LogUniform(Uniform):
         return f"{self.low:g} to {self.high:g}, log"
 
 
+@short_repr
 @dataclass(frozen=True)
 class Integer:
     """An integer from a range.
@@ -150,6 +154,7 @@ class Integer:
         return f"{self.low} to {self.high}, integer" + (", log" if self.log else "")
 
 
+@short_repr
 @dataclass(frozen=True)
 class Choice:
     """One of several options: strings, numbers, booleans, or tuples of them.
@@ -212,6 +217,7 @@ class Choice:
 Dimension = Uniform | LogUniform | Integer | Choice
 
 
+@short_repr
 @dataclass(frozen=True)
 class SearchSpace:
     """Dimensions by name. A choice must come before the dimensions that depend on it.
@@ -318,6 +324,9 @@ class SearchSpace:
             shown = f"{default:g}" if isinstance(default, float) else str(default)
             table.add(name, str(dimension), shown, condition)
         return table
+
+    def __str__(self) -> str:
+        return str(self.table())
 
     def __iter__(self) -> Any:
         return iter(self.dimensions)

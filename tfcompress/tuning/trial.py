@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from tfcompress.errors import ConfigError
+from tfcompress.short_repr import short_repr
 
 Report = Callable[[int, Mapping[str, float]], bool]
 """Function that takes an epoch (from 1) and its metrics; it returns True to stop the trial."""
@@ -99,6 +100,7 @@ class SearchObjective:
         return found
 
 
+@short_repr
 @dataclass
 class Trial:
     """One trial, as its training function sees it.

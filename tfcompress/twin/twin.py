@@ -22,6 +22,7 @@ from tfcompress.errors import LayerError
 from tfcompress.graph.layers import Key, flavor_of, is_of_keras, named_weights, walk_layers
 from tfcompress.graph.rebuild import GraphBuilder, carry_weights, rebuild
 from tfcompress.graph.wiring import input_layer, pack_inputs, takes_training
+from tfcompress.short_repr import short_repr
 from tfcompress.twin.operations import crossing_function
 
 # Config keys that have different names in the libraries: (class, Keras 3 key, tf_keras key).
@@ -31,6 +32,7 @@ _FOREIGN = ("hard_sigmoid", "hard_silu", "hard_swish", "relu6", "celu", "squarep
 _PACKAGE = "tfcompress"
 
 
+@short_repr
 @dataclass(frozen=True)
 class Twin:
     """A model and its tf_keras twin, in which nested models are inlined.

@@ -26,11 +26,13 @@ import yaml
 from PIL import Image, UnidentifiedImageError
 
 from tfcompress.errors import DataError
+from tfcompress.short_repr import short_repr
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp")
 SPLITS = ("train", "val", "test")
 
 
+@short_repr
 @dataclass(frozen=True)
 class LabelledImage:
     """An image file with its boxes.

@@ -13,11 +13,13 @@ import numpy as np
 from sklearn.cluster import KMeans
 
 from bridges.yolov5.data.dataset import LabelledImage
+from tfcompress.short_repr import short_repr
 
 ENOUGH = 0.98
 """Least share of boxes with a fitting anchor."""
 
 
+@short_repr
 @dataclass(frozen=True)
 class AnchorCheck:
     """How well anchors fit.

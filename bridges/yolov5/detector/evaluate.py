@@ -23,10 +23,12 @@ from bridges.yolov5.data.dataset import LabelledImage
 from bridges.yolov5.detector.boxes import pairwise_iou, suppress
 from tfcompress.errors import DataError
 from tfcompress.reporting.tables import Table
+from tfcompress.short_repr import short_repr
 
 RECALL = np.linspace(0, 1, 101)
 
 
+@short_repr
 @dataclass(frozen=True)
 class DetectionScore:
     """Quality of detections against the ground truth of a set.
@@ -59,6 +61,9 @@ class DetectionScore:
     def map(self) -> float:
         """Mean over the classes that have objects, IoU 0.50 to 0.95."""
         return float(np.nanmean(self.ap))
+
+    def __str__(self) -> str:
+        return str(self.table())
 
     def table(self, title: str = "") -> Table:
         """One row per class, and the means."""

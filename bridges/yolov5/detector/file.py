@@ -15,11 +15,13 @@ from models.yolov5.search_space import build_detector_space, frozen_pick
 from models.yolov5.weights import WeightsError, load_weights, read_plain
 from tfcompress.atomic import atomic_path
 from tfcompress.errors import DataError
+from tfcompress.short_repr import short_repr
 
 FORMAT = "tfcompress-detector"
 VERSION = 1
 
 
+@short_repr
 @dataclass(frozen=True)
 class LoadedDetector:
     """What a file holds.

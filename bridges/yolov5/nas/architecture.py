@@ -35,6 +35,7 @@ from models.yolov5.search_space import (
 from tfcompress.atomic import write_text
 from tfcompress.errors import DataError
 from tfcompress.reporting.tables import Table
+from tfcompress.short_repr import short_repr
 
 FORMAT = "tfcompress-architecture"
 VERSION = 3
@@ -49,6 +50,7 @@ _OLD_ACTIVATIONS = ("silu", "identity", "relu")
 _OLD_WIDTHS = ("x1", "x1_5", "x2")
 
 
+@short_repr
 @dataclass(frozen=True)
 class FoundArchitecture:
     """A point of a search space.

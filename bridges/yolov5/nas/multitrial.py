@@ -23,8 +23,10 @@ from bridges.yolov5.nas.trials import (
 )
 from tfcompress.errors import CompressionError
 from tfcompress.reporting.tables import Table
+from tfcompress.short_repr import short_repr
 
 
+@short_repr
 @dataclass(frozen=True)
 class MultiTrialResult:
     """All trials of a search, in the order of sampling."""
@@ -53,6 +55,9 @@ class MultiTrialResult:
                 for b in self.finished
             )
         )
+
+    def __str__(self) -> str:
+        return str(self.table())
 
     def table(self) -> Table:
         """One row per trial."""

@@ -9,8 +9,10 @@ from typing import Any, ClassVar, Literal
 from tfcompress.pruning.channels.core.options import ChannelOptions, PlannerOptions
 from tfcompress.pruning.channels.core.scores import AGGREGATES, NORMALIZERS
 from tfcompress.pruning.selection import Entry, parse_config_list
+from tfcompress.short_repr import short_repr
 
 
+@short_repr
 @dataclass(frozen=True, kw_only=True)
 class ChannelConfig(PlannerOptions):
     """What channel pruning of a Keras model shall reach, and how it chooses.

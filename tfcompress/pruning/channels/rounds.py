@@ -21,12 +21,14 @@ from tfcompress.pruning.channels.core.plan import ChannelPlan
 from tfcompress.pruning.channels.planner import plan_channels, shrink
 from tfcompress.pruning.channels.targets import Measure
 from tfcompress.pruning.channels.trace.groups import find_groups
+from tfcompress.short_repr import short_repr
 
 FineTune = Callable[[Any, int], Any]
 """Function of a shrunk model and the round, from 1; returns the trained model, or None if it
 trained the given model in place."""
 
 
+@short_repr
 @dataclass(frozen=True)
 class RoundsResult:
     """Result of pruning in rounds.

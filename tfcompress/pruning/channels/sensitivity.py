@@ -22,10 +22,12 @@ from tfcompress.pruning.channels.surgery import zeroed
 from tfcompress.pruning.channels.trace.groups import find_groups
 from tfcompress.reporting.plots import plot_sensitivity
 from tfcompress.reporting.tables import Table
+from tfcompress.short_repr import short_repr
 
 Metric = Callable[[np.ndarray, np.ndarray], float]
 
 
+@short_repr
 @dataclass(frozen=True)
 class Sensitivity:
     """Quality of a model with one group pruned at a time, without training.

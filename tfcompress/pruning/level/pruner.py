@@ -34,6 +34,7 @@ from tfcompress.pruning.level.report import PruneReport, WeightRow
 from tfcompress.pruning.level.scores import SCORES
 from tfcompress.pruning.schedules import Schedule
 from tfcompress.pruning.selection import Target
+from tfcompress.short_repr import one_line
 
 Scope = Literal["layer", "global"]
 
@@ -193,6 +194,16 @@ class LevelPruner:
     def step(self) -> int:
         """Number of optimizer steps since `compress()`."""
         return int(self._required_state().step.numpy())
+
+    def __repr__(self) -> str:
+        facts = {
+            "model": self.model.name,
+            "weights": len(self._targets),
+            "compressed": self._state is not None,
+            "granularity": self.granularity,
+            "scope": self.scope,
+        }
+        return one_line("LevelPruner", facts)
 
     @property
     def sparsity(self) -> float:

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from tfcompress.reporting.tables import Table
+from tfcompress.short_repr import short_repr
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,7 @@ class WeightRow:
         return self.zeros / self.weights
 
 
+@short_repr
 @dataclass(frozen=True)
 class PruneReport:
     """The result of pruning a model.

@@ -20,6 +20,7 @@ from tfcompress.errors import ConfigError, LayerError
 from tfcompress.graph.layers import named_weights
 from tfcompress.pruning.selection import DEFAULT_TYPES, Target, parse_config_list, select
 from tfcompress.reporting.tables import Table
+from tfcompress.short_repr import short_repr
 from tfcompress.twin.legacy import load_tfmot
 from tfcompress.twin.training import Train, check_training, train_twin
 from tfcompress.twin.twin import Twin, twin_of
@@ -56,6 +57,7 @@ class ClusterRow:
     per_channel: bool
 
 
+@short_repr
 @dataclass(frozen=True)
 class ClusterReport:
     """The result of clustering, counted in the finished model.
@@ -95,6 +97,7 @@ class ClusterReport:
         return str(self.table())
 
 
+@short_repr
 @dataclass(frozen=True)
 class TfmotClustered:
     """A clustered model.

@@ -31,11 +31,13 @@ from tfcompress.pruning.level.masks import Block, Granularity, NOfM, parse_granu
 from tfcompress.pruning.level.report import PruneReport, WeightRow
 from tfcompress.pruning.schedules import Constant, Polynomial, Schedule
 from tfcompress.pruning.selection import Target, parse_config_list, select
+from tfcompress.short_repr import short_repr
 from tfcompress.twin.legacy import load_tfmot
 from tfcompress.twin.training import Train, check_training, train_twin
 from tfcompress.twin.twin import Twin, twin_of
 
 
+@short_repr
 @dataclass(frozen=True)
 class TfmotPruned:
     """A model pruned by TFMOT.

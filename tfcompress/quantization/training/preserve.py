@@ -1,8 +1,8 @@
-"""Zeros and clusters of kernels that stay through quantization-aware training.
+"""Keep the zeros and clusters of kernels during quantization-aware training.
 
-TFMOT's own sparsity- and cluster-preserving schemes know Conv2D and Dense only, and lose zeros
-where a convolution is followed by a separate ReLU. Here a constraint on the kernel's variable does
-it, for any layer and optimizer: after each step masked weights are zero again, and the weights of a
+TFMOT's own sparsity- and cluster-preserving schemes cover Conv2D and Dense only, and lose zeros if
+a convolution is followed by a separate ReLU. Here a constraint on the kernel's variable does it,
+for any layer and optimizer: after each step masked weights are zero again, and the weights of a
 cluster share their mean (the projection of the step onto equal values, which for plain gradient
 descent is TFMOT's `GradientAggregation.AVG`).
 """
@@ -19,7 +19,7 @@ from tfcompress.graph import constraint
 Preserve = Literal["nothing", "sparsity", "clusters", "both"]
 PRESERVE: tuple[str, ...] = ("nothing", "sparsity", "clusters", "both")
 AT_MOST = 256
-"""More different values than this are no clusters; int8 has no more."""
+"""Largest number of clusters of a kernel: int8 has no more values."""
 
 
 class TiedValues:
@@ -27,7 +27,7 @@ class TiedValues:
 
     Attributes:
         index: Cluster of each weight, of the weight's shape.
-        count: How many clusters there are.
+        count: Number of clusters.
         pinned: Clusters that stay zero: 0.0 for these, 1.0 for the others.
         inner: The constraint that the variable had before, or None.
     """
@@ -73,7 +73,7 @@ def clusters_of(kernel: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
 
 
 def preserve(variable: Any, what: Preserve) -> str:
-    """Let a kernel keep its zeros, its clusters, or both; what is kept, "" for nothing."""
+    """Make a kernel keep its zeros, its clusters, or both; returns what is kept, "" for nothing."""
     kernel = constraint.read(variable)
     zeros = kernel.size - int(np.count_nonzero(kernel))
     if what in ("clusters", "both"):

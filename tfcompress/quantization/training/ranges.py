@@ -1,8 +1,9 @@
 """Ranges that fake quantization starts from, measured on the float model.
 
-TFMOT starts every activation's range at -6 to 6 and moves it a thousandth of the way to the batch's
-with each step, which takes thousands of steps to arrive. Starting from the extremes over some
-samples, as int8 after training takes them (Jacob et al. 2018, section 3), a few epochs are enough.
+TFMOT starts every activation's range at -6 to 6 and moves it by a thousandth of the distance to the
+batch's range with each step, so that it needs thousands of steps. Here it starts from the smallest
+and largest values over some samples, as in quantization after training (Jacob et al. 2018, section
+3), and a few epochs are enough.
 """
 
 from __future__ import annotations
@@ -25,15 +26,15 @@ _AFTER = ("output", "post_activation")
 
 
 def samples_for(model: Any, calibration: Any, fit: Mapping[str, Any] | None) -> Calibration:
-    """Samples from calibration data, else from the `x` of `fit` where it can be read twice.
+    """Samples from calibration data, or else from the `x` of `fit` if that can be read twice.
 
     Args:
-        model: The model whose inputs they are.
+        model: Model that the samples are inputs of.
         calibration: Arrays or a `tf.data.Dataset`, as `to_litert` takes them; None for none.
         fit: Arguments of `fit`; None for none.
 
     Warns:
-        CalibrationWarning: There are none.
+        CalibrationWarning: There are no samples.
 
     Raises:
         DataError: No sample, a wrong shape, or values that are not finite.
@@ -61,7 +62,7 @@ def set_ranges(
     Args:
         quantized: Variables by role ("output_min", ...) by the name of the layer they belong to.
         model: The float tf_keras model, functional, without models inside it.
-        samples: What is run through it.
+        samples: Inputs to run the model on.
     """
     taps: dict[tuple[str, str], list[Any]] = {}
     for name, variables in quantized.items():
@@ -93,7 +94,7 @@ def _before_activation(layer: Any) -> list[Any]:
 def _measure(
     model: Any, taps: Mapping[tuple[str, str], list[Any]], samples: Calibration
 ) -> dict[tuple[str, str], Range]:
-    """Least and greatest value of each tap; zero is always within, as LiteRT requires."""
+    """Smallest and largest value of each tap; zero lies between them, as LiteRT requires."""
     import tensorflow as tf
     import tf_keras
 

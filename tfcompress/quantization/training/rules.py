@@ -1,8 +1,8 @@
 """How each layer of a tf_keras model is quantized while it trains: TFMOT's rules and ours.
 
-TFMOT's registry covers convolutions, Dense, ReLU, pooling, Add, Concatenate and the like. What it
-lacks and LiteRT has in int8 is added here: other merges, PReLU, activations, layers that only move
-values.
+TFMOT's registry covers convolutions, Dense, ReLU, pooling, Add, Concatenate and the like. This file
+adds layers that it lacks and that LiteRT has in int8: other merges, PReLU, activations, and layers
+that only move values.
 """
 
 from __future__ import annotations
@@ -39,9 +39,9 @@ class Rule:
     """How a layer is quantized.
 
     Attributes:
-        how: In words, for the report.
-        config: TFMOT's `QuantizeConfig`; None lets TFMOT choose.
-        supported: False: it stays in float, and `how` says why.
+        how: Description for the report.
+        config: TFMOT's `QuantizeConfig`; None lets TFMOT choose it.
+        supported: Whether it is quantized; if not, it stays in float, and `how` says why.
     """
 
     how: str
@@ -81,7 +81,7 @@ def rule_of(layer: Any, outputs: Collection[str] = ()) -> Rule:
 
 
 def custom_objects(model: Any) -> dict[str, Any]:
-    """Classes by name that TFMOT needs to make the model's layers again."""
+    """Classes by name that TFMOT needs to rebuild the model's layers."""
     found: dict[str, Any] = {type(layer).__name__: type(layer) for layer in model.layers}
     found.update({made.__name__: made for made in _configs().values()})
     for layer in model.layers:

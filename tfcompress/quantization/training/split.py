@@ -1,4 +1,4 @@
-"""Layers that int8 computes in several operators, as several layers, so that each has a range.
+"""Split layers that int8 computes in several operators, so that each operator has a range.
 
 A SeparableConv2D is a depthwise and a pointwise convolution (TFMOT would split it itself, under
 names that nobody knows). A convolution or Dense with an activation for which TFMOT places no

@@ -25,6 +25,7 @@ from tfcompress.quantization.training.ranges import samples_for, set_ranges
 from tfcompress.quantization.training.rules import Rule, custom_objects, rule_of
 from tfcompress.quantization.training.split import Parts, joined, split_layers
 from tfcompress.reporting.tables import Table
+from tfcompress.short_repr import short_repr
 from tfcompress.twin.legacy import load_tfmot
 from tfcompress.twin.training import Train, check_training, train_twin
 from tfcompress.twin.twin import Twin, twin_of
@@ -41,7 +42,7 @@ class QatRow:
         kind: Class name.
         how: What is quantized, or why it stays in float.
         quantized: Whether it is.
-        kept: What was kept of the kernel: zeros, clusters; "" for nothing.
+        kept: Zeros or clusters of the kernel that were kept; "" for nothing.
     """
 
     path: str
@@ -51,15 +52,16 @@ class QatRow:
     kept: str = ""
 
 
+@short_repr
 @dataclass(frozen=True)
 class QuantizeAware:
     """A model after quantization-aware training.
 
     Attributes:
-        model: Of the original's flavor and wiring, plain: the trained float weights.
-        twin: The tf_keras model with fake quantization, which gives the ranges.
+        model: Plain model of the original's flavor and wiring, with the trained float weights.
+        twin: The tf_keras model with fake quantization, which holds the ranges.
         rows: How each layer was quantized.
-        history: Of the last `fit`.
+        history: Metrics by epoch of the last `fit`.
     """
 
     model: Any
@@ -68,10 +70,10 @@ class QuantizeAware:
     history: dict[str, list[float]]
 
     def to_litert(self, sparse_encoding: bool = False) -> LiteModel:
-        """The int8 LiteRT model, int8 inputs and outputs, ranges from training.
+        """Convert to LiteRT: int8 throughout, with the ranges from training.
 
         Args:
-            sparse_encoding: Store zeros sparsely: a smaller file at the same speed.
+            sparse_encoding: Whether zeros are stored sparsely: a smaller file at the same speed.
         """
         names, shapes, dtypes = input_specs(self.twin)
         signature = Signature(tuple(shapes), tuple(dtypes), batch_size=1)
@@ -114,29 +116,33 @@ def quantize_aware(
     calibration: Any = None,
     check: bool = True,
 ) -> QuantizeAware:
-    """Train a model on under int8 rounding, so that the int8 file keeps its accuracy.
+    """Continue training under int8 rounding, so that the int8 file keeps its accuracy.
 
     Args:
-        model: Functional or Sequential, of either flavor, trained; not changed.
+        model: A trained functional or Sequential model of either flavor; it is not changed.
         preserve_kernels: "sparsity" keeps the zeros of a pruned model (TFMOT's PQAT), "clusters"
             the few values of a clustered one (CQAT), "both" the two (PCQAT).
         unsupported: What to do with layers that have no int8 rule: "error" lists them, "float"
             leaves them as they are.
-        train: Compiles and fits the tf_keras model it is given.
-        fit: Instead of `train`: arguments of `fit`; the twin is compiled as `model` is.
-        calibration: About 100 samples as the model is fed, as `to_litert` takes them, on which the
-            ranges are measured that training starts from; default the `x` of `fit`. Without
-            either, TFMOT's -6 to 6.
-        check: Compare the twin's outputs with the model's first.
+        train: Function that compiles and fits the tf_keras model it is given.
+        fit: Arguments of `fit`, instead of `train`; the twin is compiled as `model` is.
+        calibration: About 100 inputs, in any form that `to_litert` takes, to measure the ranges
+            that training starts from; default the `x` of `fit`. Without either, ranges start at
+            TFMOT's -6 to 6.
+        check: Whether the twin's outputs are compared with the model's first.
+
+    Returns:
+        The trained model, its tf_keras twin with the ranges, and what was quantized.
 
     Warns:
-        CalibrationWarning: There is nothing to measure ranges on, or it is suspicious.
+        CalibrationWarning: There is no data to measure ranges on, or it gives poor ranges.
 
     Raises:
         DataError: The calibration data does not fit the model.
-        ConfigError: A bad argument, an unknown layer, or a compile state that does not cross.
-        LayerError: The model has no graph, a layer that cannot cross, layers without a rule, or
-            nothing that could be preserved.
+        ConfigError: An argument is wrong, a layer is unknown, or the loss or optimizer has no
+            counterpart in tf_keras.
+        LayerError: The model has no graph, a layer without a counterpart in tf_keras, layers
+            without a rule, or nothing that could be preserved.
     """
     if preserve_kernels not in PRESERVE:
         raise ConfigError(
@@ -254,7 +260,7 @@ def _variables(layer: Any) -> dict[str, Any]:
 
 
 def _preserved(twin: Twin, parts: Parts, quantized: Any, what: Preserve) -> dict[str, str]:
-    """Constraints on the kernels; what was kept, by path."""
+    """Put constraints on the kernels; returns what is kept, by path."""
     if what == "nothing":
         return {}
     kept: dict[str, list[str]] = {}
@@ -287,7 +293,7 @@ _KERNEL_ROLES = ("kernel", "depthwise_kernel", "pointwise_kernel")
 
 
 def _check_zeros(before: Any, after: Any, what: Preserve) -> None:
-    """Zeros that were to stay and are gone are an error, not a surprise in the file."""
+    """Refuse a model that lost zeros which were to be preserved."""
     if what == "clusters":
         return
     for old, new in zip(walk_layers(before), walk_layers(after), strict=True):

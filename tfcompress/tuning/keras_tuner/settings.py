@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from tfcompress.errors import ConfigError
 from tfcompress.extras import import_extra
+from tfcompress.short_repr import short_repr
 from tfcompress.tuning.checks import check_epochs, check_first_round, check_limits
 from tfcompress.tuning.job import sendable_job
 from tfcompress.tuning.space import SearchSpace
@@ -18,6 +19,7 @@ Tuner = Literal["random", "bayesian", "hyperband", "grid"]
 TUNER_NAMES = ("random", "bayesian", "hyperband", "grid")
 
 
+@short_repr
 @dataclass(frozen=True, kw_only=True)
 class KerasTunerSearch:
     """The settings of a search with keras-tuner.

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tfcompress.errors import ConfigError
+from tfcompress.short_repr import short_repr
 from tfcompress.tuning.checks import (
     check_epochs,
     check_first_round,
@@ -64,6 +65,7 @@ class RemoteMachine:
     python: str = ""
 
 
+@short_repr
 @dataclass(frozen=True, kw_only=True)
 class NNISearch:
     """The settings of an NNI experiment.

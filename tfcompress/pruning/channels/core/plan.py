@@ -12,10 +12,12 @@ from typing import Any
 from tfcompress.atomic import write_text
 from tfcompress.errors import ConfigError
 from tfcompress.reporting.tables import Table
+from tfcompress.short_repr import short_repr
 
 FORMAT = 1
 
 
+@short_repr
 @dataclass(frozen=True)
 class GroupPlan:
     """The planned change of one channel group.
@@ -47,6 +49,7 @@ class GroupPlan:
         return len(self.kept) * self.size
 
 
+@short_repr
 @dataclass(frozen=True)
 class ChannelPlan:
     """A plan to remove channels.

@@ -20,11 +20,14 @@ from tfcompress.pruning.channels.core.units import FIXED
 from tfcompress.pruning.channels.trace.flow import Cut, Flow, Keep, trace
 from tfcompress.pruning.channels.trace.layer_rules import LAYER_RULES
 from tfcompress.pruning.channels.trace.operation_rules import operation_rule
+from tfcompress.reporting.tables import Table
+from tfcompress.short_repr import short_repr
 
 Kept = Mapping[str, Sequence[int] | np.ndarray]
 """Positions of the units that stay, by group name."""
 
 
+@short_repr
 @dataclass(frozen=True)
 class ChannelGroup:
     """Channels that the same layers make.
@@ -55,6 +58,7 @@ class ChannelGroup:
         return len(self.units) * self.size
 
 
+@short_repr
 @dataclass(frozen=True)
 class ChannelGraph:
     """The channel groups of a model, and what its layers lose with each unit.
@@ -74,6 +78,18 @@ class ChannelGraph:
         """Share of all channels (of the first makers) that may be removed."""
         free = sum(g.size * sum(not x for x in g.locked) for g in self.groups)
         return free / max(1, sum(g.width for g in self.groups))
+
+    def table(self) -> Table:
+        """Which channels could be removed, and why others could not."""
+        table = Table(("channels of", "channels", "read by", "may go"), title="Groups of channels")
+        for group in self.groups:
+            readers = ", ".join(group.readers[:3]) + (" ..." if len(group.readers) > 3 else "")
+            may_go = group.frozen or f"{len(group.units) - sum(group.locked)} of {len(group.units)}"
+            table.add(group.name, str(group.size * len(group.units)), readers, may_go)
+        return table
+
+    def __str__(self) -> str:
+        return str(self.table())
 
     def removed(self, kept: Kept) -> dict[Key, tuple[int, ...]]:
         """Channel positions that each maker's kernel loses, by (layer path, role).
