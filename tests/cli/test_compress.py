@@ -100,7 +100,7 @@ def test_after_ctrl_c_the_typed_command_goes_on(folder, run, tmp_path, to_compre
     said, command = told.splitlines()
     assert said == ("interrupted; finished steps are kept. To go on, run the same command again:")
     words = shlex.split(command)
-    assert words[1:] == ["-m", module, *typed]
+    assert words == [sys.executable, "-m", module, *typed]
     first = tmp_path / "my out" / "01-channel_prune" / "model.keras"
     assert not (tmp_path / "my out" / "result.json").exists()
     began = first.stat().st_mtime_ns

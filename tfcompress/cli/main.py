@@ -68,15 +68,13 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def _how_to_go_on(argv: Sequence[str]) -> str:
     """What to do after Ctrl-C, with the command as it was typed."""
-    program = Path(sys.argv[0])
-    typed = [program.name]
-    if program.name == "__main__.py":  # of `python -m tfcompress`, or of `tfcompress.cli`
-        package = "tfcompress.cli" if program.parent.name == "cli" else "tfcompress"
-        typed = [Path(sys.executable).name, "-m", package]
-    command = shlex.join([*typed, *argv])
+    program = [Path(sys.argv[0]).name]
+    if getattr(sys.modules["__main__"], "__spec__", None):  # `python -m tfcompress`
+        program = sys.orig_argv[: len(sys.orig_argv) - len(sys.argv) + 1]
+    command = shlex.join([*program, *argv])
     if argv[:1] == ["compress"]:
         return f"finished steps are kept. To go on, run the same command again:\n{command}"
-    return f"no file was changed, unless it says 'wrote' above. To start again:\n{command}"
+    return f"files are written whole or not at all. To start again:\n{command}"
 
 
 def _with_new_names(argv: Sequence[str]) -> list[str]:
