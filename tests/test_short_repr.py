@@ -40,6 +40,13 @@ def test_fields_at_their_defaults_are_left_out():
     )
 
 
+def test_a_table_is_what_print_shows(instances):
+    found = next(i for i in instances if isinstance(i, tfc.SearchSpace))
+    assert str(found) == str(found.table())
+    assert "depth" in str(found)
+    assert repr(found) != str(found)
+
+
 @pytest.mark.parametrize(
     ("value", "text"),
     [

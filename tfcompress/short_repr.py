@@ -16,14 +16,22 @@ T = TypeVar("T")
 
 
 def short_repr(cls: type[T]) -> type[T]:
-    """Decorator above `@dataclass`: `repr` is one line that leaves out fields at their defaults."""
+    """Decorator above `@dataclass`: `repr` is one line that leaves out fields at their defaults.
+
+    If the class has a `table()`, that is what `print` shows.
+    """
 
     def describe(self: Any) -> str:
         fields = [field for field in dataclasses.fields(self) if field.repr]
         given = {f.name: getattr(self, f.name) for f in fields if not _is_default(self, f)}
         return one_line(type(self).__name__, given)
 
+    def show(self: Any) -> str:
+        return str(self.table())
+
     type.__setattr__(cls, "__repr__", describe)
+    if hasattr(cls, "table") and cls.__str__ is object.__str__:
+        type.__setattr__(cls, "__str__", show)
     return cls
 
 

@@ -116,9 +116,6 @@ class Recipe:
             table.add(str(number), step.kind, options, f"{step.budget.quality_drop:g}")
         return table
 
-    def __str__(self) -> str:
-        return str(self.table())
-
 
 def read_recipe(
     source: str | Path | Mapping[str, Any] | Recipe, kinds: Mapping[str, StepKind]

@@ -173,9 +173,6 @@ class SearchResult:
         """Number of epochs trained in all trials together, without inherited ones."""
         return sum(trial.epochs - trial.inherited for trial in self.trials)
 
-    def __str__(self) -> str:
-        return str(self.table())
-
     def table(self, at_most: int | None = None, params: bool = True) -> Table:
         """The trials as a table: the best first, failed ones last.
 

@@ -20,7 +20,6 @@ Condition = tuple[str, tuple[Any, ...]]
 """Condition of a dimension: the name of a `Choice`, and the options under which it is active."""
 
 
-@short_repr
 @dataclass(frozen=True)
 class Uniform:
     """A float from a range, uniformly distributed.
@@ -66,7 +65,6 @@ class Uniform:
         return f"{self.low:g} to {self.high:g}"
 
 
-@short_repr
 @dataclass(frozen=True)
 class LogUniform(Uniform):
     """As `Uniform`, with a uniformly distributed logarithm; the default is the geometric mean."""
@@ -92,7 +90,6 @@ class LogUniform(Uniform):
         return f"{self.low:g} to {self.high:g}, log"
 
 
-@short_repr
 @dataclass(frozen=True)
 class Integer:
     """An integer from a range.
@@ -324,9 +321,6 @@ class SearchSpace:
             shown = f"{default:g}" if isinstance(default, float) else str(default)
             table.add(name, str(dimension), shown, condition)
         return table
-
-    def __str__(self) -> str:
-        return str(self.table())
 
     def __iter__(self) -> Any:
         return iter(self.dimensions)

@@ -62,9 +62,6 @@ class DetectionScore:
         """Mean over the classes that have objects, IoU 0.50 to 0.95."""
         return float(np.nanmean(self.ap))
 
-    def __str__(self) -> str:
-        return str(self.table())
-
     def table(self, title: str = "") -> Table:
         """One row per class, and the means."""
         table = Table(("class", "objects", "mAP50", "mAP50-95"), title=title)

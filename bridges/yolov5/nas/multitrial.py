@@ -56,9 +56,6 @@ class MultiTrialResult:
             )
         )
 
-    def __str__(self) -> str:
-        return str(self.table())
-
     def table(self) -> Table:
         """One row per trial."""
         known = list(dict.fromkeys(key for trial in self.finished for key in trial.scores))

@@ -88,9 +88,6 @@ class ChannelGraph:
             table.add(group.name, str(group.size * len(group.units)), readers, may_go)
         return table
 
-    def __str__(self) -> str:
-        return str(self.table())
-
     def removed(self, kept: Kept) -> dict[Key, tuple[int, ...]]:
         """Channel positions that each maker's kernel loses, by (layer path, role).
 
