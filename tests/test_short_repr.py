@@ -16,8 +16,8 @@ from tfcompress.reporting.run import open_run
 from tfcompress.short_repr import LINE, VALUE, one_line, short, short_repr
 from tfcompress.tuning.results import SearchResult
 
-ODD = 0.123456789  # stands in every array here; no description may hold its digits
-SAMPLES = np.full((24, 8, 8, 3), ODD, np.float32)
+ODD = 0.123456789  # ends every number of the arrays here; no description may hold its digits
+SAMPLES = (np.arange(24 * 8 * 8 * 3).reshape(24, 8, 8, 3) % 7 + ODD).astype(np.float32)
 LABELS = np.arange(24) % 3
 
 
@@ -202,7 +202,7 @@ def test_print_shows_a_line_or_a_table_without_contents(instances):
 
 
 def assert_no_contents(text):
-    assert "0.1234567" not in text
+    assert ".12345" not in text
     assert "array(" not in text
     assert "\\x00" not in text
     assert "tf.Tensor" not in text

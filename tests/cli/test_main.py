@@ -59,6 +59,7 @@ LIGHT = [
     ["inspect", "none.keras"],
     ["quantize", "none.keras", "model.tflite", "--format", "float16"],
     ["quantize", "none.keras", "model.tflite", "--format", "int2"],
+    ["quantize", "none.keras", "model.tflite", "--recipe", "float16"],  # an old name
     ["compare", "none.keras", "none.tflite", "--data", "none.npz"],
     ["compress", "none.keras", "out", "--recipe", "none.yaml", "--train", "a", "--val", "b"],
 ]
@@ -79,7 +80,10 @@ for argv in {LIGHT!r}:
     done = subprocess.run(
         [sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True
     )
-    assert done.stderr.count("error:") == 6
+    told = done.stderr.splitlines()
+    assert len([line for line in told if line.startswith("error: ")]) == 7
+    (warned,) = [line for line in told if "warning" in line.lower()]
+    assert warned.startswith("warning: the flag --recipe of quantize is now called '--format'; ")
     loaded = [line for line in done.stdout.splitlines() if line.startswith("loaded")]
     helps = 2 + len(COMMANDS)
     assert loaded == [f"loaded {argv} {0 if i < helps else 2} []" for i, argv in enumerate(LIGHT)]
