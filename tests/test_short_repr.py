@@ -34,9 +34,9 @@ class Box:
 
 def test_fields_at_their_defaults_are_left_out():
     box = Box("b", np.zeros((2, 3)), notes=("one",), secret="y")
-    assert repr(box) == "Box(name='b', values=<float64 2x3>, notes=('one'))"
+    assert repr(box) == "Box(name='b', values=<float64 2x3>, notes=('one',))"
     assert repr(replace(box, size=(3,))) == (
-        "Box(name='b', values=<float64 2x3>, size=(3), notes=('one'))"
+        "Box(name='b', values=<float64 2x3>, size=(3,), notes=('one',))"
     )
 
 
@@ -122,7 +122,7 @@ def instances(tmp_path_factory):
         result,
         tfc.CompressionData((SAMPLES, LABELS), (SAMPLES, LABELS), calibration=SAMPLES),
         ConfigError("where", "what", "fix"),
-        tfc.Constant(),
+        tfc.Constant(0),
         tfc.Contrastive(teacher_layer_name="first", student_layer_name="first"),
         tfc.Decoupled(),
         tfc.DiceFocalLoss(),
@@ -133,18 +133,18 @@ def instances(tmp_path_factory):
         tfc.Hint(teacher_layer_name="first", student_layer_name="first"),
         tfc.Integer(1, 5),
         tfc.KLDistillation(big, keras.losses.SparseCategoricalCrossentropy()),
-        tfc.KerasTunerSearch(train, space, objective, folder / "search"),
+        tfc.KerasTunerSearch(function=train, space=space, objective=objective, folder=folder),
         tfc.LevelPruner(dense(), [{"sparsity": 0.5, "op_types": ["default"]}]),
         lite,
         tfc.LogUniform(1e-4, 1e-1),
         tfc.MacroF1(),
         tfc.MacroF1Loss(),
         tfc.MedianStop(),
-        tfc.NNISearch(("python", "trial.py"), space, objective, folder / "nni", folder),
+        tfc.NNISearch(command=("python", "t.py"), space=space, objective=objective, folder=folder),
         tfc.PixelWise(),
         tfc.Polynomial(0, 10),
         tfc.Relational(teacher_layer_name="first", student_layer_name="first"),
-        tfc.RemoteMachine("host", "user"),
+        tfc.RemoteMachine(host="host", user="user"),
         objective,
         space,
         tfc.SoftTargets(temperature=4.0),

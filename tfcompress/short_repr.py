@@ -84,6 +84,7 @@ def _text(value: Any) -> str:
         kinds = {type(item).__name__ for item in value}
         what = f"x {kinds.pop()}" if len(kinds) == 1 else "items"
         start, end = "[]" if isinstance(value, list) else "{}" if isinstance(value, Set) else "()"
+        end = ",)" if start == "(" and len(value) == 1 else end
         return _joined(start, [short(item) for item in value], end, what)
     if dataclasses.is_dataclass(value) or isinstance(value, (int, type(None))):
         return repr(value)

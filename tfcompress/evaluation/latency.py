@@ -18,6 +18,7 @@ from tfcompress.short_repr import short_repr
 WITH_AMX = " with AMX"
 
 
+@short_repr
 @dataclass(frozen=True)
 class Latency:
     """Time of one forward pass.

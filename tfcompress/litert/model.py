@@ -32,9 +32,10 @@ from tfcompress.litert.tensor_layers import TensorLayers
 from tfcompress.quiet import quiet_stderr
 from tfcompress.renamed import renamed_argument, warn_renamed
 from tfcompress.reporting.tables import Table
-from tfcompress.short_repr import one_line
+from tfcompress.short_repr import one_line, short_repr
 
 
+@short_repr
 @dataclass(frozen=True)
 class Port:
     """An input or output of a LiteRT model.
