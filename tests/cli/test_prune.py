@@ -7,7 +7,7 @@ import keras
 from tfcompress.cli.prune import Prune
 from tfcompress.evaluation.cost import count_cost
 from tfcompress.evaluation.sparsity import total_zeros
-from tfcompress.pruning.channels.config import ChannelConfig
+from tfcompress.pruning.channels.core.options import ChannelOptions
 from tfcompress.pruning.channels.core.scores import OTHER_SCORES, WEIGHT_SCORES
 
 
@@ -38,7 +38,7 @@ def test_the_help_lists_the_scores_that_need_no_data(help_of):
 
 def test_the_defaults_are_those_of_channel_pruning():
     """They are written out in the command, which loads nothing of the library for its help."""
-    theirs = {field.name: field.default for field in dataclasses.fields(ChannelConfig)}
+    theirs = {field.name: field.default for field in dataclasses.fields(ChannelOptions)}
     for field in dataclasses.fields(Prune):
         if field.name in ("score", "min_kept", "round_to"):
             assert field.default == theirs[field.name], field.name
