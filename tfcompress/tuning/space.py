@@ -347,7 +347,6 @@ def add_dimension(found: dict[str, Dimension], name: str, dimension: Dimension) 
         found[name] = dimension
         return
     first, second = old.when, dimension.when
-    # Dataclasses of two classes are never equal.
     alike = replace(old, when=None) == replace(dimension, when=None)
     if not (alike and first and second and first[0] == second[0]):
         raise ConfigError(
