@@ -1,6 +1,7 @@
 """compress: what each step gives, rolled back, resumed, exported; on digits, with real training."""
 
 import json
+import shutil
 
 import keras
 import numpy as np
@@ -153,6 +154,29 @@ def test_a_finished_recipe_is_not_run_again(done, model, data):
     assert again.outcomes == result.outcomes
     longer = {**RECIPE, "steps": RECIPE["steps"][:2]}
     assert len(tfc.compress(model, data, longer, result.folder, fit=never, tell=None).outcomes) == 3
+
+
+def test_a_folder_of_an_earlier_version_is_continued(done, model, data, tmp_path):
+    """Then an option had another name, and another one did not exist."""
+    result, _ = done
+    folder = tmp_path / "older"
+    shutil.copytree(result.folder, folder)
+    older = 0
+    for path in folder.glob("*/recipe.json"):
+        spec = json.loads(path.read_text())
+        for step in spec["steps"]:
+            if "int8" in step:
+                step["int8"]["recipe"] = step["int8"].pop("format")
+                del step["int8"]["samples"]
+                older += 1
+        path.write_text(json.dumps(spec))
+    assert older
+
+    def never(*args):
+        raise AssertionError("it trains again")
+
+    again = tfc.compress(model, data, RECIPE, folder, fit=never, tell=None)
+    assert [o.name for o in again.outcomes] == [o.name for o in result.outcomes]
 
 
 def test_other_steps_or_models_do_not_mix(done, model, data):

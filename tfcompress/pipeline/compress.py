@@ -22,7 +22,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import MISSING, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -97,7 +97,7 @@ def compress(
     tell = tell or (lambda line: None)
     plan = read_recipe(recipe, kinds)
     _check(model, plan, builder, kinds)
-    recipe_folder = _RecipeFolder(Path(folder), data, threads, card or {})
+    recipe_folder = _RecipeFolder(Path(folder), data, threads, card or {}, kinds)
     start = recipe_folder.start(model)
     outcomes, current = [start], start
     has_zeros = start.zeros > PRUNED_FROM * start.parameters
@@ -164,12 +164,18 @@ class _RecipeFolder:
     """The folder of a recipe: it stores each step's model, reads it back and measures it."""
 
     def __init__(
-        self, root: Path, data: CompressionData, threads: int, card: Mapping[str, Any]
+        self,
+        root: Path,
+        data: CompressionData,
+        threads: int,
+        card: Mapping[str, Any],
+        kinds: Mapping[str, StepKind],
     ) -> None:
         self.root = root
         self.data = data
         self.threads = threads
         self.card = card
+        self.kinds = kinds
 
     def start(self, model: Any) -> Outcome:
         """The original model, saved and measured, or read back from an earlier call.
@@ -200,7 +206,7 @@ class _RecipeFolder:
         """
         if not (path / SPEC).is_file():
             return None
-        theirs = json.loads((path / SPEC).read_text(encoding="utf-8"))
+        theirs = _in_present_words(json.loads((path / SPEC).read_text("utf-8")), self.kinds)
         if theirs != json.loads(json.dumps(spec)):
             raise RunError(
                 str(path),
@@ -298,3 +304,26 @@ class _RecipeFolder:
 
 def _read(path: Path) -> Outcome:
     return Outcome.from_dict(json.loads((path / OUTCOME).read_text(encoding="utf-8")))
+
+
+def _in_present_words(spec: Mapping[str, Any], kinds: Mapping[str, StepKind]) -> dict[str, Any]:
+    """A folder's steps as they would be written today.
+
+    Options that were renamed since get their new name, and those that did not exist yet their
+    default: a folder stays usable after an update.
+    """
+    steps = []
+    for step in spec["steps"]:
+        written = dict(step)
+        for kind in kinds.keys() & step.keys():
+            options = kinds[kind].options
+            renamed: Mapping[str, str] = getattr(options, "RENAMED", {})
+            defaults = {
+                field.name: field.default
+                for field in fields(options)
+                if field.default is not MISSING
+            }
+            given = {renamed.get(name, name): value for name, value in step[kind].items()}
+            written[kind] = {**json.loads(json.dumps(defaults)), **given}
+        steps.append(written)
+    return {**spec, "steps": steps}

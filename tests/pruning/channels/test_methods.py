@@ -1,5 +1,6 @@
 """Scores from data, reconstruction, rounds, sensitivity, slimming, and what bad input gives."""
 
+import json
 from dataclasses import replace
 
 import keras
@@ -146,6 +147,24 @@ def test_rounds_reach_the_target_and_resume(library, tmp_path, target):
         "sparsity": np.prod([1 - plan.sparsity for plan in result.plans]),
     }[target]
     assert kept == pytest.approx(0.5, abs=0.03)
+
+
+def test_rounds_that_excluded_layers_by_an_entry_are_continued(library, tmp_path):
+    """Recipes wrote `exclude` into `config_list` before it was an option of its own."""
+    model = multi_unet_model(3, 32, 32, 3, filters=(8, 16, 32), flavor=library.__name__)
+    name = "down1_a_conv"
+    config = ChannelConfig(target_macs=0.8, exclude=(name,))
+    first = prune_in_rounds(model, config, lambda *_: None, rounds=1, folder=tmp_path)
+    path = tmp_path / "rounds.json"
+    stored = json.loads(path.read_text())
+    entry = {"exclude": True, "op_names": stored.pop("exclude")}
+    path.write_text(json.dumps({**stored, "config_list": [entry]}))
+    again = prune_in_rounds(model, config, lambda *_: None, rounds=1, folder=tmp_path)
+    assert [plan.groups for plan in again.plans] == [plan.groups for plan in first.plans]
+    other = ChannelConfig(target_macs=0.8, exclude=("another",))
+    path.write_text(json.dumps({**stored, "config_list": [entry]}))
+    with pytest.raises(ConfigError, match="made with exclude"):
+        prune_in_rounds(model, other, lambda *_: None, rounds=1, folder=tmp_path)
 
 
 def test_sensitivity_finds_the_group_that_matters(library):

@@ -162,7 +162,8 @@ def _check_same(folder: Path, config: ChannelConfig, rounds: int, schedule: str)
     if path.is_file():
         # An option that is missing there did not exist yet: it had its default.
         defaults = {field.name: field.default for field in fields(config)}
-        theirs = {**json.loads(json.dumps(defaults)), **json.loads(path.read_text("utf-8"))}
+        stored = _with_exclude(json.loads(path.read_text("utf-8")))
+        theirs = {**json.loads(json.dumps(defaults)), **stored}
         other = [key for key in ours if ours[key] != theirs.get(key)]
         if other:
             raise ConfigError(
@@ -172,6 +173,19 @@ def _check_same(folder: Path, config: ChannelConfig, rounds: int, schedule: str)
                 "choose another folder, or clear this one",
             )
     write_text(path, json.dumps(ours, indent=1) + "\n")
+
+
+def _with_exclude(stored: dict[str, Any]) -> dict[str, Any]:
+    """Options as they are written today.
+
+    Recipes used to state excluded layers as the only entry of `config_list`.
+    """
+    entries = stored.get("config_list", [])
+    if "exclude" in stored or len(entries) != 1:
+        return stored
+    if set(entries[0]) != {"exclude", "op_names"} or not entries[0]["exclude"]:
+        return stored
+    return {**stored, "config_list": [], "exclude": entries[0]["op_names"]}
 
 
 def _kept_share(config: ChannelConfig, plan: ChannelPlan) -> float:
