@@ -90,7 +90,7 @@ class HeadSpec:
             raise DataError(
                 source,
                 f"its description of the heads cannot be read ({type(error).__name__}: {error})",
-                "export the detector anew",
+                "export the detector again",
             ) from None
 
     def decode(self, maps: Mapping[str, np.ndarray]) -> np.ndarray:

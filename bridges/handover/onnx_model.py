@@ -46,7 +46,7 @@ class OnnxModel:
 
     Attributes:
         proto: The graph as `onnx` reads it; not to be changed.
-        source: The file's path, or what else errors shall call it.
+        source: The file's path, or another name for error messages.
     """
 
     proto: onnx.ModelProto
@@ -80,7 +80,7 @@ class OnnxModel:
         except Exception as error:
             raise _broken(source, error) from None
         if not proto.graph.node:
-            raise DataError(source, "it holds no operation", "export the model anew")
+            raise DataError(source, "it holds no operation", "export the model again")
         return cls(proto, source)
 
     def save(self, path: str | Path) -> Path:
@@ -260,5 +260,5 @@ def _broken(source: str, error: Exception) -> DataError:
     return DataError(
         source,
         f"it is no ONNX file that can be run ({reason})",
-        "export it anew: bridges.handover.export",
+        "export it again: bridges.handover.export",
     )

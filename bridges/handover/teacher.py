@@ -124,7 +124,7 @@ def onnx_teacher(
     _, channels, height, width = model.inputs[0].shape
     own = model.outputs[0].shape[1]
     if own is None:
-        raise DataError(model.source, "it does not say how many classes it has", "export it anew")
+        raise DataError(model.source, "it does not say how many classes it has", "export it again")
     _check_classes(model.source, own, classes)
     if model.proto.graph.node[-1].op_type in ("Softmax", "LogSoftmax"):
         raise DataError(

@@ -46,7 +46,7 @@ def training_batches(
     augmentation: Augmentation = NO_AUGMENTATION,
     seed: int = 0,
 ) -> tf.data.Dataset:
-    """Make training batches, shuffled and augmented anew in each epoch.
+    """Make training batches, shuffled and augmented differently in each epoch.
 
     The last batch of an epoch may be smaller.
 

@@ -94,7 +94,7 @@ def training_images(
     augmentation: ImageAugmentation,
     seed: int = 0,
 ) -> tf.data.Dataset:
-    """Make training batches, shuffled and augmented anew in each epoch.
+    """Make training batches, shuffled and augmented differently in each epoch.
 
     The last batch of an epoch may be smaller.
 

@@ -30,7 +30,7 @@ from tfcompress.litert.formats import FORMATS, format_named
 from tfcompress.litert.summary import shape_text, summary
 from tfcompress.litert.tensor_layers import TensorLayers
 from tfcompress.quiet import quiet_stderr
-from tfcompress.renamed import renamed_argument, warn_renamed
+from tfcompress.renamed import renamed_argument, renamed_fields
 from tfcompress.reporting.tables import Table
 from tfcompress.short_repr import one_line, short_repr
 
@@ -71,6 +71,7 @@ class Port:
         return (values.astype(np.float32) - self.zero_point) * np.float32(self.scale)
 
 
+@renamed_fields(recipe="format")
 @dataclass(frozen=True)
 class LiteModel:
     """A LiteRT file in memory: its bytes, its inputs and outputs, and what computes in float.
@@ -109,7 +110,7 @@ class LiteModel:
             raise DataError(
                 f"LiteRT file, operator {broken.kind} of {name!r}",
                 "one of its inputs is missing, on which LiteRT's interpreter ends the process",
-                "convert the model anew, with tfcompress or with float outputs",
+                "convert the model again, with tfcompress or with float outputs",
             )
         interpreter = _interpreter(content, threads=1)
         inputs = _ports(interpreter, "inputs", input_names)
@@ -145,12 +146,6 @@ class LiteModel:
             card: Plain data, such as `{"classes": [...], "scaling": "minmax"}`.
         """
         return replace(self, content=cards.with_card(self.content, card))
-
-    @property
-    def recipe(self) -> str:
-        """Old name of `format`."""
-        warn_renamed("LiteModel.recipe", "format")
-        return self.format
 
     @property
     def size_bytes(self) -> int:

@@ -63,7 +63,7 @@ class CompressionData:
         return "val" if self.test is None else "test"
 
     def training_batches(self) -> tf.data.Dataset:
-        """Training batches; arrays are shuffled anew in each epoch."""
+        """Training batches; arrays are shuffled again in each epoch."""
         if isinstance(self.train, tf.data.Dataset):
             return self.train
         inputs, labels = map(np.asarray, self.train)

@@ -30,6 +30,7 @@ from tfcompress.pruning.level.masks import NOfM, parse_granularity
 from tfcompress.pruning.level.pruner import LevelPruner
 from tfcompress.pruning.schedules import Polynomial
 from tfcompress.quantization.training.tfmot import quantize_aware
+from tfcompress.renamed import renamed_fields
 
 
 def check_epochs(epochs: int, least: int = 0) -> None:
@@ -263,6 +264,7 @@ def factorize_step(model: Any, options: FactorizeOptions, context: Context) -> S
     return StepResult(small, (note,), tuple(rows))
 
 
+@renamed_fields(recipe="format")
 @dataclass(frozen=True, kw_only=True)
 class LiteOptions:
     """Conversion to a LiteRT file, calibrated on training inputs.

@@ -163,7 +163,7 @@ def digits_proxy(side: int = 32, batch: int = 32) -> ClassificationProxy:
 
 
 class _Augmenting(DataLoader):
-    """Batches of images that are augmented anew whenever they are gone through."""
+    """Batches of images, augmented differently in each pass."""
 
     def __iter__(self) -> Any:
         self.dataset.epoch += 1

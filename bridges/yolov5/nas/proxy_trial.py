@@ -1,4 +1,4 @@
-"""One trial of a multi-trial search on a proxy: a network of some architecture, trained anew."""
+"""One trial of a multi-trial search on a proxy: an architecture, trained from scratch."""
 
 from __future__ import annotations
 

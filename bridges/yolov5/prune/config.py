@@ -12,7 +12,7 @@ from tfcompress.renamed import renamed_fields
 @renamed_fields(method="score")
 @dataclass(frozen=True, kw_only=True)
 class PruneConfig(PlannerOptions):
-    """What pruning of a detector shall reach, and how it chooses. Exactly one target is set.
+    """Target of a detector's pruning, and how channels are chosen. Exactly one target is set.
 
     `ChannelOptions` says why each default is what it is.
 

@@ -15,7 +15,7 @@ from tfcompress.short_repr import short_repr
 @short_repr
 @dataclass(frozen=True, kw_only=True)
 class ChannelConfig(PlannerOptions):
-    """What channel pruning of a Keras model shall reach, and how it chooses.
+    """Target of a Keras model's channel pruning, and how channels are chosen.
 
     Exactly one of `sparsity`, `target_macs`, `target_parameters` and `target_latency_ms` is set; or
     none, where entries of `config_list` give sparsities. `ChannelOptions` says why each default is

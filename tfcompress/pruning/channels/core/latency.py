@@ -29,9 +29,9 @@ def meet_latency(
         macs: Function from counts to multiply-accumulates of the whole model.
         milliseconds: Function from counts to latency; for None, that of the unpruned model.
         subject: Name of the pruned object, for messages.
-        refuse_unreachable: Whether to measure the smallest permitted model first and refuse a
-            target more than 5 % below its latency. Otherwise the nearest counts are returned with
-            a note.
+        refuse_unreachable: Whether to measure the smallest permitted model first, and refuse the
+            target if that model is still more than 5 % slower. Otherwise the nearest counts are
+            returned with a note.
 
     Returns:
         Units that each candidate keeps, notes in words, and (before, after) in milliseconds.
@@ -55,7 +55,7 @@ def meet_latency(
         if least > 1.05 * wanted:
             raise ConfigError(
                 options.target,
-                f"it cannot be reached: with all that may go gone it still takes {least:.2f} ms",
+                f"it cannot be reached: the smallest permitted model takes {least:.2f} ms",
                 "ask for less, lower min_kept or round_to, or exclude fewer layers",
             )
     full = macs({c.name: len(c.scores) for c in candidates})

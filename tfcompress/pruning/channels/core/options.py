@@ -25,7 +25,7 @@ _TARGET_WORDS = {
 
 @dataclass(frozen=True, kw_only=True)
 class ChannelOptions:
-    """What channel pruning shall reach, and how it chooses. Exactly one target is set.
+    """Target of channel pruning, and how channels are chosen. Exactly one target is set.
 
     The defaults are for a trained model about which nothing else is known:
 
