@@ -52,6 +52,8 @@ def test_a_table_is_what_print_shows(instances):
     [
         (b"\0" * 1234, "<1,234 bytes>"),
         (0.1 + 0.2, "0.3"),
+        (np.float32(0.25), "0.25"),
+        (np.float64(2 / 3), "0.666667"),
         ([np.ones(3, "int8")], "[<int8 3>]"),
         (tuple(range(100)), "<100 x int>"),
         ({"a": 1}, "{a: 1}"),

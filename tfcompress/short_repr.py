@@ -64,13 +64,15 @@ def short(value: Any) -> str:
 
 
 def _text(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:g}"
     if hasattr(value, "shape") and hasattr(value, "dtype"):
+        if hasattr(value, "item") and tuple(value.shape) == ():
+            return _text(value.item())
         shape = "x".join("?" if n is None else str(n) for n in tuple(value.shape)) or "scalar"
         return f"<{str(getattr(value.dtype, 'name', value.dtype))} {shape}>"
     if isinstance(value, (bytes, bytearray)):
         return f"<{len(value):,} bytes>"
-    if isinstance(value, float):
-        return f"{value:g}"
     if isinstance(value, (str, Path)):
         text = str(value)
         return repr(text if len(text) <= VALUE - 2 else f"{text[: VALUE // 2]}...{text[-16:]}")
@@ -88,8 +90,7 @@ def _text(value: Any) -> str:
         return _joined(start, [short(item) for item in value], end, what)
     if dataclasses.is_dataclass(value) or isinstance(value, (int, type(None))):
         return repr(value)
-    text = repr(value)
-    return type(value).__name__ if " at 0x" in text else text
+    return type(value).__name__  # the repr of a stranger may be long, and slow to make
 
 
 def _joined(start: str, items: list[str], end: str, what: str) -> str:

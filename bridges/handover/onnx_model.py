@@ -21,7 +21,7 @@ import onnxruntime
 
 from tfcompress.atomic import write_bytes
 from tfcompress.errors import ConfigError, DataError
-from tfcompress.short_repr import short_repr
+from tfcompress.short_repr import one_line
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,6 @@ class Port:
     dtype: str
 
 
-@short_repr
 @dataclass(frozen=True)
 class OnnxModel:
     """A checked ONNX graph.
@@ -82,6 +81,10 @@ class OnnxModel:
         if not proto.graph.node:
             raise DataError(source, "it holds no operation", "export the model again")
         return cls(proto, source)
+
+    def __repr__(self) -> str:
+        facts = {"source": self.source, "inputs": self.inputs, "outputs": self.outputs}
+        return one_line("OnnxModel", {**facts, "size_bytes": self.size_bytes})
 
     def save(self, path: str | Path) -> Path:
         """Write the file; an old one stays until it is whole."""

@@ -14,6 +14,7 @@ from bridges.handover.onnx_model import OnnxModel
 from models.yolov5.detect import decode
 from tests.bridges.handover.sample_models import scenes, small_net
 from tfcompress.errors import CompressionError, ConfigError, DataError, LayerError
+from tfcompress.short_repr import LINE
 
 
 @pytest.fixture(scope="module")
@@ -29,6 +30,8 @@ def test_a_classifier_crosses_with_a_fixed_batch(tmp_path, images):
     assert net.training  # the module is as it was
     model = OnnxModel.load(file)
     assert (model.opset, model.inputs[0].shape) == (OPSET, (1, 3, 16, 16))
+    assert "inputs=(<float32 1x3x16x16>,)" in repr(model)  # and no weights
+    assert len(repr(model)) <= LINE
     wanted = net.eval()(torch.from_numpy(images)).detach().numpy()
     np.testing.assert_allclose(model.predict(images)["logits"], wanted, atol=1e-6)  # in chunks of 1
 
