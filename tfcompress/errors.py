@@ -37,3 +37,7 @@ class DataError(CompressionError):
 
 class RunError(CompressionError):
     """The folder of a run cannot be used as requested."""
+
+
+class VersionError(CompressionError):
+    """An installed package lacks a name that tfcompress needs."""

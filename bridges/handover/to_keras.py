@@ -21,7 +21,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
 import keras
 import numpy as np
@@ -38,6 +37,7 @@ from bridges.handover.parity import (
     onnx_tensors,
 )
 from tfcompress.errors import ConfigError, DataError, LayerError
+from tfcompress.internals.onnx2keras import CONVERT, CONVERTERS, ITS_KERAS, with_converters
 from tfcompress.short_repr import short_repr
 
 TOLERANCE = 1e-4
@@ -126,10 +126,7 @@ def to_keras(
 
 def _converted(model: OnnxModel) -> tuple[Any, dict[str, str]]:
     """The model, and the layer of each tensor."""
-    from onnx2keras import converter
-    from onnx2keras.layers import AVAILABLE_CONVERTERS
-
-    if converter.keras.layers.Layer is not keras.layers.Layer:
+    if ITS_KERAS.get().layers.Layer is not keras.layers.Layer:
         raise ConfigError(
             "TF_USE_LEGACY_KERAS",
             "tf.keras is the legacy Keras in this process, so onnx2keras would build with it",
@@ -138,7 +135,7 @@ def _converted(model: OnnxModel) -> tuple[Any, dict[str, str]]:
     proto = with_patterns(model.proto)
     old_names = with_layer_names(proto)
     graph = GraphReader(proto.graph)
-    table = AVAILABLE_CONVERTERS | WindowConverters(graph).table() | ValueConverters(graph).table()
+    table = CONVERTERS.get() | WindowConverters(graph).table() | ValueConverters(graph).table()
     unknown = next((node for node in graph.nodes if node.op_type not in table), None)
     if unknown is not None:
         raise LayerError(
@@ -151,8 +148,8 @@ def _converted(model: OnnxModel) -> tuple[Any, dict[str, str]]:
     guarded = {
         kind: _guarded(kind, convert, layers, model.source) for kind, convert in table.items()
     }
-    with _quiet(), image_format(before), mock.patch.dict(AVAILABLE_CONVERTERS, guarded):
-        first_last = converter.onnx_to_keras(
+    with _quiet(), image_format(before), with_converters(guarded):
+        first_last = CONVERT.get()(
             proto, [port.name for port in model.inputs], verbose=False, change_ordering=True
         )
         named = {old_names[tensor]: layer for tensor, layer in layers.items()}

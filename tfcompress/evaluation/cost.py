@@ -28,6 +28,7 @@ import numpy as np
 from tfcompress.errors import LayerError
 from tfcompress.graph.layers import own_weights, walk_layers
 from tfcompress.graph.wiring import pack_inputs
+from tfcompress.internals.tensorflow import FUNCTION
 from tfcompress.reporting.tables import Table
 from tfcompress.short_repr import short_repr
 
@@ -367,6 +368,6 @@ def _count_operation(op: Any) -> tuple[int, str]:
         return 0, f"{op.type}: the number of times its body runs is not known"
     if op.type not in _CALLS:
         return 0, ""
-    body = op.graph._get_function(op.get_attr("f").name).graph.get_operations()
+    body = FUNCTION.of(op.graph)(op.get_attr("f").name).graph.get_operations()
     counted = [_count_operation(inner) for inner in body]
     return sum(macs for macs, _ in counted), next((why for _, why in counted if why), "")

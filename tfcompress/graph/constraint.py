@@ -8,14 +8,15 @@ mask is a non-trainable variable, so that a schedule can change it without retra
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-_HOOKED = "_tfcompress_masks_averages"
+from tfcompress.internals import keras as keras3_names
+from tfcompress.internals import tensorflow as tensorflow_names
+from tfcompress.internals import tf_keras as tf_keras_names
 
 
 class MaskConstraint:
@@ -98,15 +99,19 @@ def install(variable: Any, keep: np.ndarray) -> tuple[MaskConstraint, bool]:
     else:
         constraint.mask.assign(keep)
     variable.assign(constraint.apply(variable))
-    _hook_moving_averages(variable)
+    _mask_moving_averages(variable, constraint)
     return constraint, new
 
 
 def _native(variable: Any) -> Any:
     """The `tf.Variable` behind a Keras 3 variable or a tf_keras autocast variable."""
-    if type(variable).__module__.startswith("keras.") and hasattr(variable, "_value"):
-        return variable._value
-    return getattr(variable, "_variable", variable)
+    if _is_of_keras3(variable) and keras3_names.VALUE.on(variable):
+        return keras3_names.VALUE.of(variable)
+    return tf_keras_names.AUTOCAST.of(variable, variable)
+
+
+def _is_of_keras3(variable: Any) -> bool:
+    return type(variable).__module__.startswith("keras.")
 
 
 def set_constraint(variable: Any, constraint: Callable[[Any], tf.Tensor]) -> None:
@@ -114,50 +119,36 @@ def set_constraint(variable: Any, constraint: Callable[[Any], tf.Tensor]) -> Non
 
     tf_keras variables have no public setter, and mirrored ones hold one variable per device.
     """
-    if type(variable).__module__.startswith("keras."):
+    if _is_of_keras3(variable):
         variable.constraint = constraint
         return
     native = _native(variable)
-    for replica in getattr(native, "_values", ()) or (native,):
-        replica._constraint = constraint
+    for replica in tensorflow_names.REPLICAS.of(native, ()) or (native,):
+        tensorflow_names.CONSTRAINT.put(replica, constraint)
 
 
-def _hook_moving_averages(variable: Any) -> None:
+def _mask_moving_averages(variable: Any, constraint: MaskConstraint) -> None:
     """Make optimizers with `use_ema=True` mask the moving averages of masked variables.
 
     Keras averages weights *before* it applies constraints, and at the end of `fit` it overwrites
     the weights with the averages, without constraints. Without this hook, the zeros would be lost
     silently. When a schedule prunes a weight later, its average must become zero as well. The hook
     is installed on the optimizers' base class, because the optimizer of a custom loop cannot be
-    found in any other way. Variables without a mask are not affected.
+    found in any other way. Variables without a mask are not affected, and the classes are as they
+    were when the last mask is gone.
     """
-    if type(variable).__module__.startswith("keras."):
-        from keras.src.optimizers.base_optimizer import BaseOptimizer
-
-        if not hasattr(BaseOptimizer, _HOOKED):
-            _hook_class(BaseOptimizer, _mask_averages_keras)
+    if _is_of_keras3(variable):
+        keras3_names.after_averages(
+            keras3_names.BASE_OPTIMIZER.get(), _mask_averages_keras, constraint
+        )
     else:
-        from tf_keras.src.optimizers.optimizer import Optimizer
+        from tf_keras.optimizers import Optimizer
 
-        if not hasattr(Optimizer, _HOOKED):
-            _hook_class(Optimizer, _mask_averages_tf_keras)
-
-
-def _hook_class(optimizer_class: Any, mask_averages: Any) -> None:
-    update = optimizer_class._update_model_variables_moving_average
-
-    @functools.wraps(update)
-    def update_and_mask(self: Any, variables: Any) -> None:
-        update(self, variables)
-        if self.use_ema:
-            mask_averages(self, variables)
-
-    optimizer_class._update_model_variables_moving_average = update_and_mask
-    setattr(optimizer_class, _HOOKED, True)
+        keras3_names.after_averages(Optimizer, _mask_averages_tf_keras, constraint)
 
 
 def _mask_averages_keras(optimizer: Any, variables: Any) -> None:
-    averages = optimizer._model_variables_moving_average
+    averages = keras3_names.AVERAGES.of(optimizer)
     for variable, average in zip(variables, averages, strict=True):
         constraint = mask_of_variable(variable)
         if constraint is not None and average is not None:
@@ -169,9 +160,10 @@ def _mask_averages_tf_keras(optimizer: Any, variables: Any) -> None:
         constraint = mask_of_variable(variable)
         if constraint is None:
             continue
-        index = optimizer._index_dict[optimizer._var_key(variable)]
-        average = optimizer._model_variables_moving_average[index]
-        optimizer._distribution_strategy.extended.update(
+        key = tf_keras_names.VARIABLE_KEY.of(optimizer)(variable)
+        index = tf_keras_names.AVERAGE_INDEX.of(optimizer)[key]
+        average = keras3_names.AVERAGES.of(optimizer)[index]
+        tf_keras_names.STRATEGY.of(optimizer).extended.update(
             average,
             lambda value, mask: value.assign(masked(tf.convert_to_tensor(value), mask)),
             args=(constraint.mask,),

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from tfcompress.errors import LayerError
+from tfcompress.internals.keras import FLATTEN_LAYERS
 from tfcompress.short_repr import short_repr
 
 Flavor = Literal["keras", "tf_keras"]
@@ -95,7 +96,7 @@ def walk_layers(model: Any) -> Iterator[PlacedLayer]:
     used: dict[str, int] = {}
 
     def visit(parent: Any, prefix: str, kinds: tuple[str, ...]) -> Iterator[PlacedLayer]:
-        for layer in parent._flatten_layers(include_self=False, recursive=False):
+        for layer in FLATTEN_LAYERS.of(parent)(include_self=False, recursive=False):
             if id(layer) in seen:
                 continue
             seen.add(id(layer))
@@ -121,7 +122,7 @@ def own_weights(layer: Any) -> list[tuple[str, Any]]:
     """
     below = {
         id(variable)
-        for child in layer._flatten_layers(include_self=False, recursive=False)
+        for child in FLATTEN_LAYERS.of(layer)(include_self=False, recursive=False)
         for variable in _weights(child)
     }
     used: dict[str, int] = {}

@@ -24,9 +24,13 @@ from tfcompress.graph.wiring import (
     flatten,
     functional_core,
     input_layer,
+    input_structure,
+    output_structure,
     read_wiring,
     substitute,
 )
+from tfcompress.internals.keras import COMPILE_CONFIG, HISTORY, LAMBDA_SHAPE
+from tfcompress.internals.tf_keras import IS_COMPILED
 
 
 @dataclass(frozen=True)
@@ -161,7 +165,7 @@ class GraphBuilder:
             parent = path.rpartition("/")[0]
             self.replaced += [(f"{parent}/{new.name}" if parent else new.name, new) for new in made]
         elif (inner_core := functional_core(op, self.flavor)) is not None:
-            symbolic = [leaf for leaf in leaves if hasattr(leaf, "_keras_history")]
+            symbolic = [leaf for leaf in leaves if HISTORY.on(leaf)]
             shapes = [
                 tuple(
                     None if old is None else new for old, new in zip(a.shape, b.shape, strict=True)
@@ -203,10 +207,7 @@ class GraphBuilder:
 
         if isinstance(old, importlib.import_module(self.flavor).Sequential) and not self.flat:
             return self.library.Sequential([input_layer(chain[0]), *chain[1:]], name=old.name)
-        if self.flavor == "keras":
-            structures = (core._inputs_struct, core._outputs_struct)
-        else:
-            structures = (core._nested_inputs, core._nested_outputs)
+        structures = (input_structure(core, self.flavor), output_structure(core, self.flavor))
         news = [[values[t.index] for t in tensors] for tensors in (wiring.inputs, wiring.outputs)]
         inputs, outputs = (
             tf.nest.pack_sequence_as(structure, new)
@@ -242,7 +243,7 @@ def _made_again(op: Any, path: str, changes: Mapping[str, Any]) -> Any:
             if key not in changes and value is not None and callable(getattr(op, key, None))
         }
         if kind == "Lambda":
-            live = {"function": op.function, "output_shape": getattr(op, "_output_shape", None)}
+            live = {"function": op.function, "output_shape": LAMBDA_SHAPE.of(op, None)}
         try:
             return type(op)(**{**config, **live})
         except Exception:
@@ -332,7 +333,7 @@ def carry_compile_state(old: Any, new: Any) -> None:
     Warns:
         UserWarning: The compile state cannot be copied; the new model is not compiled.
     """
-    compiled = getattr(old, "compiled", False) or getattr(old, "_is_compiled", False)
+    compiled = getattr(old, "compiled", False) or IS_COMPILED.of(old, False)
     config = old.get_compile_config() if compiled else None
     if not config:
         return
@@ -340,7 +341,7 @@ def carry_compile_state(old: Any, new: Any) -> None:
         new.compile_from_config(config)
     except Exception:
         try:
-            options = dict(old._compile_config.config)
+            options = dict(COMPILE_CONFIG.of(old).config)
             optimizer = old.optimizer
             options["optimizer"] = type(optimizer).from_config(optimizer.get_config())
             new.compile(**options)

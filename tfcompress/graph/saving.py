@@ -10,6 +10,7 @@ from typing import Any
 from tfcompress.atomic import atomic_path
 from tfcompress.errors import ConfigError
 from tfcompress.graph.layers import flavor_of
+from tfcompress.internals.tf_keras import IS_COMPILED
 
 STATE_PREFIX = "_tfcompress_"
 """Prefix of the attributes that tfcompress sets on a model to hold state."""
@@ -38,7 +39,7 @@ def _hidden(model: Any, training_state: bool) -> Iterator[None]:
     """Remove attributes from a model while open, bypassing Keras' tracking of attributes."""
     replaced: dict[str, Any] = {}
     if not training_state:
-        compiled = "compiled" if flavor_of(model) == "keras" else "_is_compiled"
+        compiled = "compiled" if flavor_of(model) == "keras" else IS_COMPILED.name
         replaced = {"optimizer": None, compiled: False}
     kept = {name: getattr(model, name) for name in replaced if hasattr(model, name)}
     ours = {name: value for name, value in vars(model).items() if name.startswith(STATE_PREFIX)}

@@ -16,6 +16,8 @@ from typing import Any
 
 from tfcompress.errors import LayerError
 from tfcompress.graph.layers import Flavor, flavor_of, walk_layers
+from tfcompress.internals import keras as keras3_names
+from tfcompress.internals import tf_keras as tf_keras_names
 from tfcompress.short_repr import short_repr
 
 Shape = tuple[int | None, ...]
@@ -141,8 +143,7 @@ def pack_inputs(model: Any, flat: Sequence[Any]) -> Any:
     """Pack flat inputs into the structure that a model takes: a tensor, a list or a dict."""
     import tensorflow as tf
 
-    structure = getattr(model, "_inputs_struct", None)
-    structure = getattr(model, "_nested_inputs", None) if structure is None else structure
+    structure = _names_of(flavor_of(model)).INPUTS.of(model, None)
     if isinstance(structure, (dict, tuple)) or (isinstance(structure, list) and len(flat) == 1):
         return tf.nest.pack_sequence_as(structure, list(flat))
     return flat[0] if len(flat) == 1 else list(flat)
@@ -152,15 +153,28 @@ def pack_outputs(model: Any, flat: Sequence[Any]) -> Any:
     """Pack flat outputs into the structure that a functional or Sequential model returns."""
     import tensorflow as tf
 
-    core = functional_core(model, flavor_of(model))
-    structure = getattr(core, "_outputs_struct", None)
-    structure = getattr(core, "_nested_outputs", None) if structure is None else structure
+    flavor = flavor_of(model)
+    structure = _names_of(flavor).OUTPUTS.of(functional_core(model, flavor), None)
     return tf.nest.pack_sequence_as(structure, list(flat))
+
+
+def input_structure(graph: Any, flavor: Flavor) -> Any:
+    """The inputs of a functional model in their structure."""
+    return _names_of(flavor).INPUTS.of(graph)
+
+
+def output_structure(graph: Any, flavor: Flavor) -> Any:
+    """The outputs of a functional model in their structure."""
+    return _names_of(flavor).OUTPUTS.of(graph)
+
+
+def _names_of(flavor: Flavor) -> Any:
+    return keras3_names if flavor == "keras" else tf_keras_names
 
 
 def input_layer(tensor: Any) -> Any:
     """The input layer that made a symbolic input of either flavor."""
-    history = tensor._keras_history
+    history = keras3_names.HISTORY.of(tensor)
     return history.operation if hasattr(history, "operation") else history.layer
 
 
@@ -169,9 +183,9 @@ def functional_core(op: Any, flavor: Flavor) -> Any | None:
     if not _is_model(op, flavor):
         return None
     core = op
-    if flavor == "keras" and hasattr(op, "_functional"):  # a Keras 3 Sequential contains one
-        core = op._functional
-    if not getattr(core, "_nodes_by_depth", None) or not core.inputs:
+    if flavor == "keras" and keras3_names.FUNCTIONAL.on(op):  # a Keras 3 Sequential contains one
+        core = keras3_names.FUNCTIONAL.of(op)
+    if not keras3_names.NODES.of(core, None) or not core.inputs:
         return None
     return core
 
@@ -247,7 +261,8 @@ def _is_model(op: Any, flavor: Flavor) -> bool:
 
 def takes_training(op: Any) -> bool:
     """Whether calls of an operation have a `training` argument, in either flavor."""
-    return bool(getattr(op, "_call_has_training_arg", getattr(op, "_expects_training_arg", False)))
+    in_tf_keras = tf_keras_names.TAKES_TRAINING.of(op, False)
+    return bool(keras3_names.TAKES_TRAINING.of(op, in_tf_keras))
 
 
 class _Reader:
@@ -312,8 +327,9 @@ def _stated(kwargs: Mapping[str, Any], known: Mapping[int, Tensor]) -> dict[str,
 
 def _nodes(graph: Any, flavor: Flavor) -> Iterator[tuple[Any, Any, Any, list[Any]]]:
     """Yield (operation, args, kwargs, flat outputs) of each call, in the order of execution."""
-    for depth in sorted(graph._nodes_by_depth, reverse=True):
-        for node in graph._nodes_by_depth[depth]:
+    nodes = keras3_names.NODES.of(graph)
+    for depth in sorted(nodes, reverse=True):
+        for node in nodes[depth]:
             if node.is_input:
                 continue
             if flavor == "keras":

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from tfcompress.errors import LayerError
+from tfcompress.internals.tensorflow import FREEZE
 from tfcompress.litert.formats import NumberFormat
 from tfcompress.litert.integer_ports import with_integer_ports
 from tfcompress.quiet import quiet_stderr
@@ -87,9 +88,6 @@ def convert(
         LayerError: The converter refuses the model; the message has its reason.
     """
     import tensorflow as tf
-    from tensorflow.python.framework.convert_to_constants import (
-        convert_variables_to_constants_v2 as freeze,
-    )
 
     specs = [
         tf.TensorSpec((signature.batch_size, *shape), dtype, name=f"input_{i}")
@@ -103,7 +101,8 @@ def convert(
 
     # Keras 3 variables would end as runtime variables in the file; frozen, they are constants.
     with quiet_stderr():
-        frozen = _without_gradients(freeze(serve.get_concrete_function(), lower_control_flow=False))
+        function = serve.get_concrete_function()
+        frozen = _without_gradients(FREEZE.get()(function, lower_control_flow=False))
 
     @tf.function(input_signature=specs)
     def serve_frozen(*tensors: Any) -> dict[str, Any]:

@@ -12,6 +12,8 @@ from typing import Any
 
 from ai_edge_litert import schema_py_generated as schema
 
+from tfcompress.internals.tensorflow import FLATBUFFERS, WITH_PORTS
+
 
 def with_integer_ports(content: bytes, number: Any) -> bytes:
     """Give a quantized file with float inputs and outputs integer ones.
@@ -23,14 +25,12 @@ def with_integer_ports(content: bytes, number: Any) -> bytes:
     Returns:
         The bytes of the new file.
     """
-    from tensorflow.lite.python.util import modify_model_io_type
-    from tensorflow.lite.tools import flatbuffer_utils
-
+    flatbuffer_utils = FLATBUFFERS.get()
     model = flatbuffer_utils.convert_bytearray_to_object(bytearray(content))
     for graph in model.subgraphs:
         _separate_outputs(model, graph)
     content = flatbuffer_utils.convert_object_to_bytearray(model)
-    return bytes(modify_model_io_type(bytes(content), number, number))
+    return bytes(WITH_PORTS.get()(bytes(content), number, number))
 
 
 def _separate_outputs(model: Any, graph: Any) -> None:

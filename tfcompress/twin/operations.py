@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from tfcompress.internals.keras import HISTORY
+
 # (Keras 3 operation class, TensorFlow function, keras.ops function) of operations whose positional
 # arguments are all tensors or numbers.
 _PLAIN: tuple[tuple[str, str, str], ...] = (
@@ -88,7 +90,7 @@ def _as_layer(op: Any, kind: str, name: str) -> Callable[..., Any] | None:
 
         def merge(*tensors: Any) -> Any:
             shapes = {tuple(getattr(x, "shape", ())) for x in tensors}
-            symbolic = all(hasattr(x, "_keras_history") for x in tensors)
+            symbolic = all(HISTORY.on(x) for x in tensors)
             alike = symbolic and len(shapes) == 1
             return layer(list(tensors)) if alike or plain is None else plain(*tensors)
 

@@ -8,6 +8,8 @@ from typing import Any
 
 from tfcompress.errors import ConfigError
 from tfcompress.graph.layers import flavor_of
+from tfcompress.internals.keras import COMPILE_CONFIG, FUNCTION_OPTIONS
+from tfcompress.internals.tf_keras import IS_COMPILED
 
 Train = Callable[[Any], Any]
 """Function that compiles and fits a tf_keras model. It may return the `History` of `fit`."""
@@ -108,8 +110,8 @@ def compile_arguments(model: Any) -> dict[str, Any]:
 def _compile_config(model: Any) -> dict[str, Any]:
     """The arguments that a model was compiled with, as objects."""
     flavor = flavor_of(model)
-    compiled = model.compiled if flavor == "keras" else model._is_compiled
-    config = getattr(model, "_compile_config", None)
+    compiled = model.compiled if flavor == "keras" else IS_COMPILED.of(model)
+    config = COMPILE_CONFIG.of(model, None)
     return dict(config.config) if compiled and config is not None else {}
 
 
@@ -120,7 +122,7 @@ def _crossed(value: Any, room: str, what: str) -> Any:
 
         serialized = keras.saving.serialize_keras_object(value)
         if isinstance(serialized.get("config"), Mapping):  # get_config() leaves some of these out
-            options = getattr(value, "_fn_kwargs", None) or {}
+            options = FUNCTION_OPTIONS.of(value, None) or {}
             serialized = {**serialized, "config": {**options, **serialized["config"]}}
         return _object(serialized, room, what)
     if isinstance(value, Mapping):

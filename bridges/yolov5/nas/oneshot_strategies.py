@@ -19,15 +19,16 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from tfcompress.internals import nni as nni_names
+
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
     import nni.nas.strategy as nni_strategy
-    from nni.nas.oneshot.pytorch.base_lightning import BaseOneShotLightningModule
-    from nni.nas.oneshot.pytorch.differentiable import (
-        DartsLightningModule,
-        GumbelDartsLightningModule,
-        LinearTemperatureScheduler,
-    )
+
+    BaseOneShotLightningModule = nni_names.ONE_SHOT_MODULE.get()
+    DartsLightningModule = nni_names.DARTS_MODULE.get()
+    GumbelDartsLightningModule = nni_names.GUMBEL_MODULE.get()
+    LinearTemperatureScheduler = nni_names.TEMPERATURE.get()
 
 from bridges.yolov5.nas.controller import Controller, Written
 from bridges.yolov5.nas.space_cost import SpaceCost
@@ -65,7 +66,9 @@ class MacsPenalty:
 def alphas(module: nn.Module) -> dict[str, nn.Parameter]:
     """The architecture parameters of a differentiable supernet, by choice."""
     return {
-        part.label: part._arch_alpha for part in module.modules() if hasattr(part, "_arch_alpha")
+        part.label: nni_names.ALPHA.of(part)
+        for part in module.modules()
+        if nni_names.ALPHA.on(part)
     }
 
 
@@ -94,7 +97,7 @@ def most_probable(probabilities: Mapping[str, torch.Tensor]) -> dict[str, torch.
 def set_choices(module: nn.Module, choices: Mapping[str, str]) -> None:
     """Make a sampling supernet run exactly these choices."""
     for part in module.modules():
-        if hasattr(part, "_sampled"):
+        if nni_names.SAMPLED.on(part):
             part.resample(memo=dict(choices))
 
 
@@ -116,8 +119,8 @@ class _Patched:
 
     def export(self) -> dict[str, str]:
         """The most probable option of every choice."""
-        names = {part.label: part.names for part in self.modules() if hasattr(part, "_arch_alpha")}
-        return {label: names[label][int(alpha.argmax())] for label, alpha in alphas(self).items()}
+        options = {part.label: part.names for part in self.modules() if nni_names.ALPHA.on(part)}
+        return {label: options[label][int(alpha.argmax())] for label, alpha in alphas(self).items()}
 
     def probabilities(self) -> dict[str, tuple[float, ...]]:
         """Of each choice's options."""

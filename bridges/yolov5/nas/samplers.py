@@ -23,9 +23,9 @@ with warnings.catch_warnings():
     from nni.nas.execution.event import FinalMetricEvent, TrainingEndEvent
     from nni.nas.nn.pytorch import LayerChoice, ModelSpace
     from nni.nas.space import ExecutableModelSpace, ModelStatus, RawFormatModelSpace
-    from nni.nas.strategy.evolution import Individual
 
 from bridges.yolov5.nas.trials import FINISHED, MultiTrialSettings, TrialRecord, TrialRunner
+from tfcompress.internals import nni as nni_names
 
 Options = Mapping[str, tuple[str, ...]]
 
@@ -70,15 +70,17 @@ class Evolution(nni_strategy.RegularizedEvolution):
         if self.start is None:
             return super().random()
         first = dict(self.start)
-        if self._individual_counter == 0:
-            self._dedup_helper.dedup(first)
-            self._individual_counter += 1
+        count = nni_names.COUNTER.of(self)
+        if count == 0:
+            nni_names.SEEN.of(self).dedup(first)
+            nni_names.COUNTER.put(self, count + 1)
             return self.model_space.freeze(first)
-        population, self._population = self._population, deque([Individual(first, 0.0)])
+        population = nni_names.POPULATION.of(self)
+        nni_names.POPULATION.put(self, deque([nni_names.INDIVIDUAL.get()(first, 0.0)]))
         try:
             return self.new_individual()  # a mutation of the only one there is
         finally:
-            self._population = population
+            nni_names.POPULATION.put(self, population)
 
 
 class LabelSpace(ModelSpace):

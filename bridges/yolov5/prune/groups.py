@@ -22,14 +22,15 @@ import numpy as np
 import torch
 import torch_pruning
 from torch import nn
-from torch_pruning.dependency.node import Node
-from torch_pruning.ops import OPTYPE
 
 from models.yolov5.build import Detector, Graph
 from tfcompress.errors import ConfigError
+from tfcompress.internals.torch_pruning import CONCAT_AXIS, INDEX, KINDS
 from tfcompress.pruning.channels.core.units import Units
 
 Part = Literal["maker", "follower", "reader"]
+Node = Any
+"""A node of torch-pruning's dependency graph."""
 
 FOLLOWED = (
     "Silu", "Relu", "Hardtanh", "Add", "MaxPool2DWithIndices", "AvgPool2D", "UpsampleNearest2D",
@@ -126,7 +127,7 @@ class _Walk:
             return
         first = int(self.units.fresh(len(fresh))[0])
         # The mappings of torch-pruning track the origin of a channel only in this form.
-        index = torch_pruning._helpers._HybridIndex
+        index = INDEX.get()
         handler = torch_pruning.prune_conv_out_channels
         marks = [index(idx=i, root_idx=first + k) for k, i in enumerate(fresh)]
         self._meet(node, "out", marks)
@@ -165,7 +166,7 @@ class _Walk:
         module, path = node.module, self.paths.get(node.module, "")
         if module in self.heads and side == "out":
             return "the head's outputs"
-        if node.type == OPTYPE.OUTPUT:
+        if node.type == KINDS.get().OUTPUT:
             return "the network's output"
         if side == "out" and path in self.excluded:
             return f"{path} is excluded"
@@ -179,8 +180,8 @@ class _Walk:
             kind = type(module).__name__
             return f"{path or 'a parameter'}: a {kind} cannot be given another width"
         name = node.grad_fn.name().removesuffix("Backward0").removesuffix("Backward1")
-        if node.type == OPTYPE.CONCAT:
-            known = node.module.offsets is not None and node.grad_fn._saved_dim == 1
+        if node.type == KINDS.get().CONCAT:
+            known = node.module.offsets is not None and CONCAT_AXIS.of(node.grad_fn) == 1
             return "" if known else "it is not concatenated along the channels"
         return "" if name in FOLLOWED else f"{name} cannot be followed"
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from tfcompress.errors import ConfigError, LayerError
 from tfcompress.graph.layers import flavor_of, own_weights, walk_layers
+from tfcompress.internals.tf_keras import ADDED_LOSSES
 from tfcompress.pruning.channels.trace.groups import find_groups
 
 
@@ -74,7 +75,7 @@ def slim(model: Any, strength: float = 1e-4) -> Any:
                 else:
                     penalty = _Penalty(strength, None)
                     layer.add_loss(lambda gamma=gamma, penalty=penalty: penalty(gamma))
-                    self._before.append(layer._callable_losses[-1])
+                    self._before.append(ADDED_LOSSES.of(layer)[-1])
             trained.train_function = None
 
         def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
@@ -82,7 +83,7 @@ def slim(model: Any, strength: float = 1e-4) -> Any:
                 if keras3:
                     gamma.regularizer = before
                 else:
-                    layer._callable_losses.remove(before)
+                    ADDED_LOSSES.of(layer).remove(before)
             self._before = []
             self.model.train_function = None
 

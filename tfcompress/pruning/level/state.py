@@ -19,6 +19,9 @@ from tfcompress.errors import LayerError
 from tfcompress.graph.constraint import MaskConstraint
 from tfcompress.graph.layers import Flavor, Key
 from tfcompress.graph.saving import STATE_PREFIX
+from tfcompress.internals.keras import SAVEABLE
+from tfcompress.internals.tensorflow import AUTO_TRACKABLE
+from tfcompress.internals.tf_keras import TRACK
 
 ATTRIBUTE = f"{STATE_PREFIX}pruning"
 
@@ -94,7 +97,7 @@ def attach(model: Any, flavor: Flavor, state: PruningState) -> None:
     carrier = _keras_carrier(state) if flavor == "keras" else _tf_keras_carrier(state)
     object.__setattr__(model, ATTRIBUTE, carrier)
     if flavor == "tf_keras":
-        model._track_trackable(carrier, ATTRIBUTE, overwrite=True)
+        TRACK.of(model)(carrier, ATTRIBUTE, overwrite=True)
 
 
 def state_of(model: Any) -> PruningState | None:
@@ -104,9 +107,9 @@ def state_of(model: Any) -> PruningState | None:
 
 
 def _keras_carrier(state: PruningState) -> Any:
-    from keras.src.saving.keras_saveable import KerasSaveable
+    base: Any = SAVEABLE.get()
 
-    class PruningCarrier(KerasSaveable):
+    class PruningCarrier(base):
         """Object that Keras 3 finds when it saves a model's attributes."""
 
         def _obj_type(self) -> str:
@@ -127,7 +130,9 @@ def _keras_carrier(state: PruningState) -> Any:
 def _tf_keras_carrier(state: PruningState) -> Any:
     import tf_keras
 
-    class PruningCarrier(tf_keras.losses.Loss, tf.__internal__.tracking.AutoTrackable):
+    trackable: Any = AUTO_TRACKABLE.get()
+
+    class PruningCarrier(tf_keras.losses.Loss, trackable):
         """A Loss, because tf_keras saves only its own classes; trackable for TF checkpoints."""
 
         def __init__(self) -> None:

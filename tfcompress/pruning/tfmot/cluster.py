@@ -18,6 +18,7 @@ import numpy as np
 
 from tfcompress.errors import ConfigError, LayerError
 from tfcompress.graph.layers import named_weights
+from tfcompress.internals.tfmot import CLUSTER_WEIGHTS, CLUSTERING_REGISTRY, WEIGHTS_OF_LAYERS
 from tfcompress.pruning.selection import DEFAULT_TYPES, Target, parse_config_list, select
 from tfcompress.reporting.tables import Table
 from tfcompress.short_repr import short_repr
@@ -216,10 +217,7 @@ def _supported(
     per_channel: bool,
 ) -> tuple[list[tuple[Target, int]], list[tuple[str, str]]]:
     """Split the targets into those that TFMOT can cluster, and skipped layers with reasons."""
-    from tensorflow_model_optimization.python.core.clustering.keras.clustering_registry import (
-        ClusteringRegistry,
-    )
-
+    registry = CLUSTERING_REGISTRY.get()
     fit = []
     for target, number in wanted:
         path, role = target.key
@@ -228,8 +226,8 @@ def _supported(
         size = int(np.prod(target.variable.shape))
         if per_channel and kind == "Conv2D":
             size //= int(target.variable.shape[-1])
-        names = ClusteringRegistry._LAYERS_WEIGHTS_MAP.get(type(layer))
-        if not ClusteringRegistry.supports(layer) or names == []:
+        names = WEIGHTS_OF_LAYERS.of(registry).get(type(layer))
+        if not registry.supports(layer) or names == []:
             skipped.append((path, f"TFMOT cannot cluster {kind}"))
         elif names is not None and role not in names:
             skipped.append((path, f"TFMOT does not cluster the {role} of {kind}"))
@@ -256,9 +254,6 @@ def _wrapped(
     """The twin with clustering wrappers around its own layers, which are not copied."""
     import tensorflow as tf
     import tf_keras
-    from tensorflow_model_optimization.python.core.clustering.keras.cluster_wrapper import (
-        ClusterWeights,
-    )
 
     numbers = {twin.names[target.key[0]]: number for target, number in wanted}
 
@@ -268,7 +263,7 @@ def _wrapped(
         if type(layer).__name__ == "Conv2D":
             # cluster_weights() miscounts the channels of a layer without bias, and then does not
             # cluster it.
-            return ClusterWeights(
+            return CLUSTER_WEIGHTS.get()(
                 layer, numbers[layer.name], initial, preserve_sparsity, per_channel
             )
         return tfmot.clustering.keras.cluster_weights(

@@ -26,6 +26,7 @@ import numpy as np
 
 from tfcompress.errors import ConfigError, LayerError
 from tfcompress.graph.layers import kernels, named_weights, walk_layers
+from tfcompress.internals.tfmot import PRUNE_REGISTRY, WEIGHTS_OF_LAYERS
 from tfcompress.pruning.level.layout import check_pattern, drop_unfit
 from tfcompress.pruning.level.masks import Block, Granularity, NOfM, parse_granularity
 from tfcompress.pruning.level.report import PruneReport, WeightRow
@@ -190,14 +191,11 @@ def _whole_layers(twin: Twin, targets: Sequence[Target]) -> set[str]:
 
 def _pruned_roles(layer: Any) -> tuple[str, ...]:
     """Roles of the weights that TFMOT prunes in a layer."""
-    from tensorflow_model_optimization.python.core.sparsity.keras.prune_registry import (
-        PruneRegistry,
-    )
-
-    if not PruneRegistry.supports(layer):
+    registry = PRUNE_REGISTRY.get()
+    if not registry.supports(layer):
         return ()
     # It lists recurrent layers too, but with this tf_keras their wrapper never updates a mask.
-    names = PruneRegistry._LAYERS_WEIGHTS_MAP.get(type(layer), ())
+    names = WEIGHTS_OF_LAYERS.of(registry).get(type(layer), ())
     return tuple(name.rpartition(".")[2] for name in names)
 
 

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from tfcompress.graph.wiring import read_wiring
+from tfcompress.internals.tf_keras import CALLS
 from tfcompress.litert.calibration import CalibrationWarning, calibration_samples
 
 Range = tuple[float, float]
@@ -68,7 +69,7 @@ def set_ranges(
     for name, variables in quantized.items():
         layer = model.get_layer(name)
         if any(f"{what}_min" in variables for what in _AFTER):
-            taps[name, "after"] = [node.outputs for node in layer._inbound_nodes]
+            taps[name, "after"] = [node.outputs for node in CALLS.of(layer)]
         if f"{_PRE}_min" in variables:
             taps[name, _PRE] = _before_activation(layer)
     ranges = _measure(model, taps, samples)
@@ -81,7 +82,7 @@ def set_ranges(
 
 def _before_activation(layer: Any) -> list[Any]:
     """What goes into a layer's activation, at each of its calls."""
-    inputs = [node.input_tensors for node in layer._inbound_nodes]
+    inputs = [node.input_tensors for node in CALLS.of(layer)]
     if type(layer).__name__ in ("Activation", "Softmax"):
         return inputs
     changes = {"activation": "linear", "name": f"{layer.name}_before_activation"}

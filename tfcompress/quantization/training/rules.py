@@ -11,6 +11,9 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any
 
+from tfcompress.internals.tf_keras import CALLS, READERS
+from tfcompress.internals.tfmot import NO_CONFIG, OUTPUT_CONFIG, QUANTIZE_REGISTRY
+
 _MERGES = ("Multiply", "Subtract", "Average", "Maximum", "Minimum")
 _OUTPUT_ONLY = (*_MERGES, "PReLU", "Resizing", "Softmax")
 _PASSING = (
@@ -99,7 +102,7 @@ def activation_of(layer: Any) -> str:
 
 def _follows_kernel(layer: Any, outputs: Collection[str]) -> bool:
     """Whether TFMOT folds this normalization: what comes before is linear and read by it only."""
-    nodes = layer._inbound_nodes
+    nodes = CALLS.of(layer)
     if len(nodes) != 1 or isinstance(nodes[0].inbound_layers, list):
         return False
     before = nodes[0].inbound_layers
@@ -110,25 +113,14 @@ def _follows_kernel(layer: Any, outputs: Collection[str]) -> bool:
     return (
         type(before).__name__ in KERNELS
         and activation_of(before) == "linear"
-        and len(before._outbound_nodes) == 1
+        and len(READERS.of(before)) == 1
     )
 
 
 def _registry() -> Any:
-    from tensorflow_model_optimization.python.core.quantization.keras.default_8bit import (
-        default_8bit_quantize_registry,
-    )
-
-    return default_8bit_quantize_registry.Default8BitQuantizeRegistry()
+    return QUANTIZE_REGISTRY.get()()
 
 
 def _configs() -> dict[str, Callable[..., Any]]:
     """TFMOT's configs that quantize a layer's output alone, and nothing."""
-    from tensorflow_model_optimization.python.core.quantization.keras.default_8bit import (
-        default_8bit_quantize_configs as theirs,
-    )
-
-    return {
-        "output": theirs.Default8BitOutputQuantizeConfig,
-        "pass": theirs.NoOpQuantizeConfig,
-    }
+    return {"output": OUTPUT_CONFIG.get(), "pass": NO_CONFIG.get()}

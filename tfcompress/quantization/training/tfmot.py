@@ -17,6 +17,7 @@ import numpy as np
 
 from tfcompress.errors import ConfigError, LayerError
 from tfcompress.graph.layers import kernels, walk_layers
+from tfcompress.internals.keras import FLATTEN_LAYERS, HISTORY
 from tfcompress.litert.converter import Signature, convert, input_specs
 from tfcompress.litert.formats import FORMATS
 from tfcompress.litert.model import LiteModel
@@ -174,7 +175,7 @@ def quantize_aware(
 
 def _rules(twin: Twin, parts: Parts) -> dict[str, Rule]:
     """The rule of each layer, by path; of an operation that became a layer, by name."""
-    outputs = {tensor._keras_history.layer.name for tensor in twin.model.outputs}
+    outputs = {HISTORY.of(tensor).layer.name for tensor in twin.model.outputs}
     rules = {}
     for path, names in parts.items():
         if len(names) > 1:
@@ -285,7 +286,7 @@ def _kernels(layer: Any) -> list[Any]:
     if _is_wrapper(layer):
         found = _variables(layer)
         return [found[role] for role in (*_KERNEL_ROLES, "alpha") if role in found]
-    inside = walk_layers(layer) if hasattr(layer, "_flatten_layers") else ()
+    inside = walk_layers(layer) if FLATTEN_LAYERS.on(layer) else ()
     return [variable for placed in inside for _, variable in kernels(placed)]
 
 

@@ -14,11 +14,9 @@ from dataclasses import replace
 from typing import Any
 
 import grpc
-from keras_tuner.src import protos
-from keras_tuner.src.distribute import oracle_client
-from keras_tuner.src.distribute.oracle_chief import OracleServicer
 
 from tfcompress.errors import ConfigError
+from tfcompress.internals.keras_tuner import PROTOS, SERVICER, TIMEOUT
 from tfcompress.isolation.process import Ask, IsolatedCall
 from tfcompress.isolation.program import ended_how
 from tfcompress.tuning.job import sendable_job
@@ -46,9 +44,9 @@ def work_for_chief(search: KerasTunerSearch) -> None:
     Raises:
         SearchError: The chief does not answer.
     """
-    oracle_client.TIMEOUT = SILENCE_SECONDS  # keras-tuner's is an hour
     try:
-        Worker(search).work()
+        with TIMEOUT.replaced(SILENCE_SECONDS):
+            Worker(search).work()
     except grpc.RpcError as error:
         address = ":".join(os.environ[key] for key in ENVIRONMENT[1:])
         raise SearchError(
@@ -85,12 +83,12 @@ class Chief:
             )
         self.address = os.environ[ENVIRONMENT[1]] if self.outside else LOOPBACK
         self.oracle = make_tuner(search).oracle
-        self.servicer = OracleServicer(self.oracle)
+        self.servicer = SERVICER.get()(self.oracle)
         # One thread, as in keras-tuner: its oracles are not thread-safe.
         self.server = grpc.server(
             futures.ThreadPoolExecutor(max_workers=1), options=[("grpc.so_reuseport", 0)]
         )
-        protos.get_service_grpc().add_OracleServicer_to_server(self.servicer, self.server)
+        PROTOS.get().get_service_grpc().add_OracleServicer_to_server(self.servicer, self.server)
         wanted = int(os.environ[ENVIRONMENT[2]]) if self.outside else port
         try:
             self.port = self.server.add_insecure_port(f"{self.address}:{wanted}")

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 import keras_tuner
 from keras_tuner.engine.trial import Trial as KerasTunerTrial
 from keras_tuner.engine.trial import TrialStatus
-from keras_tuner.src.engine.oracle import LOCKS, THREADS
 
 from tfcompress.atomic import write_text
+from tfcompress.internals import keras_tuner as names
 from tfcompress.reporting.run import to_json
 from tfcompress.tuning.stopping import StopRule, gives_up
 from tfcompress.tuning.trial import SearchObjective
@@ -32,15 +32,15 @@ def synchronized(method: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(method)
     def locked(oracle: Any, *args: Any, **kwargs: Any) -> Any:
-        thread = threading.current_thread().name
-        if THREADS[oracle] == thread:
+        thread, holders = threading.current_thread().name, names.THREADS.get()
+        if holders[oracle] == thread:
             return method(oracle, *args, **kwargs)
-        with LOCKS[oracle]:
-            THREADS[oracle] = thread
+        with names.LOCKS.get()[oracle]:
+            holders[oracle] = thread
             try:
                 return method(oracle, *args, **kwargs)
             finally:
-                THREADS[oracle] = None
+                holders[oracle] = None
 
     return locked
 
@@ -57,7 +57,6 @@ class _LongSearch(Oracle):
     stop_rule: StopRule | None = None
     closing: str = ""
     ends_at: float | None = None
-    _retry_queue: list[str]  # an attribute of keras-tuner's oracles
 
     @synchronized
     def create_trial(self, tuner_id: str) -> Any:
@@ -90,10 +89,10 @@ class _LongSearch(Oracle):
 
     def save(self) -> None:
         """Write the state atomically, so that a killed search can read it again."""
-        write_text(self._get_oracle_fname(), to_json(self.get_state()))
+        write_text(names.ORACLE_FILE.of(self)(), to_json(self.get_state()))
 
     def _save_trial(self, trial: Any) -> None:
-        path = f"{self._get_trial_dir(trial.trial_id)}/trial.json"
+        path = f"{names.TRIAL_FOLDER.of(self)(trial.trial_id)}/trial.json"
         write_text(path, to_json(trial.get_state()))
 
     def reload(self) -> None:
@@ -107,7 +106,7 @@ class _LongSearch(Oracle):
         for trial_id in set(self.trials) - set(self.start_order):
             del self.trials[trial_id]  # killed between writing its record and the search's
         cut_off = []
-        for trial_id in self._retry_queue:
+        for trial_id in names.RETRY_QUEUE.of(self):
             trial = self.trials[trial_id]
             if trial.status in (TrialStatus.COMPLETED, TrialStatus.FAILED):
                 if trial_id not in self.end_order:
@@ -115,7 +114,7 @@ class _LongSearch(Oracle):
             else:
                 trial.metrics = type(trial.metrics)()
                 cut_off.append(trial_id)
-        self._retry_queue = cut_off
+        names.RETRY_QUEUE.put(self, cut_off)
 
     def _curve(self, trial: Any) -> list[float]:
         name = self.objective.name
@@ -139,17 +138,17 @@ class HyperbandOracle(_LongSearch, keras_tuner.oracles.HyperbandOracle):
 class GridOracle(_LongSearch, keras_tuner.oracles.GridSearchOracle):
     """Grid search: every combination, with ten values per range."""
 
-    _ordered_ids: Any  # an attribute of keras-tuner's oracle
-
     def reload(self) -> None:
         """Read the state; keras-tuner does not save which combinations have successors."""
         super().reload()
         values = {name: self.trials[name].hyperparameters.values for name in self.start_order}
-        by_values = functools.cmp_to_key(lambda a, b: self._compare(values[a], values[b]))
-        self._ordered_ids = type(self._ordered_ids)()
+        compare = names.COMPARE.of(self)
+        by_values = functools.cmp_to_key(lambda a, b: compare(values[a], values[b]))
+        ordered = type(names.ORDERED_IDS.of(self))()
         for trial_id in sorted(self.start_order, key=by_values):
-            self._ordered_ids.insert(trial_id)
-        self._populate_next = list(self.start_order)
+            ordered.insert(trial_id)
+        names.ORDERED_IDS.put(self, ordered)
+        names.WITHOUT_SUCCESSOR.put(self, list(self.start_order))
 
 
 def _plain(kind: type) -> Callable[..., Any]:
@@ -177,7 +176,7 @@ TUNERS: dict[str, Callable[..., Any]] = {
 def hyperband_first_round(epochs: int) -> int:
     """Number of trials in Hyperband's first round, after which the best trials continue."""
     oracle = HyperbandOracle(objective=keras_tuner.Objective("x", "max"), max_epochs=epochs)
-    return oracle._get_size(oracle._current_bracket, 0)
+    return names.BRACKET_SIZE.of(oracle)(names.BRACKET.of(oracle), 0)
 
 
 def make_oracle(

@@ -9,18 +9,21 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-from nni.algorithms.hpo.hyperband_advisor import Hyperband
-from nni.algorithms.hpo.random_tuner import RandomTuner
-from nni.algorithms.hpo.tpe_tuner import TpeTuner
 from nni.assessor import Assessor, AssessResult
 from nni.utils import extract_scalar_history
 
+from tfcompress.internals.nni import HYPERBAND, RANDOM_TUNER, TPE_TUNER
 from tfcompress.tuning.stopping import HalvingStop
 
 if TYPE_CHECKING:
     from nni.tuner import Tuner
 else:
     Tuner = object  # the mixin's base; NNI's class follows in each subclass
+
+
+Hyperband: Any = HYPERBAND.get()
+RandomTuner: Any = RANDOM_TUNER.get()
+TpeTuner: Any = TPE_TUNER.get()
 
 
 class PatchedHyperband(Hyperband):

@@ -15,6 +15,7 @@ from typing import Any
 import psutil
 
 from tfcompress.errors import DataError
+from tfcompress.internals.nni import PROCESS, REST
 from tfcompress.isolation.process import environment_of_children
 from tfcompress.tuning.nni.records import read_trials, trials_under_way
 from tfcompress.tuning.nni.setup import environment, patient_start
@@ -50,7 +51,7 @@ class Manager:
 
     def __exit__(self, *error: Any) -> None:
         """Stop all processes, including those that a dead manager left behind."""
-        process = self.experiment._proc
+        process = PROCESS.of(self.experiment)
         if process is not None and process.poll() is None:
             self._remember_family()
             with suppress(Exception):
@@ -75,7 +76,7 @@ class Manager:
                 f"it did not start ({next(iter(str(error).splitlines()), type(error).__name__)})",
                 f"read {self.folder / 'log'}",
             ) from None
-        if self.experiment._proc is None:  # on Ctrl-C, NNI stops and returns
+        if PROCESS.of(self.experiment) is None:  # on Ctrl-C, NNI stops and returns
             raise KeyboardInterrupt
         self.tell(f"NNI experiment {self.experiment.id}: http://127.0.0.1:{self.port}")
         if self.resumed:
@@ -85,7 +86,7 @@ class Manager:
         """Wait until the experiment is done, has died, or has reached its time limit."""
         while not self.stopped_by:
             time.sleep(0.5)
-            if self.experiment._proc.poll() is not None:
+            if PROCESS.of(self.experiment).poll() is not None:
                 self.stopped_by = f"NNI's manager ended; see {self.folder / 'log'}"
                 self.interrupted = True
                 return
@@ -140,10 +141,8 @@ class Manager:
 
     def _error(self) -> str:
         """The reason why NNI reports the status ERROR."""
-        from nni.experiment import rest
-
         with suppress(Exception):
-            errors = rest.get(self.port, "/check-status")["errors"]
+            errors = REST.get().get(self.port, "/check-status")["errors"]
             return f"NNI: {errors[-1]}; see {self.folder / 'log'}"
         return f"NNI: an error; see {self.folder / 'log'}"
 
@@ -173,7 +172,7 @@ class Manager:
     def _remember_family(self) -> None:
         """Remember the manager's child processes, which survive it if it is killed."""
         with suppress(psutil.Error):
-            for child in psutil.Process(self.experiment._proc.pid).children(recursive=True):
+            for child in psutil.Process(PROCESS.of(self.experiment).pid).children(recursive=True):
                 self.family.setdefault(child.pid, child)
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import psutil
 
 from tfcompress.errors import ConfigError
+from tfcompress.internals.nni import CHECK_SERVER, REST
 from tfcompress.isolation.program import run_command
 from tfcompress.tuning.nni.trial import import_nni
 
@@ -41,18 +42,12 @@ def environment(manager_ip: str = "127.0.0.1", watch: bool = False) -> dict[str,
 @contextmanager
 def patient_start() -> Iterator[None]:
     """Let NNI wait up to `START_SECONDS` for its manager inside the block, while it is alive."""
-    from nni.experiment import launcher, rest
-
-    kept = launcher._check_rest_server
 
     def check(port: int, retry: int = 0, url_prefix: str | None = None) -> None:
-        wait_for(lambda: rest.get(port, "/check-status", url_prefix), _manager_lives)
+        wait_for(lambda: REST.get().get(port, "/check-status", url_prefix), _manager_lives)
 
-    launcher._check_rest_server = check
-    try:
+    with CHECK_SERVER.replaced(check):
         yield
-    finally:
-        launcher._check_rest_server = kept
 
 
 def wait_for(

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from tfcompress.graph.wiring import Call, Tensor
+from tfcompress.internals.keras import ATTENTION
 from tfcompress.pruning.channels.core.units import Lanes
 from tfcompress.pruning.channels.trace.flow import Flow, Rule, kept
 from tfcompress.pruning.channels.trace.merge_rules import pointwise_value
@@ -162,7 +163,8 @@ def attention(flow: Flow, call: Call, inputs: list[Lanes]) -> list[Lanes]:
     given = dict(zip(("query", "value", "key"), call.args, strict=False)) | dict(call.kwargs)
     parts = {name: given.get(name) for name in ("query", "value", "key")}
     parts["key"] = parts["value"] if parts["key"] is None else parts["key"]
-    plain = all(len(getattr(layer, f"_{n}_dense").kernel.shape) == 3 for n in (*parts, "output"))
+    dense = {name: attribute.of(layer) for name, attribute in ATTENTION.items()}
+    plain = all(len(inner.kernel.shape) == 3 for inner in dense.values())
     tensors = {name: part for name, part in parts.items() if isinstance(part, Tensor)}
     if len(call.outputs) > 1 or not plain or len(tensors) < len(parts):
         return flow.give_up(call, inputs, f"{call.path!r} is not a plain self- or cross-attention")
@@ -170,14 +172,14 @@ def attention(flow: Flow, call: Call, inputs: list[Lanes]) -> list[Lanes]:
     for tensor in call.inputs:
         if tensor.index not in taken:
             flow.units.freeze(flow.lanes[tensor.index].units, f"it masks {call.path!r}")
-    heads = flow.fresh(f"{call.path}/heads", layer._query_dense.kernel.shape[1])
+    heads = flow.fresh(f"{call.path}/heads", dense["query"].kernel.shape[1])
     for name, tensor in tensors.items():
-        inner = getattr(layer, f"_{name}_dense")
+        inner = dense[name]
         units = flow.read(call, flow.lanes[tensor.index])
         flow.cut(inner.kernel, 0, units, "reader", tensor.index)
         flow.cut(inner.kernel, 1, heads, "maker")
         flow.cut(getattr(inner, "bias", None), 0, heads, "follower")
-    last = layer._output_dense
+    last = dense["output"]
     made = flow.fresh(call.path, last.kernel.shape[-1])
     flow.cut(last.kernel, 0, heads, "reader")
     flow.cut(last.kernel, -1, made, "maker")

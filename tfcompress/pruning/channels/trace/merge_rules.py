@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from tfcompress.graph.wiring import Call, Tensor, flatten
+from tfcompress.internals.keras import HISTORY
 from tfcompress.pruning.channels.core.units import FIXED, Lanes
 from tfcompress.pruning.channels.trace.flow import Flow
 
@@ -201,7 +202,7 @@ def _slice_constant(flow: Flow, call: Call, position: int, lanes: Lanes, result:
         import tensorflow as tf
 
         leaves = flatten(arguments)
-        is_tensor = [hasattr(leaf, "_keras_history") for leaf in leaves]
+        is_tensor = [HISTORY.on(leaf) for leaf in leaves]
         indices = [i for i, leaf in enumerate(leaves) if is_tensor[i] or _is_constant(leaf)]
         value = np.asarray(leaves[indices[position]])
         leaves[indices[position]] = np.compress(keep[units], value, axis=axis)
