@@ -11,9 +11,8 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
-from benchmarks.results.printed import to_plain
+from tfcompress.reporting.console import new_console
+from tfcompress.reporting.console import show as print_tables
 from tfcompress.reporting.record import Start, new_record, seeds_of, write_record
 from tfcompress.reporting.tables import Table
 
@@ -35,12 +34,11 @@ def show(
     Returns:
         The tables.
     """
-    console = Console()
-    for table in tables:
-        console.print(str(table), highlight=False, soft_wrap=True)
+    console = new_console()
+    print_tables(console, *tables, elsewhere=f"{name}.json" if config.record else "")
     if config.record:
         settings = {k: v for k, v in dataclasses.asdict(config).items() if k != "record"}
-        measured = {"tables": [to_plain(table) for table in tables], "settings": settings}
+        measured = {"tables": [table.to_dict() for table in tables], "settings": settings}
         file = folder / f"{name}.json"
         write_record(file, new_record(name, measured, start, seeds_of(settings)))
         console.print(f"in {file}; `make results` puts it into the pages", highlight=False)

@@ -17,8 +17,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from rich.console import Console
-
+from tfcompress.reporting.console import new_console, show
 from tfcompress.reporting.tables import Table
 
 BENCHMARKS = ("level_pruner", "distiller", "channel_pruning", "search", "forms", "growth")
@@ -52,7 +51,7 @@ def main(names: Sequence[str], flags: Sequence[str]) -> int:
     Returns:
         Number of benchmarks that failed.
     """
-    console = Console()
+    console = new_console()
     table = Table(("benchmark", "expected", "took", "CPU time", "result"), title="Benchmarks")
     total = busy = 0.0
     failed = 0
@@ -70,7 +69,7 @@ def main(names: Sequence[str], flags: Sequence[str]) -> int:
     table.total("all", _minutes(60 * expected), _minutes(total), _minutes(busy), "")
     if busy < total:
         table.note("less CPU time than time: other processes, or NNI's waits, took the rest")
-    console.print(str(table), highlight=False, soft_wrap=True)
+    show(console, table)
     return failed
 
 

@@ -1,6 +1,6 @@
 """Pages that hold tables of records, between markers that Markdown does not show.
 
-    <!-- table:begin unet-compress -->               the only table of that record
+    <!-- table:begin unet-compress -->               that run's comparison, or the only table
     <!-- table:begin forms | Forms of a U-Net -->    its table of that title
     <!-- table:end -->
 
@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from benchmarks.record import RECORDS
-from benchmarks.results.printed import markdown, tables_of
+from benchmarks.results.printed import main_table, markdown, tables_of
 from benchmarks.results.summary import results_table
 from tfcompress.errors import RunError
 from tfcompress.reporting.record import Record, read_record
@@ -61,7 +61,8 @@ def read_records(folder: Path = RECORDS) -> dict[str, Record]:
     Raises:
         RunError: A file is no record.
     """
-    return {path.stem: read_record(path) for path in sorted(folder.glob("*.json"))}
+    paths = sorted(folder.glob("*.json"), key=lambda path: path.stem)
+    return {path.stem: read_record(path) for path in paths}
 
 
 def rendered_pages(records: Mapping[str, Record], root: Path = ROOT) -> Iterator[tuple[Path, str]]:
@@ -138,15 +139,14 @@ def results_page(records: Mapping[str, Record]) -> str:
 
 
 def _chosen(tables: Mapping[str, Table], title: str | None, where: str) -> Table:
-    if title is None and len(tables) == 1:
-        return next(iter(tables.values()))
-    if title not in tables:
+    table = main_table(tables) if title is None else tables.get(title)
+    if table is None:
         raise RunError(
             where,
             f"there is no table {title!r}" if title else f"it has {len(tables)} tables",
             f"write '| TITLE' into the marker: {'; '.join(tables)}",
         )
-    return tables[title]
+    return table
 
 
 def _with_notes(table: Table) -> str:

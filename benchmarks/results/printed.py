@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -21,18 +22,10 @@ _TEXT = re.compile(r"[\[→;]")  # what makes a cell more than a number
 _NUMBER = re.compile(r"\s*([+−-]?)(\d[\d,]*(?:\.\d+)?)\s?(kB|MB|GB|[kMG]|ms|s|x|%)?(?:\s.*)?")
 
 
-def to_plain(table: Table) -> dict[str, Any]:
-    """A table for a record: its title, columns, rows and notes."""
-    return {
-        "title": table.title,
-        "columns": list(table.columns),
-        "rows": [list(row) for row in (*table.rows, *table.totals)],
-        "notes": list(table.notes),
-    }
-
-
 def tables_of(record: Record, where: str) -> dict[str, Table]:
-    """Every table that a record holds, by title.
+    """Every table that a record holds, by title; texts among them, as a run prints, are skipped.
+
+    A title that occurs again gets a number: "Plan", "Plan (2)".
 
     Args:
         record: The record.
@@ -42,12 +35,16 @@ def tables_of(record: Record, where: str) -> dict[str, Table]:
         RunError: It holds no table, or a broken one.
     """
     try:
-        tables = {plain["title"]: _table(plain) for plain in record.measured.get("tables", ())}
+        tables: dict[str, Table] = {}
+        for printed in record.measured.get("tables", ()):
+            if not isinstance(printed, str):
+                table = Table.from_dict(printed)
+                tables[_new_title(table.title, tables)] = table
         if COMPARISON in record.measured:
             tables[COMPARISON] = _comparison(record.measured[COMPARISON])
     except (KeyError, TypeError, ValueError) as error:
         raise RunError(
-            where, f"a table in it is broken ({error!r})", "run its command anew"
+            where, f"a table in it is broken ({error!r})", "run its command again"
         ) from None
     if not tables:
         raise RunError(
@@ -58,19 +55,27 @@ def tables_of(record: Record, where: str) -> dict[str, Table]:
     return tables
 
 
+def main_table(tables: Mapping[str, Table]) -> Table | None:
+    """The table that is meant where none is named: the comparison, or the only one."""
+    if COMPARISON in tables:
+        return tables[COMPARISON]
+    return next(iter(tables.values())) if len(tables) == 1 else None
+
+
 def cell(table: Table, row: str, column: str, where: str) -> str:
     """The cell of a named row and column.
 
     Raises:
         RunError: There is no such row or column.
     """
+    rows = (*table.rows, *table.totals)
     for kind, name, known in (
         ("column", column, table.columns),
-        ("row", row, [cells[0] for cells in table.rows]),
+        ("row", row, [cells[0] for cells in rows]),
     ):
         if name not in known:
             raise RunError(where, f"it has no {kind} {name!r}", f"use {', '.join(known)}")
-    found = next(cells for cells in table.rows if cells[0] == row)
+    found = next(cells for cells in rows if cells[0] == row)
     return found[table.columns.index(column)]
 
 
@@ -118,13 +123,10 @@ def _padded(text: str) -> str:
     return f" {text.replace('  ', '&nbsp; ', 1) if text.startswith('  ') else text} "
 
 
-def _table(plain: Mapping[str, Any]) -> Table:
-    table = Table(plain["columns"], title=plain["title"])
-    for row in plain["rows"]:
-        table.add(*row)
-    for note in plain.get("notes", ()):
-        table.note(note)
-    return table
+def _new_title(title: str, known: Mapping[str, Table]) -> str:
+    """A title that is not taken: itself, else with a number."""
+    numbered = (f"{title} ({number})" for number in itertools.count(2))
+    return next(name for name in itertools.chain([title], numbered) if name not in known)
 
 
 def _comparison(content: Mapping[str, Any]) -> Table:

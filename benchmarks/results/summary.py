@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from benchmarks.results.printed import cell, number, tables_of
+from benchmarks.results.printed import cell, main_table, number, tables_of
 from tfcompress.errors import RunError
 from tfcompress.reporting.machine import INSTRUCTION_SETS
 from tfcompress.reporting.record import Record
@@ -22,7 +22,7 @@ class Row:
     Attributes:
         record: Name of the record.
         name: Text of the first column.
-        table: Title of the table; "" if the record has one.
+        table: Title of the table; "" for the comparison of a run, or the only table.
     """
 
     record: str
@@ -243,7 +243,8 @@ def _text(records: Mapping[str, Record], row: Row, column: str) -> str:
     if row.record not in records:
         raise RunError(row.record, "there is no such record", f"use {', '.join(records)}")
     tables = tables_of(records[row.record], row.record)
-    if row.table and row.table not in tables:
-        raise RunError(row.record, f"it has no table {row.table!r}", f"use {'; '.join(tables)}")
-    table = tables[row.table] if row.table else next(iter(tables.values()))
+    table = tables.get(row.table) if row.table else main_table(tables)
+    if table is None:
+        problem = f"it has no table {row.table!r}" if row.table else f"it has {len(tables)} tables"
+        raise RunError(row.record, problem, f"name one in summary.py: {'; '.join(tables)}")
     return cell(table, row.name, column, row.record) if column in table.columns else ""

@@ -16,6 +16,7 @@ import dataclasses
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +24,11 @@ import tyro
 from rich.console import Console
 
 from experiments.common.old_flags import with_new_names
-from experiments.common.report import Report, table_from_dict, table_to_dict
+from experiments.common.report import Report
 from tfcompress.atomic import write_text
 from tfcompress.cli.terminal import told_errors
 from tfcompress.config import read_config_file
+from tfcompress.reporting.console import new_console, show
 from tfcompress.reporting.run import Run, open_run, to_json
 from tfcompress.reporting.tables import Table
 
@@ -37,9 +39,6 @@ NOT_COMPARED = (
 
 SMOKE_MODEL = "smoke"
 """Model that `--smoke` names where a program starts from a file: a small one is trained first."""
-
-_WIDTH_OF_A_FILE = 160
-"""Characters per line where the output goes to a file or a pipe."""
 
 _FILES_OF_A_RUN = (".keras", ".tflite", ".pt", ".html", ".json", ".csv")
 
@@ -58,7 +57,7 @@ class RunConfig:
 
 @dataclass(frozen=True)
 class Output:
-    """Terminal and folder of a program that keeps no run: its files are written anew each time.
+    """Terminal and folder of a program that keeps no run: each start overwrites its files.
 
     Attributes:
         folder: Folder of the files, made by whoever writes the first one.
@@ -66,11 +65,7 @@ class Output:
     """
 
     folder: Path
-    console: Console = field(
-        default_factory=lambda: Console(
-            soft_wrap=True, width=None if sys.stdout.isatty() else _WIDTH_OF_A_FILE
-        )
-    )
+    console: Console = field(default_factory=partial(new_console, soft_wrap=True))
 
     def path(self, *parts: str) -> Path:
         """A path inside the folder."""
@@ -78,9 +73,7 @@ class Output:
 
     def print(self, *lines: Any, style: str | None = None) -> None:
         """Print texts and tables."""
-        for line in lines:
-            shown = line if isinstance(line, Table) else str(line)
-            self.console.print(shown, style=style, highlight=False)
+        show(self.console, *lines, style=style)
 
 
 @dataclass(frozen=True)
@@ -139,7 +132,10 @@ class Program:
         report = self.main(config, run)
         run.write_page(report.title, report.headline, report.sections)
         run.print(*report.tables)
-        run.finish({**report.metrics, "tables": [table_to_dict(each) for each in report.tables]})
+        shown = [each.to_dict() if isinstance(each, Table) else each for each in report.tables]
+        run.finish({**report.metrics, "tables": shown}, report.seeds)
+        if report.clean_up is not None:
+            report.clean_up()
         files = [p.name for p in sorted(run.folder.iterdir()) if p.suffix in _FILES_OF_A_RUN]
         run.print(f"in {run.folder}/: {', '.join(files)}", style="bold")
         run.print(f"page: {run.path('report.html')}", style="bold")
@@ -220,12 +216,14 @@ def compared(config: Any) -> dict[str, Any]:
 def _finished(run: Run) -> Report:
     """Say that there is nothing to do, and print the tables again."""
     metrics = run.read_json("metrics.json")
-    tables: list[Table | str] = [table_from_dict(each) for each in metrics.get("tables", ())]
-    run.console.print(
+    tables = [
+        each if isinstance(each, str) else Table.from_dict(each)
+        for each in metrics.get("tables", ())
+    ]
+    run.show(
         f"{run.folder} is finished with this very configuration: nothing to do. "
-        "Choose another RUN to train again.",
-        highlight=False,
+        "Choose another RUN to train again."
     )
-    run.print(*tables)
+    run.show(*tables)
     run.close()
     return Report(metrics=metrics, tables=tables)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,6 +32,10 @@ class Report:
         sections: Parts of the page.
         metrics: Numbers for `metrics.json` (without a run, for the file of `--json`).
         exit_code: Exit code of the process.
+        seeds: Seeds of the trainings, for the record; None: the configuration's `seed`, or all of
+            its `seeds`.
+        clean_up: Function that removes what only a resumed run needs; called once the run is
+            finished.
     """
 
     title: str = ""
@@ -40,30 +44,8 @@ class Report:
     sections: Sequence[Section] = ()
     metrics: Mapping[str, Any] = field(default_factory=dict)
     exit_code: int = 0
-
-
-def table_to_dict(table: Table | str) -> dict[str, Any] | str:
-    """A printed table (or text) for JSON."""
-    if isinstance(table, str):
-        return table
-    return {
-        name: getattr(table, name)
-        for name in ("title", "columns", "drop", "rows", "totals", "notes")
-    }
-
-
-def table_from_dict(content: Mapping[str, Any] | str) -> Table | str:
-    """The table (or text) that `table_to_dict` wrote."""
-    if isinstance(content, str):
-        return content
-    table = Table(content["columns"], content["title"], content["drop"])
-    for row in content["rows"]:
-        table.add(*row)
-    for row in content["totals"]:
-        table.total(*row)
-    for note in content["notes"]:
-        table.note(note)
-    return table
+    seeds: Sequence[int] | None = None
+    clean_up: Callable[[], None] | None = None
 
 
 def quality_by_name(comparison: Comparison, metric: str = "mean_iou") -> dict[str, float]:

@@ -29,6 +29,16 @@ def test_without_record_it_only_prints(tmp_path, capsys):
     assert not list(tmp_path.iterdir())
 
 
+def test_a_table_is_fitted_to_the_console(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("tfcompress.reporting.console.WIDTH_OF_A_FILE", 60)
+    wide = Table(("what", "why", "bytes"), title="Wide", drop=("bytes",))
+    wide.add("a name of its own", "a reason that takes more room than the console has", "123456789")
+    show(Start.now(), "name", Config(), wide, folder=tmp_path)
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 60 < wide.width
+    assert "reason" in "".join(lines)
+
+
 def test_the_record_holds_tables_and_settings(tmp_path):
     show(Start.now(), "name", Config(record=True), table(), folder=tmp_path)
     record = read_record(tmp_path / "name.json")
@@ -38,5 +48,6 @@ def test_the_record_holds_tables_and_settings(tmp_path):
     assert not record.transcribed
     (again,) = tables_of(record, "name").values()
     assert again.columns == ("what", "how much")
-    assert again.rows == [("time", "1.0 s"), ("all", "2.0 s")]
+    assert again.rows == [("time", "1.0 s")]
+    assert again.totals == [("all", "2.0 s")]
     assert again.notes == ["in turn"]

@@ -100,6 +100,23 @@ def test_the_commit_of_a_checkout(tmp_path):
     assert this_commit(tmp_path).dirty
 
 
+@pytest.mark.skipif(shutil.which("git") is None, reason="needs git")
+def test_a_checkout_is_read_without_taking_its_locks(tmp_path):
+    """A status with locks writes the index again where a file's time differs from the index's."""
+    git(tmp_path, "init", "--quiet")
+    code = tmp_path / "code.py"
+    code.write_text("a = 1\n")
+    git(tmp_path, "add", ".")
+    git(tmp_path, "commit", "--quiet", "-m", "first")
+    os.utime(code, (10**9, 10**9))
+    index = tmp_path / ".git/index"
+    before = index.read_bytes()
+    assert not this_commit(tmp_path).dirty
+    assert index.read_bytes() == before
+    git(tmp_path, "status", "--porcelain")
+    assert index.read_bytes() != before  # so that the check above can fail
+
+
 def test_an_installed_package_inside_a_repository_has_no_commit(tmp_path):
     installed = tmp_path / "venv" / "site-packages"
     installed.mkdir(parents=True)

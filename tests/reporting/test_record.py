@@ -120,6 +120,7 @@ def test_seeds_of_a_configuration():
     assert seeds_of({"seeds": [0, 1]}) == (0, 1)
     assert seeds_of({"seed": 5}) == (5,)
     assert seeds_of({"epochs": 5}) == ()
+    assert seeds_of({"seeds": [0], "seed": 5}) == (5,)  # a search trains with its one seed
 
 
 @pytest.mark.parametrize(

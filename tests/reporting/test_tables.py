@@ -1,3 +1,5 @@
+import json
+
 import pytest
 
 from tfcompress.reporting.tables import Table, sort_value
@@ -59,3 +61,24 @@ def test_wrong_number_of_cells():
 )
 def test_cells_are_sorted_by_their_number_with_its_unit(cell, number):
     assert sort_value(cell) == (None if number is None else pytest.approx(number))
+
+
+def test_a_table_survives_json():
+    table = Table(("a", "b"), title="T", drop=("b",))
+    table.add("x", "1")
+    table.total("sum", "1")
+    table.note("n")
+    content = json.loads(json.dumps(table.to_dict()))
+    assert content == {
+        "title": "T", "columns": ["a", "b"], "drop": ["b"], "rows": [["x", "1"]],
+        "totals": [["sum", "1"]], "notes": ["n"],
+    }  # fmt: skip
+    again = Table.from_dict(content)
+    assert (str(again), again.drop) == (str(table), ("b",))
+
+
+def test_a_table_of_an_older_record_has_no_totals():
+    again = Table.from_dict({"title": "T", "columns": ["a"], "rows": [["x"]]})
+    assert (again.rows, again.totals, again.notes, again.drop) == ([("x",)], [], [], ())
+    with pytest.raises(ValueError, match="2 cells for 1 columns"):
+        Table.from_dict({"title": "T", "columns": ["a"], "rows": [["x", "y"]]})

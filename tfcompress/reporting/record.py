@@ -175,8 +175,8 @@ def new_record(
 
 
 def seeds_of(config: Mapping[str, Any]) -> tuple[int, ...]:
-    """The seeds in a configuration: its field "seeds" or "seed", if it has one."""
-    found = config.get("seeds", config.get("seed"))
+    """The seeds in a configuration: its field "seed", else "seeds"; none where it has neither."""
+    found = config.get("seed", config.get("seeds"))
     if found is None:
         return ()
     return tuple(int(seed) for seed in (found if isinstance(found, (list, tuple)) else [found]))
@@ -203,7 +203,7 @@ def read_record(path: str | os.PathLike[str]) -> Record:
     except FileNotFoundError:
         raise RunError(where, "there is no such file", "give the path of a record") from None
     except (ValueError, OSError) as error:
-        raise RunError(where, f"it cannot be read as JSON ({error})", "write it anew") from None
+        raise RunError(where, f"it cannot be read as JSON ({error})", "write it again") from None
     return record_of(content, where)
 
 

@@ -3,7 +3,7 @@
 `runs/<experiment>/<name>/` holds `config.json`, `environment.json`, `status.json`, `log.txt`,
 `history.csv`, `metrics.json`, `plots/*.png`, `report.html`, and the models. `metrics.json` is a
 record (see `record.py`): what was measured, by which command, code and machine. Everything is
-written atomically; a killed run keeps what it had and goes on with `resume`.
+written atomically; a killed run keeps what it had and is continued with `resume`.
 """
 
 from __future__ import annotations
@@ -14,23 +14,20 @@ import io
 import json
 import os
 import shutil
-import sys
 import time
 import weakref
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
 from tfcompress.atomic import remove_leftovers, write_text
 from tfcompress.errors import RunError
+from tfcompress.reporting.console import new_console, show
 from tfcompress.reporting.json_text import to_json as to_json
 from tfcompress.reporting.machine import environment as environment
 from tfcompress.reporting.machine import this_machine
 from tfcompress.reporting.page import Section, write_page
 from tfcompress.reporting.record import Start, new_record, seeds_of, this_command, write_record
-from tfcompress.reporting.tables import Table
 from tfcompress.short_repr import one_line
 
 # Data that experiments draw where they are given none.
@@ -53,13 +50,13 @@ class Run:
     Attributes:
         folder: The folder.
         finished: Whether the run was finished before it was opened.
-        console: Where to print; `print` goes to the log too.
+        console: Where to print; `print` writes to the log too.
     """
 
     def __init__(self, folder: Path, finished: bool, lock: int, resumed: bool = False) -> None:
         self.folder = folder
         self.finished = finished
-        self.console = Console(soft_wrap=False, width=None if sys.stdout.isatty() else 160)
+        self.console = new_console()
         # Of a run that is dropped without an end, too.
         self._release = weakref.finalize(self, os.close, lock)
         self._start = Start.now()
@@ -74,13 +71,12 @@ class Run:
 
     def print(self, *lines: Any, style: str | None = None) -> None:
         """Print to the terminal and to `log.txt`, with the seconds since the start there."""
-        for line in lines:
-            # Of another object rich would print every field, the bytes of a file among them.
-            shown = (
-                line.fitted(self.console.width, "log.txt") if isinstance(line, Table) else str(line)
-            )
-            self.console.print(shown, style=style, highlight=False)
+        self.show(*lines, style=style)
         self.log(*lines)
+
+    def show(self, *lines: Any, style: str | None = None) -> None:
+        """Print to the terminal alone."""
+        show(self.console, *lines, style=style, elsewhere="log.txt")
 
     def log(self, *lines: Any) -> None:
         """Append to `log.txt` alone."""
@@ -136,12 +132,13 @@ class Run:
         config, made_on = self.read_json("config.json"), self.read_json("environment.json")
         write_page(page, title, summary, sections, config or {}, made_on or {}, facts, files)
 
-    def finish(self, metrics: Mapping[str, Any]) -> None:
+    def finish(self, metrics: Mapping[str, Any], seeds: Sequence[int] | None = None) -> None:
         """Write `metrics.json`, with a record of where it comes from, and mark the run as finished.
 
         Args:
             metrics: Numbers and tables by name; the record is put beside them under "record" (see
                 `tfcompress.reporting.record`).
+            seeds: Seeds of the trainings; default: those of the configuration (see `seeds_of`).
 
         Raises:
             RunError: A metric is called "record".
@@ -150,7 +147,7 @@ class Run:
             "/".join(self.folder.parts[-2:]),
             metrics,
             self._start,
-            seeds_of(self.read_json("config.json") or {}),
+            seeds_of(self.read_json("config.json") or {}) if seeds is None else seeds,
             "resumed: the time is that of the last process" if self._resumed else "",
         )
         write_record(self.path("metrics.json"), record)
@@ -221,7 +218,7 @@ def _may_be_used(
         return False
     finished = (_read(folder / "status.json") or {}).get("state") == "finished"
     if not finished and _unworked(folder):
-        # It ended on bad input before any work: nothing to go on with, nothing to lose.
+        # It ended on bad input before any work: nothing to continue, nothing to lose.
         if existing != wanted:
             for generated in _GENERATED:
                 shutil.rmtree(folder / generated, ignore_errors=True)
@@ -234,7 +231,9 @@ def _may_be_used(
         )
     if not finished and not resume:
         raise RunError(
-            str(folder), "it is unfinished", "go on with RESUME=1 (--resume), or delete the folder"
+            str(folder),
+            "it is unfinished",
+            "resume it with RESUME=1 (--resume), or delete the folder",
         )
     return finished
 

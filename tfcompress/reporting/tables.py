@@ -7,7 +7,8 @@ columns are left out in the order that the table states, then every row becomes 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from rich import box
 from rich.console import Console, ConsoleOptions, Group, RenderableType
@@ -54,6 +55,34 @@ class Table:
     def note(self, text: str) -> None:
         """Append a line below the table."""
         self.notes.append(text)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The table as plain data for JSON; `from_dict` reads it back."""
+        return {
+            "title": self.title,
+            "columns": list(self.columns),
+            "drop": list(self.drop),
+            "rows": [list(row) for row in self.rows],
+            "totals": [list(row) for row in self.totals],
+            "notes": list(self.notes),
+        }
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any]) -> Table:
+        """The table that `to_dict` wrote; "drop", "totals" and "notes" may be missing.
+
+        Raises:
+            KeyError: "title", "columns" or "rows" is missing.
+            ValueError: A row has another number of cells than there are columns.
+        """
+        table = cls(content["columns"], content["title"], content.get("drop", ()))
+        for row in content["rows"]:
+            table.add(*row)
+        for row in content.get("totals", ()):
+            table.total(*row)
+        for note in content.get("notes", ()):
+            table.note(note)
+        return table
 
     def note_skipped(self, skipped: Sequence[tuple[str, str]]) -> None:
         """One line per reason, with the first names of what was passed over for it."""

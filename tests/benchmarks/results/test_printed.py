@@ -1,6 +1,6 @@
 import pytest
 
-from benchmarks.results.printed import cell, markdown, number, tables_of, to_plain
+from benchmarks.results.printed import cell, main_table, markdown, number, tables_of
 from tfcompress.errors import RunError
 from tfcompress.reporting.machine import Machine
 from tfcompress.reporting.record import Record
@@ -54,11 +54,21 @@ def test_markdown_aligns_numbers_and_escapes():
 def test_a_printed_table_comes_back():
     table = Table(("a", "b"), title="T")
     table.add("x", "1")
+    table.total("all", "2")
     table.note("n")
-    (again,) = tables_of(record(tables=[to_plain(table)]), "r").values()
-    assert (again.title, again.columns, again.rows, again.notes) == (
-        "T", ("a", "b"), [("x", "1")], ["n"],
+    (again,) = tables_of(record(tables=["a text", table.to_dict()]), "r").values()
+    assert (again.title, again.columns, again.rows, again.totals, again.notes) == (
+        "T", ("a", "b"), [("x", "1")], [("all", "2")], ["n"],
     )  # fmt: skip
+    assert cell(again, "all", "b", "r") == "2"
+
+
+def test_tables_of_one_title_are_told_apart():
+    tables = [{"title": "T", "columns": ["a"], "rows": [[row]]} for row in "xyz"]
+    found = tables_of(record(tables=tables), "r")
+    assert {title: table.rows for title, table in found.items()} == {
+        "T": [("x",)], "T (2)": [("y",)], "T (3)": [("z",)],
+    }  # fmt: skip
 
 
 ROWS = [
@@ -89,6 +99,16 @@ def test_a_runs_comparison_is_a_table():
         ),
     ]  # fmt: skip
     assert cell(table, "int8", "speed", "r") == "4.00x"
+
+
+def test_the_main_table_is_the_comparison_or_the_only_one():
+    printed = [{"title": title, "columns": ["a"], "rows": [["x"]]} for title in ("One", "Two")]
+    found = tables_of(record(tables=printed, comparison={"rows": ROWS}), "r")
+    assert list(found) == ["One", "Two", "comparison"]
+    assert main_table(found) is found["comparison"]
+    assert main_table(tables_of(record(tables=printed), "r")) is None
+    (only,) = (alone := tables_of(record(tables=printed[:1]), "r")).values()
+    assert main_table(alone) is only
 
 
 def test_a_missing_row_or_column_is_named():

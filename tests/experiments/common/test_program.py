@@ -1,3 +1,5 @@
+import dataclasses
+import importlib
 import json
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal
@@ -5,7 +7,7 @@ from typing import ClassVar, Literal
 import pytest
 
 from experiments.common.program import Program, RunConfig, compared, parse, run_experiment
-from experiments.common.report import Report, table_from_dict, table_to_dict
+from experiments.common.report import Report
 from tfcompress.errors import ConfigError, DataError, RunError
 from tfcompress.reporting.page import Section
 from tfcompress.reporting.tables import Table
@@ -181,7 +183,9 @@ def test_the_driver_owns_the_run(tmp_path, capsys):
     printed = " ".join(capsys.readouterr().out.split())
     assert "Counted" in printed
     assert "report.html" in printed
+    log = (folder / "log.txt").read_text()
     again = program.run(config_in(tmp_path))
+    assert (folder / "log.txt").read_text() == log  # the log is that of the work
     assert calls == [1]
     assert again.metrics["calls"] == 1
     assert list(map(str, again.tables)) == list(map(str, report.tables))
@@ -224,15 +228,6 @@ def test_a_config_is_completed_before_its_run_is_opened(tmp_path):
     assert json.loads((tmp_path / "count/default/config.json").read_text())["start"] == 7
 
 
-def test_tables_survive_json():
-    table = Table(("a", "b"), title="T", drop=("b",))
-    table.add("x", "1")
-    table.total("sum", "1")
-    table.note("n")
-    assert str(table_from_dict(json.loads(json.dumps(table_to_dict(table))))) == str(table)
-    assert table_from_dict(table_to_dict("words")) == "words"
-
-
 @dataclass(frozen=True)
 class Renamed(Config):
     """A config one of whose fields had another name."""
@@ -249,3 +244,87 @@ def test_a_flag_by_its_old_name(flags, capsys):
 def test_a_field_of_a_file_by_its_old_name(tmp_path):
     with pytest.warns(FutureWarning, match="the field 'old_name' is now called 'scope'"):
         assert parse(Renamed, write(tmp_path, "old_name: global\n"), {}).scope == "global"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SeedsConfig(RunConfig):
+    """A config with both fields of seeds."""
+
+    seeds: tuple[int, ...] = (3, 4)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SeedConfig(SeedsConfig):
+    """A search: one seed, beside the field of the programs whose training it searches."""
+
+    seed: int = 5
+
+
+@pytest.mark.parametrize(
+    ("config", "named", "recorded"),
+    [
+        (SeedsConfig, None, [3, 4]),
+        (SeedsConfig, (3,), [3]),  # a program that trains with the first seed only
+        (SeedConfig, None, [5]),
+    ],
+)
+def test_the_record_names_the_seeds_that_were_used(tmp_path, config, named, recorded):
+    program = Program("seeds", config, lambda config, run: Report("T", "H", seeds=named))
+    program.run(config(root=str(tmp_path)))
+    metrics = json.loads((tmp_path / "seeds/default/metrics.json").read_text())
+    assert metrics["record"]["seeds"] == recorded
+
+
+def test_the_clean_up_comes_after_the_end(tmp_path):
+    states = []
+
+    def main(config, run):
+        status = run.path("status.json")
+        return Report("T", "H", clean_up=lambda: states.append(json.loads(status.read_text())))
+
+    Program("count", CountConfig, main).run(config_in(tmp_path))
+    assert states == [{"state": "finished"}]
+
+
+@pytest.mark.parametrize(
+    ("module", "new", "old"),
+    [
+        ("experiments.yolo.prune", "score", "method"),
+        ("experiments.unet.int8", "formats", "recipes"),
+    ],
+)
+def test_a_run_from_before_a_field_was_renamed(tmp_path, module, new, old):
+    """It is recognized as finished, as another configuration, and resumed."""
+    if "yolo" in module:
+        pytest.importorskip("torch")
+    real = importlib.import_module(module).PROGRAM
+    calls = []
+
+    def main(config, run):
+        calls.append(config)
+        run.path("checkpoints").mkdir(exist_ok=True)
+        if len(calls) == 1:
+            raise DataError("a file", "it is broken", "replace it")
+        return Report("T", "H")
+
+    program = dataclasses.replace(real, main=main)
+    config = real.config(root=str(tmp_path))
+    with pytest.raises(DataError):
+        program.run(config)
+    file = tmp_path / program.name / "default/config.json"
+
+    def make_old():
+        content = json.loads(file.read_text())
+        content[old] = content.pop(new)
+        file.write_text(json.dumps(content))
+
+    make_old()
+    program.run(dataclasses.replace(config, resume=True))
+    assert len(calls) == 2
+    assert new in json.loads(file.read_text())
+    make_old()
+    program.run(config)
+    assert len(calls) == 2  # it is finished
+    other = {"score": "l1", "formats": ("int8",)}[new]
+    with pytest.raises(RunError, match=f"another configuration \\({new}: "):
+        program.run(dataclasses.replace(config, **{new: other}))
