@@ -111,6 +111,7 @@ def run_recipe(
             *_training(run, result),
         ],
         {**result.to_dict(), **more},
+        seeds=(seed,),
     )
 
 

@@ -121,7 +121,7 @@ def fit_resumable(
     over = [after_epoch(row) for row in checkpoint.history] if after_epoch else []
     if first < how.epochs and not any(over):
         if first > how.first_epoch:
-            run.print(f"{how.name}: going on after epoch {first}")
+            run.print(f"{how.name}: resuming after epoch {first}")
         model.fit(
             batches(first),
             validation_data=validation,
@@ -131,7 +131,8 @@ def fit_resumable(
             shuffle=False,  # the batches are shuffled already
             callbacks=[*callbacks, checkpoint],
         )
-    model.load_weights(checkpoint.best_path())
+    if checkpoint.history:  # without an epoch, the model stays what it is
+        model.load_weights(checkpoint.best_path())
     return checkpoint.history
 
 

@@ -67,13 +67,15 @@ def main(config: Config, out: Output) -> Report:
     result = compare(
         model, data=data, names=[Path(config.model).name], classes=classes, threads=config.threads
     )
-    tables: list[Table | str] = [str(result)]
+    tables: list[Table | str] = [result.table()]
+    if any(row.iou for row in result.rows):
+        tables.append(result.class_table())
     if isinstance(model, LiteModel):
         (slow,) = measure_latency([model], threads=config.threads, xnnpack=False, repeats=10)
         ops = ", ".join(model.float_ops) or "none: full integer"
         tables += [f"  without XNNPACK: {slow}", f"  operators in floating point: {ops}"]
     elif config.layers:
-        tables.append(str(count_cost(model)))
+        tables.append(count_cost(model).table())
     return Report(tables=tables, metrics=result.to_dict())
 
 

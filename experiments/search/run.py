@@ -49,7 +49,7 @@ def run_search(run: Run, config: SearchFields, task: Task, tool: Tool, kind: str
         found = _by_keras_tuner(run, config, task)
     if found.interrupted:
         raise SearchError(
-            f"search ({found.tool})", found.stopped_by, "go on with RESUME=1 (--resume)"
+            f"search ({found.tool})", found.stopped_by, "resume with RESUME=1 (--resume)"
         )
     best = found.best
     run.write_json(PARAMS, task.fields(best.params))
@@ -144,7 +144,7 @@ def difference_table(metric: str, values: Sequence[tuple[str, float, float]]) ->
         table.add(name, f"{validation:.4f}", f"{test:.4f}")
     (_, *before), (_, *after) = values
     table.total("difference", *(f"{b - a:+.4f}" for a, b in zip(before, after, strict=True)))
-    table.note("no trial saw the test; both models were trained anew for the same epochs and seed")
+    table.note("no trial saw the test; both models were then trained for the same epochs and seed")
     return table
 
 

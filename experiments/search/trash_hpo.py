@@ -38,7 +38,7 @@ def main(config: TrashSearch, run: Run) -> Report:
         config = replace(config, data=str(Path(folder).resolve()))
     task = trash_task(config)
     found = run_search(run, config, task, config.tool, "trash")
-    run.print("training the default parameters and the best anew")
+    run.print("training the default parameters and the best again")
     parameters = {"default": task.space.defaults(), "best": dict(found.best.params)}
     study = Study(config, images, run)
     comparisons, validation = {}, {}

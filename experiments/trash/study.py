@@ -145,9 +145,8 @@ class Study:
             share = config.soft_weight
             trainer = Distiller(teacher, model, config.objective(), task_weight=1 - share)
         compile_classifier(trainer, config)
-        history = train_classifier(
-            trainer, config, self.images, self.run, name, seed, epochs or config.epochs
-        )
+        epochs = config.epochs if epochs is None else epochs
+        history = train_classifier(trainer, config, self.images, self.run, name, seed, epochs)
         self.histories.setdefault(name, history)
         path = self.run.path(file) if file else seed_file(self.run, seed, name)
         save_plain(model, path, training_state=False)
@@ -267,8 +266,10 @@ def score_table(comparison: Comparison) -> Table:
         f1 = row.quality["macro_f1"]
         score = "–" if row.macs is None else f"{trash_score(row.macs, f1):.4f}"
         table.add(row.name, "–" if row.macs is None else f"{row.macs:,}", f"{f1:.4f}", score)
-    table.note("lower is better: MACs / 13,878,369, plus 1 - F1 / 0.8367 (half of it where it is")
-    table.note("negative; 1 where F1 is below 0.5)")
+    table.note(
+        "lower is better: MACs / 13,878,369, plus 1 - F1 / 0.8367 (half of it where it is "
+        "negative; 1 where F1 is below 0.5)"
+    )
     return table
 
 

@@ -9,7 +9,8 @@ seconds more for each layer. Prints the plan, then macro F1, MACs and latency be
 """
 
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import lru_cache, partial
+from pathlib import Path
 from typing import Any, Literal
 
 import keras
@@ -30,6 +31,8 @@ from tfcompress.reporting.page import Section
 from tfcompress.reporting.run import Run
 
 SLOWER_NAME = "measured_no_faster.json"
+SEED = 0
+"""Seed of the tuning: the weights come from the file, so there is one training only."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,10 +62,10 @@ def main(config: Config, run: Run) -> Report:
         plan = _faster(model, plan, config, run)
     slow = replace(study, config=replace(config, learning_rate=config.learning_rate / 10))
     build = partial(factorize, model, plan)
-    small = slow.train("factored", 0, build, config.tune_epochs, file="model.keras")
+    small = slow.train("factored", SEED, build, config.tune_epochs, file="model.keras")
     comparison, scores = study.measure({"original": model, "factored": small})
     before, _, after, _ = (row.quality["macro_f1"] for row in comparison.rows)
-    return study.report(
+    report = study.report(
         comparison,
         scores,
         "A classifier in factors",
@@ -72,6 +75,7 @@ def main(config: Config, run: Run) -> Report:
         [plan.table()],
         factorization=plan.to_dict(),
     )
+    return replace(report, seeds=(SEED,))
 
 
 def complete(config: Config) -> Config:
@@ -82,11 +86,22 @@ def complete(config: Config) -> Config:
 
 
 def _planned(config: Config) -> tuple[keras.Model, FactorPlan]:
-    """The classifier and the plan of its factors."""
-    model = load_model_file(config.model)
+    """The classifier and the plan of its factors; made once for `complete` and `main`."""
+    file = Path(config.model)
+    changed = file.stat().st_mtime_ns if file.is_file() else 0
+    return _plan_of(config.model, changed, config.by, config.value, config.exclude)
+
+
+@lru_cache(maxsize=1)
+def _plan_of(
+    path: str, changed: int, by: Literal["ratio", "energy", "evbmf", "macs"], value: float,
+    exclude: tuple[str, ...],
+) -> tuple[keras.Model, FactorPlan]:  # fmt: skip
+    """The same by what decides it; `changed`, the file's time, keeps an older model from it."""
+    model = load_model_file(path)
     if not isinstance(model, keras.Model):
-        raise ConfigError("MODEL", f"{config.model} is no Keras 3 model", "give a .keras file")
-    return model, plan_factorization(model, config.by, config.value, exclude=config.exclude)
+        raise ConfigError("MODEL", f"{path} is no Keras 3 model", "give a .keras file")
+    return model, plan_factorization(model, by, value, exclude=exclude)
 
 
 def _faster(model: Any, plan: FactorPlan, config: Config, run: Run) -> FactorPlan:

@@ -111,13 +111,13 @@ def main(config: Config, run: Run) -> Report:
                 images = study.data.val.images
                 noise[file.title] = debug_quantization(reference, made, images, at_most=16)
     outputs, comparison = study.compare(lite)
-    tables = [report.table() for report in noise.values()]
+    tables = [found.table() for found in noise.values()]
     for table, title in zip(tables, noise, strict=True):
         table.title = f"{title} against float, layer by layer, worst first"
-    figure = plot_layer_noise({title: report.points() for title, report in noise.items()})
+    figure = plot_layer_noise({title: found.points() for title, found in noise.items()})
     caption = "Signal over error of each operator, in the order of computation"
     iou = quality_by_name(comparison)
-    return study.report(
+    report = study.report(
         comparison,
         "A U-Net in int8, with and without quantization-aware training",
         ", ".join(f"{title}: {value:.4f}" for title, value in iou.items()) + " mean IoU.",
@@ -130,8 +130,9 @@ def main(config: Config, run: Run) -> Report:
             ),
         ],
         tables,
-        debug={title: report.to_dict() for title, report in noise.items()},
+        debug={title: found.to_dict() for title, found in noise.items()},
     )
+    return replace(report, seeds=(seed,))
 
 
 def _models(study: Study, seed: int) -> dict[str, Any]:

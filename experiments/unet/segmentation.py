@@ -200,7 +200,7 @@ def compile_model(
             )
         weights = weights * np.array(config.class_factors)
         weights = weights * len(weights) / weights.sum()
-    steps = epochs * -(-len(data.train) // config.batch)
+    steps = max(1, epochs) * -(-len(data.train) // config.batch)  # a cosine needs a step
     model.compile(
         optimizer=keras.optimizers.Adam(
             keras.optimizers.schedules.CosineDecay(config.learning_rate, steps, alpha=0.01)

@@ -120,7 +120,8 @@ class Study:
 
     def compile(self, model: Any, epochs: int | None = None) -> None:
         """Compile for a number of epochs (default: the config's), the optimizer's state made."""
-        compile_model(model, self.config, self.data, epochs or self.config.epochs)
+        epochs = self.config.epochs if epochs is None else epochs
+        compile_model(model, self.config, self.data, epochs)
         model.optimizer.build(model.trainable_variables)
 
     def branch(self, seed: int) -> Any:
@@ -157,7 +158,11 @@ class Study:
         """
         how = {"folder": f"{name}-seed{seed}", **how}
         training = Training(
-            name, epochs=epochs or self.config.epochs, batch=self.config.batch, seed=seed, **how
+            name,
+            epochs=self.config.epochs if epochs is None else epochs,
+            batch=self.config.batch,
+            seed=seed,
+            **how,
         )
         augmentation = augmentation_of(self.config)
         return train(model, self.data, augmentation, training, self.run, callbacks, after_epoch)

@@ -10,7 +10,7 @@ IoU and zeros of every file, and the seconds of an epoch. Over three seeds the t
 (docs/measurements.md, "TFMOT, int8 in training, and each form's cost").
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -79,7 +79,7 @@ def main(config: Config, run: Run) -> Report:
     times = _times(histories)
     iou = quality_by_name(comparison)
     float32 = {name: output for name, output in outputs.items() if name.endswith("float32")}
-    return study.report(
+    report = study.report(
         comparison,
         "LevelPruner and TFMOT on a U-Net",
         f"{config.sparsity:.0%} of the weights pruned along one schedule: mean IoU "
@@ -92,6 +92,7 @@ def main(config: Config, run: Run) -> Report:
         ],
         (times,),
     )
+    return replace(report, seeds=(seed,))
 
 
 def _schedule(study: Study) -> Schedule:
@@ -142,9 +143,11 @@ def _times(histories: dict[str, History]) -> Table:
     for name, title in TITLES.items():
         ratio = seconds[name] / seconds["dense"]
         table.add(title, f"{len(histories[name])}", f"{seconds[name]:.1f} s", f"{ratio:.2f}x")
-    table.note("measured one after the other: a machine that slows down distorts the ratios, and")
-    table.note("`make bench` alternates the two; Keras 3's epochs also compute metrics on training")
-    table.note("batches, TFMOT's do not")
+    table.note(
+        "measured one after the other, so a machine that slows down distorts the ratios; "
+        "`make bench` alternates the two"
+    )
+    table.note("Keras 3's epochs also compute metrics on training batches; TFMOT's do not")
     return table
 
 

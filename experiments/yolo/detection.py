@@ -111,7 +111,7 @@ class DetectionConfig(RunConfig):
             ConfigError: A field is out of its range.
         """
         return TrainSettings(
-            epochs=epochs or self.epochs,
+            epochs=self.epochs if epochs is None else epochs,
             side=self.side,
             batch=self.batch,
             optimizer=self.optimizer,

@@ -17,7 +17,8 @@ three variants). Prints mAP, parameters, MACs and latency of every variant; docs
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import ClassVar, Literal
 
 from bridges.yolov5.detector.cost import measure_torch_latency
@@ -158,10 +159,13 @@ def main(config: Config, run: Run) -> Report:
         else:
             pruned[name] = _prune(study, name, start, taught)
             histories[name] = pruned[name].history
-    report = _report(study, histories, pruned)
+    return replace(_report(study, histories, pruned), clean_up=partial(_clean_up, run))
+
+
+def _clean_up(run: Run) -> None:
+    """Remove the rounds' checkpoints, which a finished run does not resume from."""
     for file in run.path("rounds").rglob("*_checkpoint.pt"):
-        file.unlink()  # nothing resumes from here; the files of every round stay
-    return report
+        file.unlink()
 
 
 def _start(study: Study) -> Detector:

@@ -156,3 +156,11 @@ def test_best_is_chosen_among_the_epochs_allowed(data, run):
         run.path("checkpoints", "unet", "epoch-0003", "progress.json").read_text()
     )
     assert progress["best"]["epoch"] == 3
+
+
+def test_no_epoch_leaves_the_model_as_it_is(data, run):
+    model = build()
+    before = model.get_weights()
+    assert fit(model, data, run, Training("U-Net", "unet", epochs=0, batch=4)) == []
+    for weight, now in zip(before, model.get_weights(), strict=True):
+        np.testing.assert_array_equal(now, weight)

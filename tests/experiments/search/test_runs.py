@@ -112,7 +112,7 @@ def test_a_killed_search_goes_on(tmp_path):
     assert [trial["status"] for trial in trials] == ["finished"] * 3
     assert [row["epoch"] for row in trials[1]["history"]] == [1, 2, 3]
     log = (folder / "search/trials/0001/log.txt").read_text()
-    assert "going on after epoch" in log
+    assert "resuming after epoch" in log
 
 
 @pytest.mark.parametrize("module", ["search.unet_hpo", "search.trash_hpo"])

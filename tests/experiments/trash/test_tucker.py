@@ -7,6 +7,7 @@ from experiments.trash.tucker import PROGRAM, Config
 from models.shufflenet_v2 import shufflenet_v2
 from tfcompress.data.trash import write_trash
 from tfcompress.errors import CompressionError
+from tfcompress.factorization.factorize import plan_factorization
 from tfcompress.litert.model import to_litert
 
 
@@ -43,3 +44,17 @@ def test_bad_input_is_one_error(tmp_path, files, fields, message):
         PROGRAM.run(Config(**fields, root=str(tmp_path)))
     assert message in str(found.value)
     assert not list(tmp_path.rglob("*.keras"))
+
+
+def test_the_classifier_is_planned_once(tmp_path, files, monkeypatch):
+    calls = []
+
+    def counted(*arguments, **named):
+        calls.append(arguments)
+        return plan_factorization(*arguments, **named)
+
+    monkeypatch.setattr("experiments.trash.tucker.plan_factorization", counted)
+    fields = {"model": str(files / "five.keras"), "data": str(files / "trash"), "value": 0.8}
+    with pytest.raises(CompressionError, match="use the data that it was trained for"):
+        PROGRAM.run(Config(**fields, root=str(tmp_path)))
+    assert len(calls) == 1

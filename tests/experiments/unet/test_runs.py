@@ -268,9 +268,9 @@ def test_killed_and_resumed(tmp_path, moment):
     rows = (folder / "history.csv").read_text().splitlines()[1:]
     assert len(rows) == 6 + 5
     if moment == "training":
-        assert "dense: going on after epoch" in output
+        assert "dense: resuming after epoch" in output
     if moment == "pruning":
-        assert "pruned: going on after epoch" in output
+        assert "pruned: resuming after epoch" in output
         for name, mask in masks_in(folder).items():
             assert not (mask & ~before[name]).any(), "a pruned weight came back"
     if moment in ("export", "report"):
