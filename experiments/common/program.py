@@ -172,7 +172,7 @@ def run_experiment(
         user_errors: Errors of other packages that name the problem and the fix themselves.
         doc: Text of `--help`; empty: the docstring of the config's module.
     """
-    with told_errors(user_errors, "interrupted; go on with RESUME=1 (--resume)"):
+    with told_errors(user_errors, "interrupted; resume with RESUME=1 (--resume)"):
         main(parse(config_class, sys.argv[1:] if argv is None else argv, smoke or {}, doc))
 
 

@@ -22,7 +22,6 @@ from pathlib import Path
 from typing import Any
 
 import tyro
-from rich.console import Console
 
 import tfcompress
 from tfcompress.cli.compare import Compare
@@ -32,6 +31,7 @@ from tfcompress.cli.prune import Prune
 from tfcompress.cli.quantize import Quantize
 from tfcompress.cli.terminal import told_errors, told_warnings
 from tfcompress.renamed import warn_renamed
+from tfcompress.reporting.console import new_console
 
 COMMANDS: dict[str, Callable[..., Any]] = {
     "inspect": Inspect,
@@ -63,7 +63,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         chosen.check()
         from tfcompress import startup  # noqa: F401  (before TensorFlow: without its messages)
 
-        chosen.run(Console(width=None if sys.stdout.isatty() else 160))
+        chosen.run(new_console())
 
 
 def _how_to_go_on(argv: Sequence[str]) -> str:
