@@ -148,8 +148,9 @@ def sendable(content: Any, where: str, fix: str) -> bytes:
     try:
         return pickle.dumps(content)
     except (pickle.PicklingError, AttributeError, TypeError) as error:
-        problem = f"it cannot be sent to a process of its own ({error})"
-        raise ConfigError(where, problem, fix) from None
+        raise ConfigError(
+            where, f"it cannot be sent to a process of its own ({error})", fix
+        ) from None
 
 
 @contextmanager
