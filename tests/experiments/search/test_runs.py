@@ -26,7 +26,7 @@ def result_of(folder):
 
 @pytest.mark.parametrize("module", ["search.unet_hpo", "search.unet_hpo_nni"])
 def test_the_unets_training(tmp_path, module):
-    folder = tmp_path / module.replace("_", "-") / "default"
+    folder = tmp_path / module.split(".")[1].replace("_", "-") / "default"
     output = run(module, "--smoke", "--root", tmp_path, "--concurrency", 2)
     assert "What it brought" in output
     found = result_of(folder)
@@ -119,7 +119,7 @@ def test_a_killed_search_goes_on(tmp_path):
 def test_hyperband_goes_on_from_shorter_trials(tmp_path, module):
     options = ("--smoke", "--root", tmp_path, "--tuner", "hyperband", "--trials", 4)
     run(module, *options, "--epochs", 3)
-    found = result_of(tmp_path / module.replace("_", "-") / "default")
+    found = result_of(tmp_path / module.split(".")[1].replace("_", "-") / "default")
     trials = found["trials"]
     assert [len(trial["history"]) for trial in trials] == [1, 1, 1, 3]
     before = [trial for trial in trials[:3] if trial["params"] == trials[3]["params"]]
