@@ -133,7 +133,7 @@ unet-hpo-nni: $(STAMP) ## the same by an NNI experiment, its web page on loopbac
 trash-hpo: $(STAMP) ## search the classifier's training (ARGS="--tool nni" for NNI)
 	$(RUN_PYTHON) -m experiments.search.trash_hpo $(FLAGS) $(SEARCH_FLAGS) $(ARGS)
 
-nni-create: $(STAMP) ## nnictl create with CONFIG (experiments/nni/*.yml), mended, at PORT, on DATA
+nni-create: $(STAMP) ## nnictl create with CONFIG (experiments/nni/*.yml), patched, at PORT, on DATA
 	$(RUN_PYTHON) -m experiments.search.nni_create $(if $(CONFIG),--config-file "$(CONFIG)") \
 	$(if $(DATA),--data "$(DATA)") $(if $(PORT),--port $(PORT)) $(if $(TRIALS),--trials $(TRIALS)) \
 	$(if $(CONCURRENCY),--concurrency $(CONCURRENCY)) $(if $(TUNER),--tuner $(TUNER)) \
@@ -142,7 +142,7 @@ nni-create: $(STAMP) ## nnictl create with CONFIG (experiments/nni/*.yml), mende
 trash-train: $(STAMP) ## train the trash classifier on class folders DATA (or generated pictures)
 	$(RUN_PYTHON) -m experiments.trash.train $(FLAGS) $(ARGS)
 
-trash-distill: $(STAMP) ## a big classifier teaches the small one; factors; both
+trash-distill: $(STAMP) ## distill a small classifier from a large one, factorize it, and both
 	$(RUN_PYTHON) -m experiments.trash.distill $(FLAGS) $(if $(TEACHER),--teacher "$(TEACHER)") $(ARGS)
 
 torch-teacher: $(STAMP) ## a PyTorch classifier (TEACHER, an .onnx file, or a new one) teaches a Keras student

@@ -67,7 +67,7 @@ def main(config: Config) -> tuple[Table, ...]:
     row("fit, Keras 3: masks held / plain", keras_fit(config), 1.03)
     for frequency, aim in ((100, 0.95), (1, 0.5)):
         plain, peer = tf_keras_fit(config, frequency)
-        note = f"masks anew every {frequency} step{'s' if frequency > 1 else ''}"
+        note = f"masks updated every {frequency} step{'s' if frequency > 1 else ''}"
         row(f"fit, tf_keras, {note}: ours / TFMOT", peer, aim)
         table.note(f"ours / plain at {note}: {plain}")
     for name in config.networks:
@@ -103,7 +103,7 @@ def tf_keras_fit(config: Config, frequency: int) -> tuple[Ratio, Ratio]:
             "tfmot": _epoch(wrapped, config, [update]),
         },
         config.rounds,
-        f"fit with masks anew every {frequency}",
+        f"fit with masks updated every {frequency}",
     )
     return ratio(times["ours"], times["plain"]), ratio(times["ours"], times["tfmot"])
 

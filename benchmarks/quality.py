@@ -121,7 +121,7 @@ def main(config: Config) -> tuple[Table, ...]:
         cells = [f"{gain:+.4f}" for gain in gains]
         beside.add(f"{ours} − {other}", *cells, f"{gains.mean():+.4f}", _interval(gains))
     beside.note(f"{about}; {interval}")
-    beside.note("int8 in training goes on from the float one, for four epochs more")
+    beside.note("int8 in training starts from the trained float U-Net and takes four epochs more")
     return show(start, "quality", config, costs, beside)
 
 

@@ -216,6 +216,20 @@ def test_every_public_name_has_a_place_in_the_reference():
 MEASUREMENTS = "docs/measurements.md"
 
 
+def test_every_cited_section_of_the_measurements_exists():
+    """Programs say `docs/measurements.md ("Section")`, over a line's end too."""
+    text = (ROOT / MEASUREMENTS).read_text(encoding="utf-8")
+    sections = set(re.findall(r"^## (.+)$", text, re.MULTILINE))
+    cited = {}
+    for folder in ("tfcompress", "bridges", "experiments", "benchmarks", "examples"):
+        for path in sorted((ROOT / folder).rglob("*.py")):
+            words = " ".join(path.read_text(encoding="utf-8").split())
+            for name in re.findall(r'docs/measurements\.md[ ,(]+"([^"]+)"', words):
+                cited[f"{path.relative_to(ROOT)}: {name}"] = name
+    assert len(cited) >= 15
+    assert [where for where, name in cited.items() if name not in sections] == []
+
+
 def test_every_number_is_among_the_measurements():
     """One with a unit or four decimals was measured, and that page has the command."""
     measured = (ROOT / MEASUREMENTS).read_text(encoding="utf-8")

@@ -1,7 +1,7 @@
 """make trash-hpo: search the trash classifier's training with keras-tuner (or `--tool nni`).
 
 TRIALS trials, CONCURRENCY at a time, proposed by TUNER, for the competition's score (or macro F1).
-Then the default parameters and the best ones are trained anew and measured on test images that no
+Then the default parameters and the best ones are trained and measured on test images that no
 trial saw. `best_params.json` is for PARAMS of other targets.
 
 Takes about 10 minutes on two CPU cores (12 trials of at most 30 epochs of 2 s on 2,100 generated
@@ -38,7 +38,7 @@ def main(config: TrashSearch, run: Run) -> Report:
         config = replace(config, data=str(Path(folder).resolve()))
     task = trash_task(config)
     found = run_search(run, config, task, config.tool, "trash")
-    run.print("training the default parameters and the best again")
+    run.print("training with the default parameters and with the best")
     parameters = {"default": task.space.defaults(), "best": dict(found.best.params)}
     study = Study(config, images, run)
     comparisons, validation = {}, {}

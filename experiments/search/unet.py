@@ -36,7 +36,7 @@ def main_of(tool: Tool) -> Callable[[UnetSearch, Run], Report]:
         study = replace(study, config=config)
         task = unet_task(config, study.data)
         found = run_search(run, config, task, tool, "unet")
-        run.print("training the default parameters and the best again")
+        run.print("training with the default parameters and with the best")
         parameters = {"default": task.space.defaults(), "best": dict(found.best.params)}
         histories = {n: _train(study, task, n, params) for n, params in parameters.items()}
         models = {name: study.load(config.seed, name) for name in parameters}

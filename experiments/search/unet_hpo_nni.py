@@ -1,7 +1,7 @@
 """make unet-hpo-nni: search the U-Net's training (or pruning) with an NNI experiment.
 
 TRIALS trials, CONCURRENCY at a time, proposed by TUNER; the web page is on loopback, at PORT.
-Trials that fall behind stop early. Then the default parameters and the best ones are trained anew
+Trials that fall behind stop early. Then the default parameters and the best ones are trained
 and measured on test images that no trial saw. `best_params.json` is for PARAMS of other targets.
 
 Takes about 15 minutes on two CPU cores (12 trials of at most 20 epochs of 4 s on generated tiles,

@@ -84,7 +84,7 @@ class ClassificationConfig(RunConfig):
     weight_decay: float = 1e-4
     """Weight decay of AdamW."""
     restart_epochs: int = 10
-    """Epochs of a cosine; then the learning rate starts anew."""
+    """Epochs of a cosine; then the learning rate restarts."""
     warm_up: float = 0.0
     """Share of the epochs over which the learning rate first rises."""
     ce_share: float = 0.5

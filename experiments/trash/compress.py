@@ -4,8 +4,8 @@ A classifier is trained (or MODEL is taken), then the steps of RECIPE follow; by
 (experiments/recipes/trash.yaml) it is factored, taught by itself as it was, and made int8.
 
 Takes about 3 minutes on two CPU cores (50 epochs of 2 s on 2,100 generated pictures). Prints
-quality and cost after each step; docs/measurements.md ("The classifier's recipe") has a run's:
-smaller, not faster.
+quality and cost after each step; docs/measurements.md ("A recipe, and how far it goes") has those
+of a run: smaller files, not faster ones.
 """
 
 from dataclasses import dataclass, replace

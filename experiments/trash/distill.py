@@ -1,4 +1,4 @@
-"""make trash-distill: a big classifier teaches a truncated ShuffleNetV2; factors; both.
+"""make trash-distill: a truncated ShuffleNetV2, distilled from a large one, factorized, and both.
 
 A teacher (TEACHER=file, or a wider ShuffleNetV2 that is trained first) teaches students that start
 as their untaught twins do, seed by seed. Then the students of the first seed are factored
@@ -6,9 +6,9 @@ as their untaught twins do, seed by seed. Then the students of the first seed ar
 measured on the test images.
 
 Takes about 6 minutes on two CPU cores (80 epochs of 2 s, and 30 of the teacher, on 2,100 generated
-pictures). Prints macro F1, MACs and score of every file; docs/measurements.md ("A taught and
-factored classifier") has a run's: both together scored best there, and the factored files were
-slower.
+pictures). Prints macro F1, MACs and score of every file; docs/measurements.md ("A
+distilled and factorized classifier") has those of a run: distilled and factorized scored best
+there, and the factorized files were slower.
 """
 
 from dataclasses import dataclass, replace
