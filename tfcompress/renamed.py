@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ParamSpec, TypeVar
 
 P = ParamSpec("P")
@@ -91,6 +91,26 @@ def warn_renamed(what: str, new: str, category: type[Warning] = DeprecationWarni
         category,
         stacklevel=level,
     )
+
+
+def with_new_flags(
+    argv: Sequence[str], names: Mapping[str, str], tell: Callable[[str, str], None]
+) -> list[str]:
+    """Arguments of a command with the present names of its flags.
+
+    Args:
+        argv: Arguments as they were typed: `--flag value` or `--flag=value`.
+        names: Present name of each flag by its old one, with the dashes.
+        tell: Function that is called with the old and the present name of each one found.
+    """
+    found = []
+    for argument in argv:
+        flag, equals, value = argument.partition("=")
+        if flag in names:
+            tell(flag, names[flag])
+            argument = f"{names[flag]}{equals}{value}"
+        found.append(argument)
+    return found
 
 
 def _is_ours(module: str) -> bool:

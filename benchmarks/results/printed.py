@@ -9,14 +9,13 @@ from typing import Any
 
 from tfcompress.errors import RunError
 from tfcompress.reporting.record import Record
-from tfcompress.reporting.tables import Table
+from tfcompress.reporting.tables import UNITS, Table
 
 COMPARISON = "comparison"
 """Name of the table that is made of a run's `comparison` in its `metrics.json`."""
 
 _METRICS = {"mean_iou": "mean IoU", "macro_f1": "macro F1", "accuracy": "accuracy"}
-_UNITS = {"k": 1e3, "M": 1e6, "G": 1e9, "kB": 1e3, "MB": 1e6, "GB": 1e9}
-_FACTORS = {"ms": 1.0, "s": 1.0, "x": 1.0, "%": 0.01, "": 1.0}
+_UNITS = {**UNITS, "ms": 1.0, "%": 0.01}  # latencies are compared, and shown, in milliseconds
 _MINUS = re.compile(r"(?<![\w.-])-(?=\d)")  # of a number, not of "mAP50-95"
 _TEXT = re.compile(r"[\[→;]")  # what makes a cell more than a number
 _NUMBER = re.compile(r"\s*([+−-]?)(\d[\d,]*(?:\.\d+)?)\s?(kB|MB|GB|[kMG]|ms|s|x|%)?(?:\s.*)?")
@@ -93,7 +92,7 @@ def number(text: str) -> float:
     if not match:
         raise ValueError(f"{text!r} starts with no number")
     sign, digits, unit = match.groups()
-    value = float(digits.replace(",", "")) * {**_UNITS, **_FACTORS}[unit or ""]
+    value = float(digits.replace(",", "")) * _UNITS.get(unit, 1.0)
     return -value if sign in ("-", "−") else value
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping, Sequence
 
+from tfcompress.renamed import with_new_flags
+
 
 def with_new_names(config_class: type, argv: Sequence[str]) -> list[str]:
     """The arguments with the present names of flags that the config lists in `RENAMED`.
@@ -15,18 +17,15 @@ def with_new_names(config_class: type, argv: Sequence[str]) -> list[str]:
     """
     names: Mapping[str, str] = getattr(config_class, "RENAMED", {})
     flags = {_flag(old): _flag(new) for old, new in names.items()}
-    found = []
-    for argument in argv:
-        flag, equals, value = argument.partition("=")
-        if flag in flags:
-            print(
-                f"DeprecationWarning: {flag} is now called {flags[flag]}; the old name will be "
-                "removed in the next release",
-                file=sys.stderr,
-            )
-            argument = f"{flags[flag]}{equals}{value}"
-        found.append(argument)
-    return found
+
+    def tell(old: str, new: str) -> None:
+        print(
+            f"DeprecationWarning: {old} is now called {new}; the old name will be removed in the "
+            "next release",
+            file=sys.stderr,
+        )
+
+    return with_new_flags(argv, flags, tell)
 
 
 def _flag(name: str) -> str:

@@ -30,7 +30,7 @@ from tfcompress.cli.inspect import Inspect
 from tfcompress.cli.prune import Prune
 from tfcompress.cli.quantize import Quantize
 from tfcompress.cli.terminal import told_errors, told_warnings
-from tfcompress.renamed import warn_renamed
+from tfcompress.renamed import warn_renamed, with_new_flags
 from tfcompress.reporting.console import new_console
 
 COMMANDS: dict[str, Callable[..., Any]] = {
@@ -79,14 +79,13 @@ def _how_to_go_on(argv: Sequence[str]) -> str:
 
 def _with_new_names(argv: Sequence[str]) -> list[str]:
     """The arguments with `--format` in the place of its old name, `--recipe` of quantize."""
-    renamed = []
-    for argument in argv:
-        flag, equals, value = argument.partition("=")
-        if argv[0] == "quantize" and flag == "--recipe":
-            warn_renamed("the flag --recipe of quantize", "--format")
-            argument = f"--format{equals}{value}"
-        renamed.append(argument)
-    return renamed
+    if argv[:1] != ["quantize"]:
+        return list(argv)
+    return with_new_flags(
+        argv,
+        {"--recipe": "--format"},
+        lambda old, new: warn_renamed(f"the flag {old} of quantize", new),
+    )
 
 
 if __name__ == "__main__":

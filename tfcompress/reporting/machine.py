@@ -179,6 +179,7 @@ def _git(root: Path, *arguments: str) -> str | None:
     """What git prints, or None where it is missing or refuses."""
     try:
         done = subprocess.run(
+            # `git status` would lock the index to refresh it, beside another git at work there.
             ["git", "--no-optional-locks", "-C", str(root), *arguments],
             capture_output=True,
             text=True,

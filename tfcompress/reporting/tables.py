@@ -18,7 +18,8 @@ from rich.text import Text
 
 _NUMBER = re.compile(r"[-+±<~–]? ?[\d,.]*( ?(%|x|ms|s|[kMG]?B|[kMG]|pp))?( ?[\[±].*)?")
 _FIRST_NUMBER = re.compile(r"[<~±]? ?([-+]?\d[\d,]*\.?\d*(?:e[-+]?\d+)?) ?([A-Za-z%]*)")
-_UNITS = {"k": 1e3, "kB": 1e3, "M": 1e6, "MB": 1e6, "G": 1e9, "GB": 1e9, "ms": 1e-3}
+UNITS = {"k": 1e3, "kB": 1e3, "M": 1e6, "MB": 1e6, "G": 1e9, "GB": 1e9, "ms": 1e-3}
+"""What a unit behind a cell's number multiplies it by; other units, such as "B" and "s", by 1."""
 _GAP = 2  # blanks between two columns, and before the first
 _WRAPPED = 16  # a column of text is not wrapped to fewer characters than this
 
@@ -244,4 +245,4 @@ def sort_value(cell: str) -> float | None:
     if found is None:
         return None
     number, unit = found.groups()
-    return float(number.replace(",", "")) * _UNITS.get(unit, 1.0)
+    return float(number.replace(",", "")) * UNITS.get(unit, 1.0)
