@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tfcompress.data.arrays import read_inputs, read_labelled
+from tfcompress.data.arrays import read_inputs, read_labeled
 from tfcompress.errors import ConfigError, DataError
 
 MODEL = keras.Sequential([keras.Input((16, 16, 3)), keras.layers.Flatten()])
@@ -43,10 +43,10 @@ def test_images_are_fitted_and_divided(images_folder):
     assert 0.9 < inputs.max() <= 1.0
 
 
-def test_labelled_samples(tmp_path):
+def test_labeled_samples(tmp_path):
     np.savez(tmp_path / "good.npz", inputs=np.zeros((2, 3)), labels=[0, 1])
-    inputs, labels = read_labelled(str(tmp_path / "good.npz"))
+    inputs, labels = read_labeled(str(tmp_path / "good.npz"))
     assert (inputs.shape, labels.tolist()) == ((2, 3), [0, 1])
     np.savez(tmp_path / "bad.npz", inputs=np.zeros((2, 3)), targets=[0, 1])
     with pytest.raises(DataError, match="no array 'labels', only inputs, targets"):
-        read_labelled(str(tmp_path / "bad.npz"))
+        read_labeled(str(tmp_path / "bad.npz"))

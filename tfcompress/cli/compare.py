@@ -37,10 +37,10 @@ class Compare:
     def run(self, console: Console) -> None:
         """Measure and print."""
         from tfcompress.comparison import compare
-        from tfcompress.data.arrays import read_labelled
+        from tfcompress.data.arrays import read_labeled
 
         loaded = [load_model_file(path) for path in self.models]
-        samples = read_labelled(self.data) if self.data else None
+        samples = read_labeled(self.data) if self.data else None
         names = [Path(path).name for path in self.models]
         names = names if len(set(names)) == len(names) else list(self.models)
         show(console, compare(*loaded, data=samples, names=names, threads=self.threads).table())

@@ -49,7 +49,7 @@ class Compress:
         """Check the recipe, run it, print the tables and where the result is."""
         import keras
 
-        from tfcompress.data.arrays import read_labelled
+        from tfcompress.data.arrays import read_labeled
         from tfcompress.graph.layers import flavor_of
         from tfcompress.pipeline.compress import compress
         from tfcompress.pipeline.data import CompressionData
@@ -76,9 +76,9 @@ class Compress:
                 "give --loss sparse_categorical_crossentropy, or another of keras.losses",
             )
         data = CompressionData(
-            train=read_labelled(self.train),
-            val=read_labelled(self.val),
-            test=read_labelled(self.test) if self.test else None,
+            train=read_labeled(self.train),
+            val=read_labeled(self.val),
+            test=read_labeled(self.test) if self.test else None,
             batch=self.batch,
         )
         show(console, recipe.table())

@@ -34,7 +34,7 @@ def read_inputs(source: str, model: Any, divide_by: float, at_most: int) -> np.n
     return arrays["inputs"] if "inputs" in arrays else next(iter(arrays.values()))
 
 
-def read_labelled(source: str) -> tuple[np.ndarray, np.ndarray]:
+def read_labeled(source: str) -> tuple[np.ndarray, np.ndarray]:
     """Read the arrays "inputs" and "labels" from an .npz file.
 
     Raises:
