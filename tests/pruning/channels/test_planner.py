@@ -6,6 +6,7 @@ import pytest
 
 from tests.pruning.channels.masked_reference import masked_outputs, randomize
 from tests.pruning.channels.zoo import ZOO, inputs_for, outputs_of
+from tfcompress.errors import ConfigError
 from tfcompress.evaluation.cost import count_cost
 from tfcompress.pruning.channels.config import ChannelConfig
 from tfcompress.pruning.channels.planner import plan_channels, shrink
@@ -169,6 +170,21 @@ def test_config_list_fixes_and_excludes(library):
     kept = {group.name: (group.kept_width, group.frozen) for group in plan.groups}
     assert kept["a"] == (4, "")
     assert kept["b"] == (6, "b excluded by config_list[1]")
+
+
+def test_excluded_layers_keep_their_channels(library):
+    model = ZOO["plain"](library)
+    listed = [{"exclude": True, "op_names": ["b"]}]
+    plan = plan_channels(model, ChannelConfig(sparsity=0.2, exclude=("b",)))
+    again = plan_channels(model, ChannelConfig(sparsity=0.2, config_list=listed))
+    assert [group.kept for group in plan.groups] == [group.kept for group in again.groups]
+    assert {group.name: group.frozen for group in plan.groups}["b"] == "b is excluded"
+    # It comes after the entries, so it wins over a sparsity that they give.
+    fixed = [{"sparsity": 0.5, "op_names": ["b"]}]
+    both = ChannelConfig(sparsity=0.2, exclude=("b",), config_list=fixed)
+    assert {g.name: g.kept_width for g in plan_channels(model, both).groups}["b"] == 6
+    with pytest.raises(ConfigError, match="exclude: no layer is named 'conv9'"):
+        plan_channels(model, ChannelConfig(sparsity=0.2, exclude=("conv9",)))
 
 
 def test_plan_saves_and_applies_to_another_checkpoint(library, tmp_path):

@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 
-from tfcompress.errors import ConfigError
+from tfcompress.errors import ConfigError, NothingToRemove
 from tfcompress.pruning.channels.core.budget import Candidate, counts_at, meet
-from tfcompress.pruning.channels.core.latency import meet_measured
+from tfcompress.pruning.channels.core.latency import meet_latency, meet_measured
+from tfcompress.pruning.channels.core.options import PlannerOptions
 from tfcompress.pruning.channels.core.scores import (
     apoz,
     fpgm,
@@ -188,3 +189,41 @@ def test_a_measurement_with_an_overhead():
     assert tried == [55, 49]
     assert counts == {"a": 49}
     assert taken == pytest.approx(5.9)
+
+
+def test_a_latency_on_a_machine_that_slows_down():
+    """1 ms and 0.1 ms per unit: 11 ms whole, 6 ms at 50 units; then the clock doubles."""
+    groups = [candidate("a", range(100))]
+    taken = []
+
+    def milliseconds(counts):
+        slower = 2 if taken else 1
+        taken.append(counts)
+        return slower * (1 + (100 if counts is None else counts["a"]) / 10)
+
+    options = PlannerOptions(target_latency_ms=6.0, min_kept=0)
+    counts, notes, latency = meet_latency(groups, options, lambda c: c["a"], milliseconds)
+    assert (counts, notes, latency) == ({"a": 49}, [], (11.0, pytest.approx(5.9)))
+    assert [c is None for c in taken] == [True, False, True, False, True]  # each beside the whole
+
+
+def test_a_latency_out_of_reach_is_noted_or_refused():
+    """10 ms of 20 are overhead: 5 ms cannot be reached, the least is 10.1 ms."""
+    groups = [candidate("a", range(100))]
+
+    def milliseconds(counts):
+        return 10 + (100 if counts is None else counts["a"]) / 10
+
+    def meet(**more):
+        options = PlannerOptions(target_latency_ms=5.0, min_kept=0)
+        return meet_latency(groups, options, lambda c: c["a"], milliseconds, **more)
+
+    _, notes, (before, after) = meet()
+    assert before == 20.0
+    assert after < 11
+    assert "instead of 5.00 ms, the nearest of what was tried" in notes[0]
+    with pytest.raises(ConfigError, match="with all that may go gone it still takes 10.10 ms"):
+        meet(refuse_unreachable=True)
+    with pytest.raises(NothingToRemove, match="the network already takes 20.00 ms"):
+        slow = PlannerOptions(target_latency_ms=30.0)
+        meet_latency(groups, slow, lambda c: c["a"], milliseconds, "the network")
