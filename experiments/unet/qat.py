@@ -5,8 +5,8 @@ dense one is made int8 with calibrated ranges (PTQ) and after some epochs of qua
 training (QAT); the sparse one after QAT that keeps its zeros (PQAT). Every row is measured on the
 finished file. Layer by layer, the report shows where the int8 files differ from float.
 
-Takes about 5 minutes on two CPU cores to train the two U-Nets (70 epochs of 4 s on generated
-tiles), and some more for 8 epochs in int8 and the comparison layer by layer. Prints mean IoU, size
+Takes about 7 minutes on two CPU cores (70 epochs of 4 s on generated tiles for the two U-Nets, 8
+for each in int8, then the comparison layer by layer); with FROM_RUN about 2. Prints mean IoU, size
 and latency of the six files, and the layers that lose the most. Over three seeds QAT and PTQ were a
 draw (docs/measurements.md, "TFMOT, int8 in training, and each form's cost").
 """
