@@ -23,6 +23,7 @@ NOT_RUN = {
     "bridges.handover.detectors": "needs a trained detector's int8 file, and data",
     "bridges.handover.to_litert": "docs/guides/crossing.md runs the same, in half a minute",
     "bridges.handover.weights": "needs torchvision's file of ResNet50",
+    "tfcompress.isolation.process": "its function is at the top of a file: see tests/isolation",
     "tfcompress.pipeline.compress": "docs/guides/recipes.md runs one like it, with fewer epochs",
     "tfcompress.pruning.tfmot.cluster": "docs/guides/tfmot.md runs one like it",
     "tfcompress.pruning.tfmot.prune": "docs/guides/tfmot.md runs one like it, with fewer steps",

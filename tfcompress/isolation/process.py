@@ -1,7 +1,8 @@
 """A Python function at work in a process of its own.
 
 ```python
-with IsolatedCall(train, sendable(options), name="training", log=folder / "log.txt") as call:
+content = sendable(options, "options", "give plain values")
+with IsolatedCall(train, content, name="training", log=Path("log.txt")) as call:
     result = call.result(answer=print, deadline=3600)
 ```
 """
