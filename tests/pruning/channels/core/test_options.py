@@ -21,7 +21,7 @@ TELLING = ("round_to", "min_kept")
 DECLARATIONS = {
     ("tfcompress/pruning/channels/core/options.py", "ChannelOptions"): {},
     ("tfcompress/pipeline/steps.py", "ChannelPruneOptions"): {"round_to": 4},
-    ("tfcompress/cli/main.py", "Prune"): {},
+    ("tfcompress/cli/prune.py", "Prune"): {},
     ("bridges/yolov5/prune/config.py", "PruneConfig"): {"round_to": 8},
     ("experiments/unet/study.py", "UnetChannels"): {
         "scope": "group",
