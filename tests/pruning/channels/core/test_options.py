@@ -32,6 +32,9 @@ DECLARATIONS = {
     ("experiments/unet/channel_prune.py", "Config"): {},
     ("experiments/yolo/prune.py", "Config"): {},
 }
+# The base itself, and the verb, whose --help must not import the base: a value that it writes out has
+# to be equal to the base's here.
+WRITTEN_OUT = ("ChannelOptions", "Prune")
 # What means something else under the same name: a group that may lose units, zeros in kernels, the
 # budgets of several U-Nets, a share to remove that is there by default.
 OTHER_MEANING = {
@@ -82,7 +85,7 @@ def test_a_declaration_has_the_shared_defaults_but_for_what_it_states(file, name
             continue
         value = ast.literal_eval(default)
         if value == BASE[field]:
-            assert value is None or name == "ChannelOptions", (
+            assert value is None or name in WRITTEN_OUT, (
                 f"{file}: refer to ChannelOptions.{field}: {said}"
             )
             continue
