@@ -32,8 +32,8 @@ DECLARATIONS = {
     ("experiments/unet/channel_prune.py", "Config"): {},
     ("experiments/yolo/prune.py", "Config"): {},
 }
-# The base itself, and the verb, whose --help must not import the base: a value that it writes out has
-# to be equal to the base's here.
+# The base itself, and the verb, whose --help must not import the base: a value that it writes out
+# has to be equal to the base's here.
 WRITTEN_OUT = ("ChannelOptions", "Prune")
 # What means something else under the same name: a group that may lose units, zeros in kernels, the
 # budgets of several U-Nets, a share to remove that is there by default.
