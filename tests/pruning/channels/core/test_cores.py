@@ -222,7 +222,7 @@ def test_a_latency_out_of_reach_is_noted_or_refused():
     assert before == 20.0
     assert after < 11
     assert "instead of 5.00 ms, the nearest of what was tried" in notes[0]
-    with pytest.raises(ConfigError, match="with all that may go gone it still takes 10.10 ms"):
+    with pytest.raises(ConfigError, match="the smallest permitted model takes 10.10 ms"):
         meet(refuse_unreachable=True)
     with pytest.raises(NothingToRemove, match="the network already takes 20.00 ms"):
         slow = PlannerOptions(target_latency_ms=30.0)
