@@ -46,7 +46,8 @@ def test_the_shuffle_interleaves_the_halves(library):
 
 def test_it_trains_and_converts():
     model = shufflenet_v2(4, 32, 32, truncate=True, dropout=0.2)
-    model.compile("adam", "sparse_categorical_crossentropy")
+    # Two steps: to trace the graph takes a quarter of a minute; trash-train's test does it.
+    model.compile("adam", "sparse_categorical_crossentropy", run_eagerly=True)
     images = np.random.default_rng(0).random((8, 32, 32, 3), dtype=np.float32)
     model.fit(images, np.arange(8) % 4, batch_size=4, verbose=0)
     lite = to_litert(model, "int8", np.tile(images, (4, 1, 1, 1)))

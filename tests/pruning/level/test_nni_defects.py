@@ -38,7 +38,8 @@ def test_1_functional_unet_is_pruned_and_saves_and_clones(library, tmp_path):
     generator = np.random.default_rng(0)
     x = generator.random((4, 64, 64, 3), dtype=np.float32)
     y = generator.integers(0, 6, (4, 64, 64))
-    model.compile("adam", "sparse_categorical_crossentropy")
+    # Two steps: to trace a graph of 41 layers takes longer. The next test trains in graph mode.
+    model.compile("adam", "sparse_categorical_crossentropy", run_eagerly=True)
     model.fit(x, y, batch_size=2, verbose=0)
     counted = total_zeros(model)
     assert (counted.zeros, counted.weights) == (1_551_566, 1_939_472)
