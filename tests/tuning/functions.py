@@ -37,12 +37,10 @@ def troubled(params, trial):
 
 
 def crash_or_kill(params, trial):
-    """The first crashes, the second is killed, the others work."""
+    """The first crashes, the others are killed."""
     if trial.number == 0:
         raise ValueError("no such layer\nand more")
-    if trial.number == 1:
-        os.kill(os.getpid(), signal.SIGKILL)
-    return quadratic(params, trial)
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def hangs(params, trial):
